@@ -1,0 +1,39 @@
+//! Condition types and reasons, closed: status, Events, `postern check` and tests share them.
+
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionType {
+    Accepted,
+    PartiallyInvalid,
+    ResolvedRefs,
+    Programmed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionReason {
+    Accepted,
+    HostnameConflict,
+    HostnameNotAllowed,
+    Invalid,
+    Pending,
+    PortNotFound,
+    Programmed,
+    ResolvedRefs,
+    RouteConflict,
+    ServiceNotFound,
+    UnsupportedProtocol,
+}
+
+// The names are what users read and match on: the variants' own, as in Gateway API.
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ConditionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

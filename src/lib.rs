@@ -1,0 +1,24 @@
+//! Postern: an ingress controller for Kubernetes that takes long-lived connections seriously.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! kube-apiserver ──watch──┐
+//!                         ├─► store ─► compile ─► Snapshot ─► Live ─► proxy ─► pod endpoints
+//! manifest files ──watch──┘             (pure)       └─► Report ─► status writer (leader), Events, `postern check`
+//! ```
+//!
+//! `compile` is a pure function; `publish` swaps its result in one atomic step; a request reads one `Live` from
+//! beginning to end. What must outlive a change of configuration (counts, pools, sockets) lives in `state`.
+
+pub mod api;
+pub mod app;
+pub mod compile;
+pub mod config;
+pub mod live;
+pub mod proxy;
+pub mod snapshot;
+pub mod state;
+pub mod status;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,31 @@
+//! The published snapshot. Hides arc-swap: a lock could stand here instead, and nobody else would notice.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use crate::snapshot::Snapshot;
+
+/// One snapshot, paired with runtime state, as it is served.
+#[derive(Debug)]
+pub struct Live {
+    pub snapshot: Snapshot,
+    /// Counts the swaps of this process.
+    pub version: u64,
+}
+
+/// Where the data plane finds the current `Live`; empty before the first full compile.
+#[derive(Debug, Default)]
+pub struct LiveCell(ArcSwapOption<Live>);
+
+impl LiveCell {
+    /// Once per request: one request sees one configuration.
+    pub fn load(&self) -> Option<Arc<Live>> {
+        self.0.load_full()
+    }
+
+    /// Returns the retired one, to be dropped where its destructors delay no request.
+    pub fn publish(&self, live: Arc<Live>) -> Option<Arc<Live>> {
+        self.0.swap(Some(live))
+    }
+}

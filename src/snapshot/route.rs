@@ -1,0 +1,85 @@
+//! One route of a host: which path, which Deployment's rules, which upstreams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use serde::{Serialize, Serializer};
+
+use super::{Slot, Upstream};
+use crate::proxy::error::Reason;
+use crate::state;
+use crate::store::ObjectKey;
+
+/// What a request path must look like. The order of the variants and their text is the order of precedence: see `Host`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum PathMatch {
+    Exact(Arc<str>),
+    /// By whole segments: `/chat` matches `/chat` and `/chat/x`, never `/chatter`. Without a trailing slash, but for "/".
+    Prefix(Arc<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Route {
+    pub path: PathMatch,
+    pub deployment: Arc<Deployment>,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Action {
+    /// By weight, over the backends that have an endpoint. All empty: 503 no_ready_endpoint.
+    Forward(Arc<[Backend]>),
+    /// The answer to every request of this route: deployment_offline, backend_not_found.
+    Refuse(Reason),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Backend {
+    pub weight: u32,
+    /// None: the Service or its port does not exist. Its share then answers 503 backend_not_found.
+    pub upstream: Option<Arc<Upstream>>,
+}
+
+/// The rules of one Deployment object, shared by its routes and outliving each of them in open sockets.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Deployment {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    /// X-Deployment-Id.
+    #[serde(serialize_with = "header_text")]
+    pub id: HeaderValue,
+    pub state: RunState,
+    pub timeouts: Timeouts,
+    pub strategy: Strategy,
+    #[serde(skip)]
+    pub runtime: Slot<state::Deployment>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum RunState {
+    Running,
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Strategy {
+    LeastConnections,
+    Random,
+    RoundRobin,
+}
+
+/// None: no limit ("0s").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Timeouts {
+    pub connect: Option<Duration>,
+    pub dial_budget: Option<Duration>,
+    pub response: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub total: Option<Duration>,
+    pub handshake: Option<Duration>,
+}
+
+fn header_text<S: Serializer>(value: &HeaderValue, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&String::from_utf8_lossy(value.as_bytes()))
+}

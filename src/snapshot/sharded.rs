@@ -1,0 +1,150 @@
+//! A map in many parts: a copy shares them all, a change copies one. It keeps the cost of a new snapshot near the
+//! cost of the change, at 10,000 entries and at 100,000.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// Enough that a shard stays small at 100,000 entries, few enough that copying the list of shards is microseconds.
+const SHARDS: usize = 1024;
+
+pub struct Sharded<K, V>(Box<[Arc<Shard<K, V>>]>);
+
+struct Shard<K, V> {
+    map: HashMap<K, V>,
+    /// Sum of the entries' content hashes: order does not matter.
+    hash: u64,
+}
+
+impl<K, V> Sharded<K, V>
+where
+    K: Clone + Eq + Hash,
+    V: Clone + ContentHash,
+{
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.0[index(key)].map.get(key)
+    }
+
+    pub fn insert(&mut self, key: K, value: V) {
+        let shard = Arc::make_mut(&mut self.0[index(&key)]);
+        shard.hash = shard.hash.wrapping_add(entry_hash(&key, &value));
+        if let Some(old) = shard.map.insert(key.clone(), value) {
+            shard.hash = shard.hash.wrapping_sub(entry_hash(&key, &old));
+        }
+    }
+
+    pub fn remove<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let shard = &mut self.0[index(key)];
+        if shard.map.contains_key(key) {
+            let shard = Arc::make_mut(shard);
+            if let Some((key, old)) = shard.map.remove_entry(key) {
+                shard.hash = shard.hash.wrapping_sub(entry_hash(&key, &old));
+            }
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().flat_map(|shard| &shard.map)
+    }
+
+    pub fn hash(&self) -> u64 {
+        self.0.iter().fold(0, |sum, shard| sum.wrapping_add(shard.hash))
+    }
+}
+
+/// A hash over what an entry says: the same in every process that runs this build.
+pub trait ContentHash {
+    fn content_hash(&self) -> u64;
+}
+
+/// By the printed form, so that nothing that is shown is left out of it.
+impl<T: Serialize> ContentHash for Arc<T> {
+    fn content_hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let text = serde_json::to_vec(&**self)
+            .expect("snapshot parts serialize to JSON: no maps with odd keys, no failing impl");
+        hasher.write(&text);
+        hasher.finish()
+    }
+}
+
+fn entry_hash<K: Hash, V: ContentHash>(key: &K, value: &V) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.write_u64(value.content_hash());
+    hasher.finish()
+}
+
+// The fixed keys of `DefaultHasher::new` make the shard, and so the snapshot's hash, the same everywhere. Inside a shard
+// the map has random keys: names chosen to collide share a shard, and nothing worse.
+fn index<Q: Hash + ?Sized>(key: &Q) -> usize {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    (hasher.finish() % SHARDS as u64) as usize
+}
+
+impl<K, V> Default for Sharded<K, V> {
+    fn default() -> Self {
+        let empty = Arc::new(Shard {
+            map: HashMap::new(),
+            hash: 0,
+        });
+        Self((0..SHARDS).map(|_| empty.clone()).collect())
+    }
+}
+
+impl<K, V> Clone for Sharded<K, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Clone, V: Clone> Clone for Shard<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            map: self.map.clone(),
+            hash: self.hash,
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: PartialEq> PartialEq for Sharded<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .all(|(a, b)| Arc::ptr_eq(a, b) || a.map == b.map)
+    }
+}
+
+impl<K: fmt::Debug + Ord, V: fmt::Debug> fmt::Debug for Sharded<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sorted: BTreeMap<_, _> = self.0.iter().flat_map(|shard| &shard.map).collect();
+        f.debug_map().entries(sorted).finish()
+    }
+}
+
+/// Sorted by key, so that equal snapshots print the same bytes.
+impl<K: Serialize + Ord + fmt::Display, V: Serialize> Serialize for Sharded<K, V> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let sorted: BTreeMap<String, _> = self
+            .0
+            .iter()
+            .flat_map(|shard| &shard.map)
+            .map(|(key, value)| (key.to_string(), value))
+            .collect();
+        to.collect_map(sorted)
+    }
+}

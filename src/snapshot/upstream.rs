@@ -1,0 +1,40 @@
+//! One Service port and the endpoints that answer for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Slot;
+use crate::state;
+
+/// The stable identity of an upstream: counts and pools follow it through every change of its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct UpstreamKey {
+    pub namespace: Arc<str>,
+    pub service: Arc<str>,
+    /// The Service port's number.
+    pub port: u16,
+}
+
+/// What is spoken to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Protocol {
+    Http1,
+}
+
+/// Where new requests and sockets may go: the ready endpoints or, if there is none, those serving while terminating.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Upstream {
+    pub key: UpstreamKey,
+    pub protocol: Protocol,
+    /// Sorted by address, without duplicates. Empty: 503 no_ready_endpoint.
+    pub endpoints: Box<[Endpoint]>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    #[serde(skip)]
+    pub runtime: Slot<state::Endpoint>,
+}

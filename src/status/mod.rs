@@ -1,0 +1,44 @@
+//! Reports become conditions on the objects (server-side apply, only on change, by the leader alone) and Events.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use crate::api::deployment::DeploymentStatus;
+use crate::compile::report::Report;
+use crate::store::ObjectKey;
+
+/// What is known of one object: what its status should say and what it says.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// None: the object is gone.
+    pub report: Option<Arc<Report>>,
+    pub observed: Option<Arc<DeploymentStatus>>,
+}
+
+/// Where publish leaves updates for the writer. Later ones replace earlier ones, so that it is bounded by the number of
+/// objects and publish never waits for the apiserver.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    updates: Mutex<BTreeMap<ObjectKey, Update>>,
+    arrived: Notify,
+}
+
+impl Mailbox {
+    pub fn post(&self, updates: impl IntoIterator<Item = (ObjectKey, Update)>) {
+        self.updates.lock().unwrap_or_else(|e| e.into_inner()).extend(updates);
+        self.arrived.notify_one();
+    }
+
+    /// All that has arrived since the last call; waits for something.
+    pub async fn take(&self) -> BTreeMap<ObjectKey, Update> {
+        loop {
+            let updates = std::mem::take(&mut *self.updates.lock().unwrap_or_else(|e| e.into_inner()));
+            if !updates.is_empty() {
+                return updates;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What Postern says about itself: logs and metrics.
+
+pub mod metrics;
