@@ -44,9 +44,10 @@ pub struct Published {
     pub propagation: Histogram,
     pub version: AtomicU64,
     pub hash: AtomicU64,
-    /// By kind and state: ("Deployment", "accepted").
-    pub objects: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
-    pub endpoints: Mutex<BTreeMap<ObjectKey, Counts>>,
+    pub services: AtomicU64,
+    pub slices: AtomicU64,
+    /// Whether it is accepted, and its endpoints.
+    pub deployments: Mutex<BTreeMap<ObjectKey, (bool, Counts)>>,
 }
 
 impl Metrics {
@@ -119,19 +120,22 @@ impl Collector for Published {
         )?;
         ConstGauge::new(1i64).encode(metric.encode_family(&[("hash", hash)])?)?;
 
+        let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let accepted = deployments.values().filter(|(accepted, _)| *accepted).count() as u64;
+        let objects = [
+            ("Deployment", "accepted", accepted),
+            ("Deployment", "rejected", deployments.len() as u64 - accepted),
+            ("EndpointSlice", "known", self.slices.load(Relaxed)),
+            ("Service", "known", self.services.load(Relaxed)),
+        ];
         let mut metric =
             encoder.encode_descriptor("objects", "Objects known, by kind and state", None, MetricType::Gauge)?;
-        for ((kind, state), count) in self.objects.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            ConstGauge::new(*count as i64).encode(metric.encode_family(&[("kind", *kind), ("state", *state)])?)?;
+        for (kind, state, count) in objects {
+            ConstGauge::new(count as i64).encode(metric.encode_family(&[("kind", kind), ("state", state)])?)?;
         }
-
-        let mut metric =
-            encoder.encode_descriptor("endpoints", "Endpoints of each Deployment", None, MetricType::Gauge)?;
-        for (key, counts) in self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            for (state, count) in [
-                ("ready", counts.ready),
-                ("not_ready", counts.total.saturating_sub(counts.ready)),
-            ] {
+        let mut metric = encoder.encode_descriptor("endpoints", "Endpoints of each Deployment", None, MetricType::Gauge)?;
+        for (key, (_, counts)) in deployments.iter() {
+            for (state, count) in [("ready", counts.ready), ("not_ready", counts.total.saturating_sub(counts.ready))] {
                 ConstGauge::new(i64::from(count)).encode(metric.encode_family(&of(key, "state", state))?)?;
             }
         }
