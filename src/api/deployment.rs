@@ -105,7 +105,11 @@ pub struct DeploymentSpec {
     pub paths: Vec<PathRule>,
     /// What the app receives as X-Deployment-Id: printable ASCII. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 253), regex(pattern = "^[!-~]([ -~]*[!-~])?$"))]
+    #[schemars(
+        with = "String",
+        length(min = 1, max = 253),
+        regex(pattern = "^[!-~]([ -~]*[!-~])?$")
+    )]
     pub deployment_id: Option<String>,
     /// Running, or Stopped: requests are answered 503 and open sockets end. Default: Running.
     #[serde(default)]
