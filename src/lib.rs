@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod live;
