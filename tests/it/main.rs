@@ -3,5 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
+mod dial;
+mod edits;
+mod errors;
+mod headers;
+mod http;
+mod hygiene;
+mod shutdown;
 mod upgrade;
 mod websocket;

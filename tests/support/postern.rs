@@ -66,11 +66,15 @@ impl Postern {
         }
     }
 
-    /// Writes a manifest anew in one step, as an editor or a mounted ConfigMap does.
     pub fn apply(&self, site: &Site) {
-        let unfinished = self.folder.path().join(format!(".{}.unfinished", site.name));
-        fs::write(&unfinished, site.manifest()).expect("writes");
-        fs::rename(unfinished, path(&self.folder, &site.name)).expect("renames");
+        self.write(&site.name, &site.manifest());
+    }
+
+    /// Writes a file of manifests anew in one step, as an editor or a mounted ConfigMap does.
+    pub fn write(&self, name: &str, text: &str) {
+        let unfinished = self.folder.path().join(format!(".{name}.unfinished"));
+        fs::write(&unfinished, text).expect("writes");
+        fs::rename(unfinished, path(&self.folder, name)).expect("renames");
     }
 
     pub fn remove(&self, name: &str) {
