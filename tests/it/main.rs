@@ -1,4 +1,5 @@
-//! Postern as its users meet it, without a cluster: the binary on a folder of manifests, real sockets on both sides.
+//! Everything that needs no cluster, in one binary. Most of it meets Postern as its users do: the binary on a folder of
+//! manifests, with real sockets on both sides.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,6 +8,7 @@ mod balance;
 mod dial;
 mod edits;
 mod errors;
+mod generated;
 mod headers;
 mod http;
 mod hygiene;
