@@ -230,7 +230,7 @@ async fn date_and_server_of_the_app_are_kept() {
 async fn bytes_beyond_ascii_pass_in_values() {
     let backend = Backend::answering(&b"HTTP/1.1 200 OK\r\nX-Name: gr\xfc\xdf\r\nContent-Length: 0\r\n\r\n"[..]).await;
     let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
-    let request = [b"GET / HTTP/1.1\r\nHost: app.example.test\r\nX-Name: caf\xe9\r\n\r\n"].concat();
+    let request = b"GET / HTTP/1.1\r\nHost: app.example.test\r\nX-Name: caf\xe9\r\n\r\n";
     let answer = ask(postern.http, request).await;
     let contains = |head: &Head, bytes: &[u8]| head.raw.windows(bytes.len()).any(|window| window == bytes);
     assert!(contains(&answer.head, b"gr\xfc\xdf"));
