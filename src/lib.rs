@@ -14,13 +14,16 @@
 pub mod admin;
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod live;
 pub mod proxy;
+pub mod publish;
 pub mod snapshot;
 pub mod state;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod watch;
 pub mod websocket;

@@ -16,7 +16,7 @@ const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 fn view() -> View {
     let settings = Flags::default().settings().unwrap();
     View {
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(Arc::default())),
         live: Arc::new(LiveCell::default()),
         // Pages only borrow the last value: the sender may go.
         settings: watch::channel(Arc::new(settings)).1,

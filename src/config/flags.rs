@@ -99,8 +99,8 @@ pub struct Flags {
     pub hostname_grants: Option<BTreeMap<String, Vec<String>>>,
 }
 
-const NEEDS_RESTART: &str = "Options that need a restart to change";
-const APPLIES_AT_ONCE: &str = "Hot options: an edit of the settings file applies at once";
+const NEEDS_RESTART: &str = "Options (need a restart to change)";
+const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
 pub const HOT: [&str; 7] = [
