@@ -7,8 +7,13 @@
 pub mod apps;
 pub mod backend;
 pub mod black_hole;
+pub mod control_plane;
+pub mod go_build;
 pub mod head;
+pub mod netns;
+pub mod pods;
 pub mod postern;
+pub mod process;
 pub mod site;
 pub mod wire;
 pub mod ws;
