@@ -72,8 +72,9 @@ pub struct Lost {
 
 /// What became of a name.
 pub struct Settled {
-    /// In the order of `Host::routes`. Empty: the name is not served.
-    pub routes: Box<[Route]>,
+    /// In the order of `Host::routes`. None: nobody owns the name. Empty: its owner has no usable path, and no wildcard of
+    /// another's may answer in its place.
+    pub routes: Option<Box<[Route]>>,
     /// Deployments that fare otherwise than before.
     pub affected: Vec<ObjectKey>,
     pub owner_changed: bool,
@@ -179,7 +180,7 @@ impl Names {
         let owner_changed = claims.owner != owner;
         claims.owner = owner;
         Settled {
-            routes: served.into(),
+            routes: claims.owner.is_some().then(|| served.into()),
             affected,
             owner_changed,
         }
@@ -230,7 +231,7 @@ impl Claim {
 impl Settled {
     fn nothing(owner_changed: bool) -> Self {
         Self {
-            routes: Box::default(),
+            routes: None,
             affected: Vec::new(),
             owner_changed,
         }

@@ -1,0 +1,6 @@
+//! Compile as a whole: golden files, and properties over random histories.
+
+mod golden;
+mod manifest;
+mod model;
+mod world;
