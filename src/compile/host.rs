@@ -118,6 +118,11 @@ impl Names {
         parent.into_iter().flatten().cloned().map(HostName::Exact)
     }
 
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.names.len().max(self.below.values().map(BTreeSet::len).sum())
+    }
+
     /// Judges all claims to a name. Wildcards must be settled before the names below them.
     pub fn settle<'a>(&mut self, name: &HostName, routes: impl Fn(&ObjectKey) -> &'a [Route]) -> Settled {
         let wildcard = name

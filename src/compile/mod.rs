@@ -332,3 +332,6 @@ impl Compilation<'_> {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests;
