@@ -2,7 +2,7 @@
 //! namespace, and within it each path goes to the oldest Deployment that has it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::snapshot::{HostName, PathMatch, Route};
@@ -12,8 +12,8 @@ use crate::store::ObjectKey;
 #[derive(Default)]
 pub struct Names {
     names: HashMap<HostName, Claims>,
-    /// Exact names that are claimed, by what a wildcard over them is kept under.
-    below: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Exact names that are claimed, by the parent that a wildcard over them would have.
+    below: HashMap<Arc<str>, HashSet<Arc<str>>>,
 }
 
 /// The claims to one name, oldest first.
@@ -109,7 +109,7 @@ impl Names {
         claims[at].outcome.as_ref()
     }
 
-    /// The exact names that are claimed under a wildcard.
+    /// The exact names that are claimed under a wildcard, in no order.
     pub fn below(&self, wildcard: &HostName) -> impl Iterator<Item = HostName> {
         let parent = match wildcard {
             HostName::Wildcard(parent) => self.below.get(parent),
@@ -120,7 +120,7 @@ impl Names {
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.names.len().max(self.below.values().map(BTreeSet::len).sum())
+        self.names.len().max(self.below.values().map(HashSet::len).sum())
     }
 
     /// Judges all claims to a name. Wildcards must be settled before the names below them.
