@@ -1,68 +1,179 @@
-//! The Deployment CRD: which hosts reach which app.
+//! The Deployment CRD: which hosts reach which app. The comments on the fields are what `kubectl explain` prints.
 
 use std::time::Duration as StdDuration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 
+/// Which hosts and paths reach which Services. A complete object needs hostnames and a service, nothing else: HTTP and
+/// WebSockets both work.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[kube(
     group = "postern.dev",
     version = "v1alpha1",
     kind = "Deployment",
     namespaced,
-    status = "DeploymentStatus"
+    status = "DeploymentStatus",
+    shortname = "pdeploy",
+    category = "postern",
+    doc = "Which hosts and paths reach which Services. Served by Postern, over HTTP and WebSockets alike. Not to be confused with deployments.apps: write deployments.postern.dev, or pdeploy.",
+    printcolumn(
+        name = "Hosts",
+        type_ = "string",
+        json_path = ".status.hostnames",
+        description = "The hostnames that are served."
+    ),
+    printcolumn(
+        name = "Service",
+        type_ = "string",
+        json_path = ".spec.service.name",
+        description = "The Service; empty where backends are listed."
+    ),
+    printcolumn(
+        name = "Endpoints",
+        type_ = "integer",
+        json_path = ".status.endpoints.ready",
+        description = "Ready endpoints of all backends."
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#,
+        description = "Whether this generation is served."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.status=="False")].reason"#,
+        description = "Why a condition is False.",
+        priority = "1"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.service) && has(self.backends) && size(self.backends) > 0)")
+        .message("service and backends exclude each other: keep one of them"),
+    validation = Rule::new(
+        "has(self.service) || (has(self.backends) && size(self.backends) > 0) || \
+         (has(self.paths) && size(self.paths) > 0 && \
+         self.paths.all(p, has(p.service) || (has(p.backends) && size(p.backends) > 0)))"
+    )
+    .message("needs a service, or backends, or paths of which each names its own")
+)]
 pub struct DeploymentSpec {
+    /// The installation of Postern (its --class) that serves this object and writes its status. Immutable. Default:
+    /// postern.
     #[serde(default = "default_class")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("className is immutable"))]
     pub class_name: String,
+    /// The hostnames to serve, at most 16, such as app.example.com or *.preview.example.com, where "*." stands for
+    /// exactly one label. Without port; internationalized names as A-labels (xn--...). The oldest Deployment that lists
+    /// a name decides which namespace owns it. May be empty where the installation has an apex domain: it then serves
+    /// <name>-<namespace>.<apex domain>, besides the names listed here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new(
+            "self.all(h, h.matches('^([*][.])?([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?[.])*\
+             [a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?[.]?$'))"
+        )
+        .message("every hostname is made of labels of letters, digits and inner hyphens, at most 63 characters each; a wildcard is one \"*.\" in front; no port, no scheme, no path")
+    )]
     pub hostnames: Vec<String>,
+    /// The Service that gets all requests. Exactly one of service and backends, unless every path names its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ServiceRef")]
     pub service: Option<ServiceRef>,
+    /// Several Services that share the requests by weight, at most 16. One without a ready endpoint is skipped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub backends: Vec<BackendRef>,
+    /// The paths to serve, at most 32. None: every path. An exact path is tried first, then the longest prefix.
+    /// Deployments of one namespace may share a hostname by different paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into(), "type".into()]))]
     pub paths: Vec<PathRule>,
+    /// What the app receives as X-Deployment-Id: printable ASCII. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        with = "String",
+        length(min = 1, max = 253),
+        regex(pattern = "^[!-~]([ -~]*[!-~])?$")
+    )]
     pub deployment_id: Option<String>,
+    /// Running, or Stopped: requests are answered 503 and open sockets end. Default: Running.
     #[serde(default)]
     pub state: State,
+    /// How long to wait for the app. Durations are written like 250ms, 15m or 1h30m; 0s turns a timeout off. None of
+    /// them applies to a WebSocket once it is open.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// How a Service's endpoints share the requests.
     #[serde(default)]
     pub balancing: Balancing,
+    /// What holds for WebSockets alone.
     #[serde(default)]
     pub web_socket: WebSocket,
 }
 
+/// A Service of the Deployment's namespace and one of its ports.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ServiceRef {
+    /// Name of a Service in this namespace.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
+    /// A port of the Service: its number (1 to 65535) or its name.
+    #[schemars(schema_with = "port_schema")]
     pub port: IntOrString,
 }
 
+/// A Service and its share of the requests.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct BackendRef {
+    /// The Service.
     pub service: ServiceRef,
+    /// Its share, 0 to 1000, relative to the others' sum. 0: none. Default: 1.
     #[serde(default = "default_weight")]
+    #[schemars(range(max = 1000))]
     pub weight: u32,
 }
 
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+/// A path and, if it differs, its Service.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[x_kube(
+    validation = Rule::new("!(has(self.service) && has(self.backends) && size(self.backends) > 0)")
+        .message("service and backends exclude each other: keep one of them")
+)]
 pub struct PathRule {
+    /// Begins with a slash; as clients send it, so percent-encoded where needed; without query and fragment.
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(
+        validation = Rule::new("self.startsWith('/')").message("a path begins with /"),
+        validation = Rule::new("self.matches('^[!\"$->@-~]*$')")
+            .message("a path is printable ASCII without spaces, \"?\" and \"#\": percent-encode anything else")
+    )]
     pub path: String,
+    /// Prefix goes by whole segments: /a covers /a and /a/b, not /ab. Exact is the path alone. Default: Prefix.
     #[serde(default)]
     pub r#type: PathType,
+    /// The Service for this path. Default: the Deployment's service or backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ServiceRef")]
     pub service: Option<ServiceRef>,
+    /// Several Services for this path, by weight, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub backends: Vec<BackendRef>,
 }
 
@@ -83,16 +194,22 @@ pub enum State {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Timeouts {
+    /// One attempt to connect to an endpoint. Default: 2s.
     pub connect: Duration,
+    /// All attempts to connect together; then 503. Default: 5s.
     pub dial_budget: Duration,
+    /// From the request's head sent until the response's head; then 504. Default: 15m.
     pub response: Duration,
+    /// Between two pieces of a body, in either direction. Default: 5m.
     pub idle: Duration,
+    /// The whole exchange. Default: 0s (off).
     pub total: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Balancing {
+    /// LeastConnections (fewest open requests and sockets), RoundRobin or Random. Default: LeastConnections.
     pub strategy: Strategy,
 }
 
@@ -107,22 +224,41 @@ pub enum Strategy {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WebSocket {
+    /// From connecting to the app until its answer to the upgrade; then 504. Default: 10s.
     pub handshake_timeout: Duration,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
+/// What Postern made of the object. Written by the elected leader alone.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeploymentStatus {
+    /// Accepted, ResolvedRefs and Programmed; PartiallyInvalid while a part of the object is not served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Endpoints of all backends, each counted once. Updated at most every 10 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EndpointCounts")]
     pub endpoints: Option<EndpointCounts>,
+    /// The hostnames that are served, the assigned one included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub hostnames: Vec<String>,
+    /// Where clients reach Postern (--publish-address).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub addresses: Vec<String>,
 }
 
+/// How many endpoints there are.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct EndpointCounts {
+    /// Ready for new requests.
     pub ready: u32,
+    /// All that the EndpointSlices list.
     pub total: u32,
 }
 
@@ -152,4 +288,17 @@ fn default_class() -> String {
 
 fn default_weight() -> u32 {
     1
+}
+
+/// A structural schema knows "integer or string" only by its extension. The bounds of the one type do not apply to the
+/// other; the pattern is that of an IANA_SVC_NAME (RFC 6335 section 5.1), which holds at least one letter.
+fn port_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 1,
+        "maximum": 65535,
+        "minLength": 1,
+        "maxLength": 15,
+        "pattern": "^([0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+    })
 }

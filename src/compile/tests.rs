@@ -76,3 +76,32 @@ fn the_memory_holds_nothing_that_no_object_names() {
     assert_eq!(after(vec![deployment("b.example.com", "api")]), [1; 5]);
     assert_eq!(after(vec![Event::Listed(Kind::Deployment, BTreeSet::new())]), [0; 5]);
 }
+
+#[test]
+fn what_is_checked_is_what_the_schema_says() {
+    let crd = serde_json::to_value(&crate::api::crds()[0]).unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    let path = &spec["paths"]["items"]["properties"];
+    let schema = [
+        &spec["hostnames"]["maxItems"],
+        &spec["paths"]["maxItems"],
+        &spec["backends"]["maxItems"],
+        &path["backends"]["maxItems"],
+        &spec["deploymentId"]["maxLength"],
+        &path["path"]["maxLength"],
+    ];
+    let checked = [
+        deployment::MAX_HOSTNAMES,
+        deployment::MAX_PATHS,
+        deployment::MAX_BACKENDS,
+        deployment::MAX_BACKENDS,
+        deployment::MAX_ID,
+        route::MAX_PATH,
+    ];
+    assert_eq!(
+        schema.map(|bound| bound.as_u64()),
+        checked.map(|bound| u64::try_from(bound).ok())
+    );
+    let weight = &spec["backends"]["items"]["properties"]["weight"]["maximum"];
+    assert_eq!(weight.as_f64(), Some(f64::from(deployment::MAX_WEIGHT)));
+}

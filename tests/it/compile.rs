@@ -1,6 +1,5 @@
 //! Compile as a whole: golden files, and properties over random histories.
 
 mod golden;
-mod manifest;
 mod model;
 mod world;

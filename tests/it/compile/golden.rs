@@ -10,12 +10,11 @@ use postern::compile::{Compiled, Input, Previous, compile, report::Report};
 use postern::config::{EndpointRules, Routing};
 use postern::snapshot::HostName;
 use postern::store::{Batch, Changes, Event, Store};
+use postern::watch::files;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::manifest;
-
-/// The first document of a golden file may set the installation.
+/// One document of a golden file may set the installation; it is no object.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Installation {
@@ -58,14 +57,17 @@ fn inputs() -> Vec<PathBuf> {
 }
 
 fn outcome(text: &str) -> Value {
-    let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
-    let installation = match documents.first().and_then(|first| first["kind"].as_str()) {
-        Some("Installation") => serde_json::from_value(documents.remove(0)).unwrap(),
-        _ => Installation::default(),
-    };
+    let installation = files::documents(text)
+        .filter(|document| document.text.contains("kind: Installation"))
+        .map(|document| serde_saphyr::from_str(document.text).unwrap())
+        .next()
+        .unwrap_or_else(Installation::default);
+    let objects = files::parse(text)
+        .into_iter()
+        .map(|object| Event::Apply(object.unwrap()));
     let mut store = Store::default();
     store.apply(Batch {
-        events: documents.into_iter().map(manifest::object).map(Event::Apply).collect(),
+        events: objects.collect(),
         seen: Instant::now(),
     });
     let input = Input {
@@ -113,11 +115,11 @@ fn leave_out_defaults(deployment: &mut Value) {
         },
         "strategy": "LeastConnections",
         "state": "Running",
-        "uid": "",
     });
     let deployment = deployment.as_object_mut().unwrap();
     deployment.retain(|field, value| defaults.get(field) != Some(value));
     deployment.remove("key");
+    deployment.remove("uid");
 }
 
 fn difference(wanted: &str, found: &str) -> String {

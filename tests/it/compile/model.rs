@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::world::{deployment, from_scratch, one_of_each, routing, store};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_request_is_answered_by_the_deployment_that_the_rules_name(
