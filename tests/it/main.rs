@@ -5,6 +5,7 @@
 mod support;
 
 mod balance;
+mod compile;
 mod dial;
 mod edits;
 mod errors;
