@@ -11,15 +11,19 @@
 //! `compile` is a pure function; `publish` swaps its result in one atomic step; a request reads one `Live` from
 //! beginning to end. What must outlive a change of configuration (counts, pools, sockets) lives in `state`.
 
+pub mod admin;
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod live;
 pub mod proxy;
+pub mod publish;
 pub mod snapshot;
 pub mod state;
 pub mod status;
 pub mod store;
 pub mod telemetry;
 pub mod watch;
+pub mod websocket;

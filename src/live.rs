@@ -1,4 +1,5 @@
-//! The published snapshot. Hides arc-swap: a lock could stand here instead, and nobody else would notice.
+//! The published snapshot, paired with the runtime state that it refers to. Hides arc-swap: a lock could stand here instead,
+//! and nobody else would notice.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::snapshot::Snapshot;
 
-/// One snapshot, paired with runtime state, as it is served.
+/// One snapshot as it is served: every slot in it is filled.
 #[derive(Debug)]
 pub struct Live {
     pub snapshot: Snapshot,

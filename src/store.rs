@@ -100,12 +100,15 @@ pub enum Event {
     Listed(Kind, BTreeSet<ObjectKey>),
 }
 
-/// Keys that changed since the last compile.
+/// Keys that changed since the changes were last taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// Deployments that are new, gone, or differ in more than their status.
     pub deployments: BTreeSet<ObjectKey>,
     /// Services whose own object or whose slices changed.
     pub services: BTreeSet<ObjectKey>,
+    /// Deployments whose status at the source is another one now: compile does not care, the status writer does.
+    pub observed: BTreeSet<ObjectKey>,
 }
 
 /// What a source saw at one moment; applied as one.
@@ -129,6 +132,171 @@ pub struct Store {
     changes: Changes,
 }
 
+impl Store {
+    /// Equal objects are no change: sources may repeat themselves.
+    pub fn apply(&mut self, batch: Batch) {
+        for event in batch.events {
+            match event {
+                Event::Apply(Object::Deployment(deployment)) => self.put_deployment(deployment),
+                Event::Apply(Object::Service(service)) => self.put_service(service),
+                Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice),
+                Event::Delete(kind, key) => self.remove(kind, &key),
+                Event::Listed(kind, keys) => self.listed(kind, &keys),
+            }
+        }
+    }
+
+    /// Every kind has been listed: what is here is the whole world, and may be compiled.
+    pub fn is_complete(&self) -> bool {
+        self.listed.len() == Kind::ALL.len()
+    }
+
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub fn deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.deployments.values()
+    }
+
+    pub fn deployment(&self, key: &ObjectKey) -> Option<&Arc<Deployment>> {
+        self.deployments.get(key)
+    }
+
+    pub fn service(&self, key: &ObjectKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// In the order of the slices' names.
+    pub fn slices(&self, service: &ObjectKey) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices.get(service).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// How many objects of this kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Deployment => self.deployments.len(),
+            Kind::EndpointSlice => self.slice_owner.len(),
+            Kind::Service => self.services.len(),
+        }
+    }
+
+    fn put_deployment(&mut self, new: Deployment) {
+        let key = new.key.clone();
+        let old = self.deployments.get(&key);
+        if old.is_none_or(|old| !old.asks_the_same(&new)) {
+            self.changes.deployments.insert(key.clone());
+        }
+        if old.and_then(|old| old.status.as_ref()) != new.status.as_ref() {
+            self.changes.observed.insert(key.clone());
+        }
+        if old.is_none_or(|old| **old != new) {
+            self.deployments.insert(key, Arc::new(new));
+        }
+    }
+
+    fn put_service(&mut self, new: Service) {
+        if self.services.get(&new.key).is_none_or(|old| **old != new) {
+            self.changes.services.insert(new.key.clone());
+            self.services.insert(new.key.clone(), Arc::new(new));
+        }
+    }
+
+    fn put_slice(&mut self, new: EndpointSlice) {
+        let service = ObjectKey {
+            namespace: new.key.namespace.clone(),
+            name: new.service.clone(),
+        };
+        if self.slice_owner.get(&new.key).is_some_and(|owner| *owner != service) {
+            self.remove_slice(&new.key);
+        }
+        let siblings = self.slices.entry(service.clone()).or_default();
+        if siblings.get(&new.key.name).is_none_or(|old| **old != new) {
+            self.slice_owner.insert(new.key.clone(), service.clone());
+            siblings.insert(new.key.name.clone(), Arc::new(new));
+            self.changes.services.insert(service);
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, key: &ObjectKey) {
+        match kind {
+            Kind::Deployment => {
+                if self.deployments.remove(key).is_some() {
+                    self.changes.deployments.insert(key.clone());
+                }
+            }
+            Kind::EndpointSlice => self.remove_slice(key),
+            Kind::Service => {
+                if self.services.remove(key).is_some() {
+                    self.changes.services.insert(key.clone());
+                }
+            }
+        }
+    }
+
+    fn remove_slice(&mut self, key: &ObjectKey) {
+        let Some(service) = self.slice_owner.remove(key) else {
+            return;
+        };
+        if let Some(siblings) = self.slices.get_mut(&service) {
+            siblings.remove(&key.name);
+            if siblings.is_empty() {
+                self.slices.remove(&service);
+            }
+        }
+        self.changes.services.insert(service);
+    }
+
+    fn listed(&mut self, kind: Kind, keys: &BTreeSet<ObjectKey>) {
+        for key in self.vanished(kind, keys) {
+            self.remove(kind, &key);
+        }
+        self.listed.insert(kind);
+    }
+
+    fn vanished(&self, kind: Kind, keys: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
+        fn missing<V>(have: &BTreeMap<ObjectKey, V>, keys: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
+            have.keys().filter(|key| !keys.contains(key)).cloned().collect()
+        }
+        match kind {
+            Kind::Deployment => missing(&self.deployments, keys),
+            Kind::EndpointSlice => missing(&self.slice_owner, keys),
+            Kind::Service => missing(&self.services, keys),
+        }
+    }
+}
+
+impl Deployment {
+    /// Equal in all that compile reads.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field cannot be forgotten here.
+        let Self {
+            key,
+            uid,
+            generation,
+            created,
+            spec,
+            status: _,
+        } = self;
+        *key == other.key
+            && *uid == other.uid
+            && *generation == other.generation
+            && *created == other.created
+            && *spec == other.spec
+    }
+}
+
+impl Changes {
+    /// Nothing that compile reads has changed.
+    pub fn is_empty(&self) -> bool {
+        self.deployments.is_empty() && self.services.is_empty()
+    }
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::EndpointSlice, Self::Service];
+}
+
 impl ObjectKey {
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
@@ -149,3 +317,6 @@ impl Serialize for ObjectKey {
         to.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

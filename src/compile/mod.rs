@@ -1,14 +1,33 @@
 //! `compile`: what the sources say, turned into what the data plane routes by, and a report on what could not be.
 //! Pure: no clock, no I/O, no await. The same objects give the same snapshot, whatever the order of events.
+//!
+//! The passes, each over what a change has reached so far:
+//!
+//! ```text
+//! deployment  one object, parsed                 ─► the names it claims, the Services it uses
+//! backend     a Service's port                   ─► an upstream with its endpoints
+//! route       a Deployment's paths and upstreams ─► routes
+//! host        a name's claims                    ─► its owner, and the owner's routes merged
+//! report      what was found on the way
+//! ```
 
+mod backend;
+mod deployment;
+mod endpoint;
+mod host;
 pub mod report;
+mod route;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::Routing;
-use crate::snapshot::{Deployment, Snapshot, Upstream};
-use crate::store::{Changes, ObjectKey, Store};
+use crate::snapshot::{Deployment, Host, HostName, Route, Snapshot, Upstream};
+use crate::store::{self, Changes, ObjectKey, Store};
 
+use backend::Services;
+use deployment::Wanted;
+use host::{Claim, Names};
 use report::Report;
 
 /// What one compile works from.
@@ -20,15 +39,28 @@ pub struct Input<'a> {
 
 /// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
 #[derive(Default)]
-pub struct Previous {}
+pub struct Previous {
+    /// What the memory was made with. None: there is none yet.
+    routing: Option<Routing>,
+    deployments: HashMap<ObjectKey, Known>,
+    services: Services,
+    names: Names,
+    reports: BTreeMap<ObjectKey, Arc<Report>>,
+    /// Deployments to which sockets may belong, with the uid: also those that cannot be decoded at present.
+    alive: HashMap<ObjectKey, Arc<str>>,
+    snapshot: Snapshot,
+}
 
 pub struct Compiled {
     pub snapshot: Snapshot,
     /// To be handed to the next compile.
     pub previous: Previous,
+    /// Whether the snapshot differs from the one before: if not, there is nothing to swap.
+    pub changed: bool,
     /// Parts of the snapshot that are new in it and have no runtime state yet.
     pub fresh: Fresh,
     /// Deployments of our class that are gone: their sockets end. Those that are now Stopped are found in `fresh`.
+    /// One that was replaced by another object of the same name is in both, and the sockets of the old one end.
     pub removed: Vec<ObjectKey>,
     /// The reports that differ from the ones before; None: the object is gone.
     pub reports: Vec<(ObjectKey, Option<Arc<Report>>)>,
@@ -40,6 +72,263 @@ pub struct Fresh {
     pub upstreams: Vec<Arc<Upstream>>,
 }
 
-pub fn compile(_input: &Input<'_>, _routing: &Routing, _previous: Previous) -> Compiled {
-    todo!()
+/// A Deployment that decodes, and the routes that it would have where nobody is in its way.
+struct Known {
+    wanted: Wanted,
+    routes: Box<[Route]>,
+}
+
+/// One compile under way: what the changes have reached, and what came of it.
+struct Compilation<'a> {
+    store: &'a Store,
+    routing: &'a Routing,
+    memory: Previous,
+    reached: Reached,
+    changed: bool,
+    fresh: Fresh,
+    removed: Vec<ObjectKey>,
+}
+
+/// Sorted, so that everything is done and told in the same order everywhere.
+#[derive(Default)]
+struct Reached {
+    services: BTreeSet<ObjectKey>,
+    /// Deployments whose routes may be other ones now.
+    routes: BTreeSet<ObjectKey>,
+    names: BTreeSet<HostName>,
+    reports: BTreeSet<ObjectKey>,
+}
+
+pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> Compiled {
+    let everything;
+    let changes = if previous.routing.as_ref() == Some(routing) {
+        input.changes
+    } else {
+        everything = previous.everything(input.store);
+        &everything
+    };
+    previous.routing = Some(routing.clone());
+    let mut compilation = Compilation {
+        store: input.store,
+        routing,
+        memory: previous,
+        reached: Reached::default(),
+        changed: false,
+        fresh: Fresh::default(),
+        removed: Vec::new(),
+    };
+    for key in &changes.deployments {
+        compilation.read(key);
+    }
+    compilation.resolve(&changes.services);
+    compilation.route();
+    compilation.settle();
+    let reports = compilation.report();
+    Compiled {
+        snapshot: compilation.memory.snapshot.clone(),
+        previous: compilation.memory,
+        changed: compilation.changed,
+        fresh: compilation.fresh,
+        removed: compilation.removed,
+        reports,
+    }
+}
+
+impl Previous {
+    pub fn report(&self, key: &ObjectKey) -> Option<&Arc<Report>> {
+        self.reports.get(key)
+    }
+
+    /// Of all Deployments of our class, sorted by key.
+    pub fn reports(&self) -> impl Iterator<Item = &Arc<Report>> {
+        self.reports.values()
+    }
+
+    /// Every object there is and every object there was.
+    fn everything(&self, store: &Store) -> Changes {
+        let known = self.reports.keys().chain(self.alive.keys()).cloned();
+        Changes {
+            deployments: store.deployments().map(|d| d.key.clone()).chain(known).collect(),
+            services: self.services.keys().cloned().collect(),
+            observed: BTreeSet::new(),
+        }
+    }
+}
+
+impl Compilation<'_> {
+    /// Takes one changed Deployment in: its own part of the snapshot, what it uses and which names it claims.
+    fn read(&mut self, key: &ObjectKey) {
+        let object = self.store.deployment(key);
+        let ours = object.filter(|object| match &object.spec {
+            Ok(spec) => *spec.class_name == *self.routing.class,
+            // The class is not known: it may be ours, and saying nothing about a broken object helps nobody.
+            Err(_) => true,
+        });
+        let wanted = ours.and_then(|object| Some((object, object.spec.as_ref().ok()?)));
+        let wanted = wanted.map(|(object, spec)| deployment::parse(object, spec, self.routing));
+
+        self.track_life(key, ours.map(Arc::as_ref));
+        let wanted = wanted.map(|wanted| self.keep_part(wanted));
+        if wanted.is_none() && self.memory.snapshot.deployments.get(key).is_some() {
+            self.memory.snapshot.deployments.remove(key);
+            self.changed = true;
+        }
+
+        // The new uses and claims come before the old ones go, so that what both name is kept as it is.
+        let old = self.memory.deployments.remove(key);
+        if let Some(wanted) = &wanted {
+            for (service, port) in wanted.uses() {
+                self.memory.services.add_user(service, port, key);
+                self.reached.services.insert(service.clone());
+            }
+        }
+        if let Some(Known { wanted: old, .. }) = &old {
+            let still: BTreeSet<_> = wanted.iter().flat_map(Wanted::uses).collect();
+            for (service, port) in old.uses().filter(|used| !still.contains(used)) {
+                self.memory.services.remove_user(service, port, key);
+            }
+            for claimed in &old.names {
+                self.memory.names.withdraw(&claimed.name, &old.age());
+                self.reached.names.insert(claimed.name.clone());
+            }
+        }
+        if let Some(wanted) = wanted {
+            for claimed in &wanted.names {
+                let claim = Claim::new(wanted.age(), claimed.right);
+                self.memory.names.claim(&claimed.name, claim);
+                self.reached.names.insert(claimed.name.clone());
+            }
+            let routes = old.map(|old| old.routes).unwrap_or_default();
+            self.memory.deployments.insert(key.clone(), Known { wanted, routes });
+            self.reached.routes.insert(key.clone());
+        }
+        self.reached.reports.insert(key.clone());
+    }
+
+    /// Sockets belong to an object, by its uid, as long as it exists and is of our class; whether it can be decoded at
+    /// present is no matter.
+    fn track_life(&mut self, key: &ObjectKey, ours: Option<&store::Deployment>) {
+        let alive = &mut self.memory.alive;
+        if alive
+            .get(key)
+            .is_some_and(|uid| ours.is_none_or(|ours| ours.uid != *uid))
+        {
+            alive.remove(key);
+            self.removed.push(key.clone());
+        }
+        if let Some(object) = ours.filter(|object| object.spec.is_ok()) {
+            alive.insert(key.clone(), object.uid.clone());
+        }
+    }
+
+    /// The Deployment's own part goes into the snapshot, unless an equal one is there: then that one stays.
+    fn keep_part(&mut self, mut wanted: Wanted) -> Wanted {
+        let table = &mut self.memory.snapshot.deployments;
+        match table.get(&wanted.part.key) {
+            Some(old) if *old == wanted.part => wanted.part = old.clone(),
+            _ => {
+                table.insert(wanted.part.key.clone(), wanted.part.clone());
+                self.fresh.deployments.push(wanted.part.clone());
+                self.changed = true;
+            }
+        }
+        wanted
+    }
+
+    /// Looks up the Services that changed or are newly used.
+    fn resolve(&mut self, changed: &BTreeSet<ObjectKey>) {
+        self.reached.services.extend(changed.iter().cloned());
+        for service in &self.reached.services {
+            let users = self
+                .memory
+                .services
+                .resolve(service, self.store, self.routing, &mut self.fresh.upstreams);
+            self.reached.routes.extend(users.iter().cloned());
+            self.reached.reports.extend(users);
+        }
+    }
+
+    /// Builds the routes of the Deployments reached. If they differ, all names that list them are looked at again.
+    fn route(&mut self) {
+        for key in &self.reached.routes {
+            let Some(known) = self.memory.deployments.get_mut(key) else {
+                continue;
+            };
+            let routes = route::routes(&known.wanted, &self.memory.services);
+            if routes != known.routes {
+                known.routes = routes;
+                let names = known.wanted.names.iter().map(|claimed| claimed.name.clone());
+                self.reached.names.extend(names);
+            }
+        }
+    }
+
+    /// Decides who owns each name reached, wildcards first: who owns one decides who may have the names below it.
+    fn settle(&mut self) {
+        let (mut exact, wildcards) = std::mem::take(&mut self.reached.names)
+            .into_iter()
+            .partition::<BTreeSet<_>, _>(|name| matches!(name, HostName::Exact(_)));
+        for name in wildcards {
+            if self.settle_name(&name) {
+                exact.extend(self.memory.names.below(&name));
+            }
+        }
+        for name in exact {
+            self.settle_name(&name);
+        }
+    }
+
+    /// Returns whether the name has another owner now.
+    fn settle_name(&mut self, name: &HostName) -> bool {
+        let deployments = &self.memory.deployments;
+        let routes = |key: &ObjectKey| deployments.get(key).map_or(&[][..], |known| &known.routes);
+        let settled = self.memory.names.settle(name, routes);
+        self.reached.reports.extend(settled.affected);
+        self.keep_host(name, settled.routes);
+        settled.owner_changed
+    }
+
+    fn keep_host(&mut self, name: &HostName, routes: Box<[Route]>) {
+        let hosts = &mut self.memory.snapshot.hosts;
+        let (table, key) = match name {
+            HostName::Exact(name) => (&mut hosts.exact, name),
+            HostName::Wildcard(parent) => (&mut hosts.wildcard, parent),
+        };
+        match table.get(&**key) {
+            Some(old) if old.routes == routes => return,
+            None if routes.is_empty() => return,
+            _ => self.changed = true,
+        }
+        if routes.is_empty() {
+            table.remove(&**key);
+        } else {
+            let name = name.clone();
+            table.insert(key.clone(), Arc::new(Host { name, routes }));
+        }
+    }
+
+    fn report(&mut self) -> Vec<(ObjectKey, Option<Arc<Report>>)> {
+        let mut changed = Vec::new();
+        for key in std::mem::take(&mut self.reached.reports) {
+            let known = self.memory.deployments.get(&key);
+            let new = match known {
+                Some(known) => Some(report::report(&known.wanted, &self.memory.names, &self.memory.services)),
+                None => self
+                    .store
+                    .deployment(&key)
+                    .and_then(|object| report::undecodable(object)),
+            };
+            let old = self.memory.reports.get(&key);
+            if old.map(Arc::as_ref) == new.as_ref() {
+                continue;
+            }
+            let new = new.map(Arc::new);
+            match &new {
+                Some(report) => self.memory.reports.insert(key.clone(), report.clone()),
+                None => self.memory.reports.remove(&key),
+            };
+            changed.push((key, new));
+        }
+        changed
+    }
 }

@@ -1,10 +1,18 @@
 //! What compile found out about one Deployment: the only output besides the snapshot. It becomes status and Events
 //! in a cluster, and lines on the terminal in `postern check`.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::api::condition::{ConditionReason, ConditionType};
-use crate::store::ObjectKey;
+use crate::snapshot::PathMatch;
+use crate::store::{self, ObjectKey};
+
+use super::backend::{Found, Services};
+use super::deployment::{Claimed, Rule, Source, Wanted};
+use super::endpoint::Condition;
+use super::host::{Names, Outcome};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -12,7 +20,8 @@ pub struct Report {
     pub uid: Arc<str>,
     /// The generation that was compiled: every condition's observedGeneration.
     pub generation: i64,
-    /// Accepted, PartiallyInvalid (only when True) and ResolvedRefs, in this order. Programmed is the writer's: it knows what is served.
+    /// Accepted, PartiallyInvalid (only when True) and ResolvedRefs, in this order. Programmed is the writer's: it knows what is
+    /// served. An object that cannot be decoded has Accepted alone.
     pub conditions: Vec<Finding>,
     /// Over all its backends, each endpoint once. `total` counts every endpoint of the slices, ready or not.
     pub endpoints: Counts,
@@ -33,4 +42,257 @@ pub struct Finding {
 pub struct Counts {
     pub ready: u32,
     pub total: u32,
+}
+
+/// Something that is not served, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub reason: ConditionReason,
+    pub message: String,
+}
+
+/// A value out of an object, in quotes and cut short: messages stay readable, and bounded.
+pub struct Quoted<'a>(pub &'a str);
+
+/// A condition's message holds 32,768 characters at most; nobody reads that many.
+const MAX_MESSAGE: usize = 4096;
+
+pub fn report(wanted: &Wanted, names: &Names, services: &Services) -> Report {
+    let mut problems = wanted.problems.to_vec();
+    let mut hostnames = Vec::new();
+    for claimed in &wanted.names {
+        if claim(wanted, claimed, names, &mut problems) {
+            hostnames.push(claimed.name.to_string().into());
+        }
+    }
+    hostnames.sort();
+    let (unresolved, endpoints) = references(wanted, services, &mut problems);
+    let mut conditions = accepted(wanted, hostnames.is_empty(), &problems);
+    conditions.push(resolved(&unresolved));
+    Report {
+        key: wanted.part.key.clone(),
+        uid: wanted.part.uid.clone(),
+        generation: wanted.generation,
+        conditions,
+        endpoints,
+        hostnames,
+    }
+}
+
+/// None: it can be decoded.
+pub fn undecodable(object: &store::Deployment) -> Option<Report> {
+    let error = object.spec.as_ref().err()?;
+    let message = format!("the object cannot be decoded, and nothing of it is served: {error}");
+    Some(Report {
+        key: object.key.clone(),
+        uid: object.uid.clone(),
+        generation: object.generation,
+        conditions: vec![Finding {
+            r#type: ConditionType::Accepted,
+            status: false,
+            reason: ConditionReason::Invalid,
+            message: cut(message, MAX_MESSAGE),
+        }],
+        endpoints: Counts::default(),
+        hostnames: Vec::new(),
+    })
+}
+
+/// Whether anything is served under the name; what is not becomes a problem.
+fn claim(wanted: &Wanted, claimed: &Claimed, names: &Names, problems: &mut Vec<Problem>) -> bool {
+    let Claimed { name, source, .. } = claimed;
+    let namespace = &wanted.part.key.namespace;
+    let (reason, message) = match names.outcome(name, &wanted.age()) {
+        Some(Outcome::Served { lost }) => {
+            for lost in lost {
+                let rule = &wanted.rules[lost.rule];
+                problems.push(Problem {
+                    reason: ConditionReason::RouteConflict,
+                    message: format!(
+                        "{rule}: Deployment {} is older and has this path at {:?}; one of the two must take another path or name",
+                        lost.to,
+                        name.to_string()
+                    ),
+                });
+            }
+            return lost.len() < wanted.rules.len();
+        }
+        Some(Outcome::Conflict { owner }) => (
+            ConditionReason::HostnameConflict,
+            format!(
+                "belongs to namespace {:?}, whose Deployment {owner} is the oldest to list it",
+                owner.namespace
+            ),
+        ),
+        Some(Outcome::NotGranted) => (
+            ConditionReason::HostnameNotAllowed,
+            format!(
+                "is not granted to namespace {namespace:?}; hostnameGrants in the installation's configuration can do so"
+            ),
+        ),
+        Some(Outcome::UnderWildcard { owner }) => (
+            ConditionReason::HostnameNotAllowed,
+            format!(
+                "is under a wildcard of namespace {:?}, whose Deployment {owner} listed it first; \
+                 hostnameGrants in the installation's configuration can allow it",
+                owner.namespace
+            ),
+        ),
+        // Every claim is settled before reports are written; nothing is served that was not.
+        None => return false,
+    };
+    let message = match source {
+        Source::Listed(at) => format!("spec.hostnames[{at}]: {:?} {message}", name.to_string()),
+        Source::Assigned => format!("the assigned hostname {:?} {message}", name.to_string()),
+    };
+    problems.push(Problem { reason, message });
+    false
+}
+
+/// What refers to nothing, and the endpoints of what refers to something.
+fn references(wanted: &Wanted, services: &Services, problems: &mut Vec<Problem>) -> (Vec<Problem>, Counts) {
+    let mut unresolved = Vec::new();
+    let mut endpoints = BTreeMap::new();
+    for targets in &wanted.targets {
+        for (at, target) in targets.list.iter().enumerate() {
+            match services.find(&target.service, &target.port) {
+                Ok(found) => {
+                    problems.extend(refused(targets.field(at), &target.service, found));
+                    for listed in &found.listed {
+                        let ready = listed.condition == Condition::Ready && listed.refused.is_none();
+                        *endpoints.entry(listed.address).or_insert(ready) |= ready;
+                    }
+                }
+                Err(error) => unresolved.push(Problem {
+                    reason: error.reason(),
+                    message: format!("{}: Service {} {error}", targets.field(at), target.service),
+                }),
+            }
+        }
+    }
+    let counts = Counts {
+        ready: count(endpoints.values().filter(|ready| **ready).count()),
+        total: count(endpoints.len()),
+    };
+    (unresolved, counts)
+}
+
+/// The reference itself is good, so this is no matter of ResolvedRefs: it is a part of what was asked for that is not served.
+fn refused(field: impl fmt::Display, service: &ObjectKey, found: &Found) -> Option<Problem> {
+    let mut refused = found.listed.iter().filter_map(|l| Some((l.address, l.refused?)));
+    let (address, why) = refused.next()?;
+    let more = match refused.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(Problem::invalid(format!(
+        "{field}: endpoint {address} of Service {service} gets no traffic: it is {why}{more}"
+    )))
+}
+
+fn accepted(wanted: &Wanted, nothing_served: bool, problems: &[Problem]) -> Vec<Finding> {
+    let accepted = |status, reason, message| Finding {
+        r#type: ConditionType::Accepted,
+        status,
+        reason,
+        message,
+    };
+    if nothing_served {
+        // What keeps all of it from being served: a Deployment without a usable path or name is invalid, whatever else is
+        // wrong with it; else it is the claims.
+        let invalid = wanted.rules.is_empty() || wanted.names.is_empty();
+        let claims = problems
+            .iter()
+            .map(|p| p.reason)
+            .find(|r| *r != ConditionReason::Invalid);
+        let reason = claims.filter(|_| !invalid).unwrap_or(ConditionReason::Invalid);
+        return vec![accepted(false, reason, join(problems))];
+    }
+    match problems.first() {
+        None => vec![accepted(
+            true,
+            ConditionReason::Accepted,
+            "all hostnames and paths are accepted".to_owned(),
+        )],
+        Some(first) => vec![
+            accepted(
+                true,
+                ConditionReason::Accepted,
+                "accepted in part: PartiallyInvalid lists what is not served".to_owned(),
+            ),
+            Finding {
+                r#type: ConditionType::PartiallyInvalid,
+                status: true,
+                reason: first.reason,
+                message: join(problems),
+            },
+        ],
+    }
+}
+
+fn resolved(unresolved: &[Problem]) -> Finding {
+    let (reason, message) = match unresolved.first() {
+        None => (
+            ConditionReason::ResolvedRefs,
+            "all Services and ports that it names exist".to_owned(),
+        ),
+        Some(first) => (first.reason, join(unresolved)),
+    };
+    Finding {
+        r#type: ConditionType::ResolvedRefs,
+        status: unresolved.is_empty(),
+        reason,
+        message,
+    }
+}
+
+fn join(problems: &[Problem]) -> String {
+    let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    cut(messages.join("; "), MAX_MESSAGE)
+}
+
+fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.push_str("...");
+    }
+    text
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Problem {
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            reason: ConditionReason::Invalid,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, path) = match &self.path {
+            PathMatch::Exact(path) => ("Exact", path),
+            PathMatch::Prefix(path) => ("Prefix", path),
+        };
+        match self.position {
+            Some(at) => write!(f, "spec.paths[{at}]: {kind} {}", Quoted(path)),
+            None => write!(f, "spec.paths: the default, {kind} {}", Quoted(path)),
+        }
+    }
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 80;
+        let end = self.0.floor_char_boundary(SHOWN);
+        write!(f, "{:?}", &self.0[..end])?;
+        if end < self.0.len() {
+            f.write_str("...")?;
+        }
+        Ok(())
+    }
 }

@@ -1,67 +1,64 @@
 //! Flags and the settings file (raw) become `Settings` (typed). Every default stands here and nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+mod file;
+mod flags;
+mod listeners;
+mod settings;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use crate::snapshot::HostName;
+pub use flags::{Args, Flags};
+pub use listeners::own_listeners;
+pub use settings::{EndpointRules, Listen, LogFormat, Routing, Settings, Source};
+pub use watch::watch;
 
-/// What a running Postern is set to. Keys are hot (swapped with the next snapshot) or need a restart; see `flags`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub listen: Listen,
-    pub source: Source,
-    pub workers: NonZeroUsize,
-    pub log: String,
-    pub log_format: LogFormat,
-    pub shutdown_delay: Duration,
-    pub drain_deadline: Duration,
-    pub publish_addresses: Vec<String>,
-    pub lease_namespace: Option<String>,
-    pub watch_namespaces: Vec<String>,
-    pub routing: Routing,
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read the settings file {}: {cause}", path.display())]
+    Unreadable { path: PathBuf, cause: std::io::Error },
+    #[error("settings file {}: {cause}", path.display())]
+    File { path: PathBuf, cause: Invalid },
+    #[error(transparent)]
+    Flags(#[from] Invalid),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    pub http: SocketAddr,
-    pub https: SocketAddr,
-    pub admin: SocketAddr,
+/// What is wrong with a setting, wherever it was made.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Invalid {
+    #[error("it is empty (to set nothing, write {{}})")]
+    Empty,
+    #[error("not a YAML map: {0}")]
+    Syntax(String),
+    #[error("key {0:?}: {1}")]
+    Key(String, String),
+    #[error("{0}")]
+    Value(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    Cluster { kubeconfig: Option<PathBuf> },
-    Manifests(PathBuf),
+/// The settings as they are now: the file over the flags.
+pub fn load(args: &Args) -> Result<Settings, Error> {
+    let flags = effective(args)?;
+    Ok(flags.settings()?)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Text,
+fn effective(args: &Args) -> Result<Flags, Error> {
+    let Some(path) = &args.config else {
+        return Ok(args.flags.clone());
+    };
+    let text = file::read(path)?;
+    checked(&args.flags, &text).map_err(|cause| Error::File {
+        path: path.clone(),
+        cause,
+    })
 }
 
-/// The part of the settings that compile reads.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Routing {
-    pub class: Arc<str>,
-    /// A plain name, no wildcard.
-    pub apex_domain: Option<HostName>,
-    /// By namespace. None: names are not granted, the oldest claim wins.
-    pub hostname_grants: Option<BTreeMap<Arc<str>, Vec<HostName>>>,
-    pub selectorless_services: bool,
-    pub endpoints: EndpointRules,
-}
-
-/// Which addresses an endpoint may not have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EndpointRules {
-    /// In a cluster loopback, link-local and unspecified addresses are refused; in a folder of manifests, the operator's
-    /// own, they may be named.
-    pub refuse_local: bool,
-    /// Our own listeners on each of our interfaces: an endpoint there would be a loop.
-    pub own: BTreeSet<SocketAddr>,
+/// The flags with the file's keys, known to have a meaning.
+fn checked(flags: &Flags, text: &str) -> Result<Flags, Invalid> {
+    let flags = flags.overlaid(text)?;
+    flags.settings()?;
+    Ok(flags)
 }

@@ -19,6 +19,9 @@ pub enum HostName {
 )]
 pub struct InvalidHostName(String);
 
+/// How much of an invalid name its error shows.
+const SHOWN: usize = 80;
+
 impl HostName {
     /// Whether a request for `host` (normalized) could be meant by this name.
     pub fn covers(&self, host: &str) -> bool {
@@ -52,7 +55,7 @@ impl FromStr for HostName {
         // RFC 1035 section 2.3.4, RFC 1123 section 2.1.
         let valid = name.len() <= 253 && rest.split('.').all(is_label);
         match (valid, wildcard) {
-            (false, _) => Err(InvalidHostName(text.to_owned())),
+            (false, _) => Err(InvalidHostName(text.chars().take(SHOWN).collect())),
             (true, false) => Ok(Self::Exact(rest.into())),
             (true, true) => Ok(Self::Wildcard(rest.into())),
         }

@@ -12,7 +12,7 @@ use crate::state;
 use crate::store::ObjectKey;
 
 /// What a request path must look like. The order of the variants and their text is the order of precedence: see `Host`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum PathMatch {
     Exact(Arc<str>),
     /// By whole segments: `/chat` matches `/chat` and `/chat/x`, never `/chatter`. Without a trailing slash, but for "/".
@@ -22,6 +22,8 @@ pub enum PathMatch {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {
     pub path: PathMatch,
+    /// Printed by its key: the snapshot's own table has all of it.
+    #[serde(serialize_with = "key")]
     pub deployment: Arc<Deployment>,
     pub action: Action,
 }
@@ -72,12 +74,26 @@ pub enum Strategy {
 /// None: no limit ("0s").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
+    #[serde(serialize_with = "seconds")]
     pub connect: Option<Duration>,
+    #[serde(serialize_with = "seconds")]
     pub dial_budget: Option<Duration>,
+    #[serde(serialize_with = "seconds")]
     pub response: Option<Duration>,
+    #[serde(serialize_with = "seconds")]
     pub idle: Option<Duration>,
+    #[serde(serialize_with = "seconds")]
     pub total: Option<Duration>,
+    #[serde(serialize_with = "seconds")]
     pub handshake: Option<Duration>,
+}
+
+fn key<S: Serializer>(deployment: &Arc<Deployment>, to: S) -> Result<S::Ok, S::Error> {
+    deployment.key.serialize(to)
+}
+
+fn seconds<S: Serializer>(limit: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    limit.map(|limit| limit.as_secs_f64()).serialize(to)
 }
 
 fn header_text<S: Serializer>(value: &HeaderValue, to: S) -> Result<S::Ok, S::Error> {

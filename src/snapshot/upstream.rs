@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
 
@@ -28,6 +29,9 @@ pub enum Protocol {
 pub struct Upstream {
     pub key: UpstreamKey,
     pub protocol: Protocol,
+    /// Where RoundRobin stands; it may start anew with a new list of endpoints.
+    #[serde(skip)]
+    pub rotation: Slot<AtomicUsize>,
     /// Sorted by address, without duplicates. Empty: 503 no_ready_endpoint.
     pub endpoints: Box<[Endpoint]>,
 }

@@ -1,4 +1,41 @@
 //! What belongs to one address of one upstream while any snapshot, request or socket refers to it.
 
-#[derive(Default)]
-pub struct Endpoint {}
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::proxy::pool::Pool;
+
+#[derive(Debug, Default)]
+pub struct Endpoint {
+    /// Requests and sockets under way: what LeastConnections compares.
+    open: AtomicUsize,
+    /// Idle connections, closed when nothing refers to the endpoint any more.
+    pub pool: Pool,
+}
+
+/// One request or socket under way at an endpoint.
+#[derive(Debug)]
+pub struct Open(Arc<Endpoint>);
+
+impl Endpoint {
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+}
+
+impl Open {
+    pub fn at(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.open.fetch_add(1, Relaxed);
+        Self(endpoint.clone())
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}

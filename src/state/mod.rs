@@ -3,6 +3,90 @@
 
 pub mod deployment;
 pub mod endpoint;
+pub mod traffic;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use deployment::Deployment;
 pub use endpoint::Endpoint;
+pub use traffic::Traffic;
+
+use crate::snapshot::{Upstream, UpstreamKey};
+use crate::store::ObjectKey;
+
+/// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
+#[derive(Debug, Default)]
+pub struct State {
+    deployments: Mutex<Table<ObjectKey, Deployment>>,
+    endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
+    /// What is answered before a Deployment is found.
+    pub unrouted: Traffic,
+}
+
+#[derive(Debug)]
+struct Table<K, V> {
+    entries: HashMap<K, Weak<V>>,
+    /// Dead entries are swept when the table has grown past this.
+    sweep_at: usize,
+}
+
+impl State {
+    pub fn deployment(&self, key: &ObjectKey) -> Arc<Deployment> {
+        let mut table = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        table.get_or_insert(key)
+    }
+
+    /// Gives each endpoint of a new upstream the state that its address already had, if any.
+    pub fn pair(&self, upstream: &Upstream) {
+        let mut table = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        for endpoint in &upstream.endpoints {
+            if !endpoint.runtime.is_filled() {
+                endpoint
+                    .runtime
+                    .fill(table.get_or_insert(&(upstream.key.clone(), endpoint.address)));
+            }
+        }
+    }
+
+    /// Every Deployment that is configured or still has requests or sockets.
+    pub fn deployments(&self) -> Vec<(ObjectKey, Arc<Deployment>)> {
+        let table = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = table
+            .entries
+            .iter()
+            .filter_map(|(key, state)| Some((key.clone(), state.upgrade()?)));
+        alive.collect()
+    }
+
+    pub fn existing(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
+        let table = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        table.entries.get(key)?.upgrade()
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Default> Table<K, V> {
+    fn get_or_insert(&mut self, key: &K) -> Arc<V> {
+        if let Some(state) = self.entries.get(key).and_then(Weak::upgrade) {
+            return state;
+        }
+        if self.entries.len() >= self.sweep_at {
+            self.entries.retain(|_, state| state.strong_count() > 0);
+            self.sweep_at = 64 + self.entries.len() * 2;
+        }
+        let state = Arc::new(V::default());
+        self.entries.insert(key.clone(), Arc::downgrade(&state));
+        state
+    }
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            sweep_at: 64,
+        }
+    }
+}

@@ -1,3 +1,17 @@
-//! Everything that needs no cluster, in one binary.
+//! Everything that needs no cluster, in one binary. Most of it meets Postern as its users do: the binary on a folder of
+//! manifests, with real sockets on both sides.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod balance;
+mod dial;
+mod edits;
+mod errors;
 mod generated;
+mod headers;
+mod http;
+mod hygiene;
+mod shutdown;
+mod upgrade;
+mod websocket;

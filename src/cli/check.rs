@@ -1,0 +1,81 @@
+//! `postern check FILES`: compile manifests offline and show the conditions that a cluster would show.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::offline::{self, World};
+use crate::api::condition::ConditionType;
+use crate::compile::report::{Finding, Report};
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Manifests (YAML or JSON), or folders of them
+    #[arg(required = true, value_name = "FILES")]
+    paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    flags: offline::Flags,
+}
+
+/// Fails if any Deployment is not fully accepted, any document is unreadable, or there is nothing to check.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let routing = args.flags.routing()?;
+    let world = World::compile(&args.paths, &routing)?;
+    let mut out = std::io::stdout().lock();
+    for problem in &world.problems {
+        writeln!(out, "{problem}\n")?;
+    }
+    let mut faulty = 0;
+    for deployment in &world.deployments {
+        match world.reports.get(&deployment.key) {
+            Some(report) => {
+                show(&mut out, report)?;
+                faulty += usize::from(!is_fine(report));
+            }
+            None => writeln!(
+                out,
+                "{}\n  of another class than {}: not served\n",
+                deployment.key, routing.class
+            )?,
+        }
+    }
+    let count = world.reports.len();
+    let plural = if count == 1 { "" } else { "s" };
+    write!(out, "{count} Deployment{plural} checked: ")?;
+    match (count, faulty) {
+        (0, _) => writeln!(out, "nothing is served")?,
+        (_, 0) => writeln!(out, "all fully accepted")?,
+        (_, faulty) => writeln!(out, "{faulty} not fully accepted")?,
+    }
+    let fine = count > 0 && faulty == 0 && world.problems.is_empty();
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    writeln!(out, "{}", report.key)?;
+    writeln!(out, "  hostnames         {}", report.hostnames.join(", "))?;
+    writeln!(
+        out,
+        "  endpoints         {} ready of {}",
+        report.endpoints.ready, report.endpoints.total
+    )?;
+    for finding in &report.conditions {
+        let (name, status, reason) = (
+            finding.r#type.to_string(),
+            if finding.status { "True" } else { "False" },
+            finding.reason.to_string(),
+        );
+        writeln!(out, "  {name:<16}  {status:<5}  {reason:<18}  {}", finding.message)?;
+    }
+    writeln!(out)
+}
+
+fn is_fine(report: &Report) -> bool {
+    report.conditions.iter().all(is_good)
+}
+
+/// PartiallyInvalid is good when False, the others when True.
+pub fn is_good(finding: &Finding) -> bool {
+    finding.status != (finding.r#type == ConditionType::PartiallyInvalid)
+}

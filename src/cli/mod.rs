@@ -1,0 +1,97 @@
+//! The verbs, one file each. What they share stands here.
+
+mod check;
+mod client;
+mod crds;
+mod echo;
+mod offline;
+mod run;
+mod terminal;
+mod trial;
+mod why;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve, from a cluster or a folder of manifests
+    Run(Box<crate::config::Args>),
+    /// See it work on this machine: an app, its manifests, a first request and a first WebSocket message
+    Try(trial::Args),
+    /// Compile manifests offline and show the conditions that a cluster would show
+    Check(check::Args),
+    /// Which object, path and endpoints answer for a URL, or which error and why
+    Why(why::Args),
+    /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
+    Crds,
+    /// The sample app: echoes HTTP and WebSocket messages
+    Echo(echo::Args),
+}
+
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.verb {
+        Verb::Run(args) => on_runtime(run::run(*args)),
+        Verb::Try(args) => on_runtime(trial::run(args)),
+        Verb::Check(args) => check::run(&args),
+        Verb::Why(args) => on_runtime(why::run(args)),
+        Verb::Crds => crds::run(),
+        Verb::Echo(args) => on_runtime(echo::run(args)),
+    }
+}
+
+/// Whoever read our output has seen enough (`postern crds | head`).
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io_error = error.downcast_ref::<io::Error>();
+    io_error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The control runtime: all but the data plane, which has its own.
+fn on_runtime(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    const THREADS: usize = 2;
+    const LEFTOVERS: Duration = Duration::from_secs(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let result = runtime.block_on(verb);
+    runtime.shutdown_timeout(LEFTOVERS);
+    result
+}
+
+/// What asks a process to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one's name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! `postern try`: everything on one machine, without a cluster. The sample app, its manifests in a fresh folder, a
+//! Postern that serves them, a first HTTP exchange and a first WebSocket message through it, and then it is yours.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, StatusCode};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{interval, timeout};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::terminal::Terminal;
+use super::{Signals, client, echo};
+use crate::admin::why::explain;
+use crate::api::duration::Duration as Text;
+use crate::app::App;
+use crate::config::{self, Flags, LogFormat};
+use crate::live::LiveCell;
+use crate::telemetry::log;
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Leave after the two exchanges; success means that both worked
+    #[arg(long)]
+    once: bool,
+}
+
+/// Every machine knows itself by this name, and so do browsers: nothing has to be set up for it.
+const HOST: &str = "localhost";
+const GREETING: &str = "hello, socket";
+const START: Duration = Duration::from_secs(20);
+const EXCHANGE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    // Removed with all that is in it when this ends, however it ends.
+    let folder = tempfile::Builder::new()
+        .prefix("postern-try-")
+        .tempdir()
+        .context("cannot make a folder")?;
+    let started = tokio::select! {
+        trial = Trial::start(&folder) => trial?,
+        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let Trial { mut app, tour } = started;
+    let outcome = tokio::select! {
+        outcome = tour.run(&mut app, args.once) => outcome,
+        _ = signals.next() => Ok(()),
+    };
+    tokio::select! {
+        () = app.shutdown() => {}
+        _ = signals.next() => {}
+    }
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+struct Trial {
+    app: App,
+    tour: Tour,
+}
+
+/// What is shown.
+struct Tour {
+    sample: SocketAddr,
+    manifest: PathBuf,
+    /// Postern's, as a person would type it.
+    authority: String,
+    http: SocketAddr,
+}
+
+impl Trial {
+    async fn start(folder: &TempDir) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("cannot start the sample app")?;
+        let sample = listener.local_addr()?;
+        tokio::spawn(echo::serve(listener));
+        let manifest = folder.path().join("hello.yaml");
+        std::fs::write(&manifest, manifests(sample.port())).context("cannot write the manifests")?;
+
+        let flags = flags(folder.path());
+        log::init(flags.log_format, log::parse(&flags.log)?)?;
+        let app = App::start(config::watch(config::Args { config: None, flags })?).await?;
+        timeout(START, app.ready())
+            .await
+            .context("the manifests were not served in time")?;
+        let http = app.addresses.http;
+        let authority = format!("{HOST}:{}", http.port());
+        let tour = Tour {
+            sample,
+            manifest,
+            authority,
+            http,
+        };
+        Ok(Self { app, tour })
+    }
+}
+
+impl Tour {
+    async fn run(&self, app: &mut App, once: bool) -> anyhow::Result<()> {
+        let mut out = Terminal::stdout();
+        out.title("Postern, on this machine alone")?;
+        out.row("app", &format!("http://{}", self.sample))?;
+        out.row("manifests", &self.manifest.display().to_string())?;
+        out.row("Postern", &format!("http://{}", self.authority))?;
+        timeout(EXCHANGE, self.http(&mut out))
+            .await
+            .context("no HTTP answer in time")??;
+        timeout(EXCHANGE, self.websocket(&mut out))
+            .await
+            .context("no WebSocket answer in time")??;
+        if once {
+            return Ok(());
+        }
+        self.guide(&mut out)?;
+        let live = app.live().clone();
+        tokio::select! {
+            result = announce(&mut out, &live) => result,
+            error = app.failed() => Err(error),
+        }
+    }
+
+    async fn http(&self, out: &mut Terminal) -> anyhow::Result<()> {
+        out.title("A request")?;
+        out.sent(&format!("GET /hello HTTP/1.1, Host: {}", self.authority))?;
+        let answer = client::get(self.http, &self.authority, "/hello").await?;
+        out.received(&format!("{:?} {}", answer.version(), answer.status()))?;
+        for name in ["content-type", "x-request-id"] {
+            let value = answer.headers().get(name).map(HeaderValue::to_str).transpose()?;
+            out.received(&format!("{name}: {}", value.unwrap_or("(none)")))?;
+        }
+        ensure!(
+            answer.status() == StatusCode::OK,
+            "the app should have answered 200, not {}",
+            answer.status()
+        );
+        out.note("what the app saw:")?;
+        for line in String::from_utf8_lossy(answer.body()).lines() {
+            out.received(&format!("  {line}"))?;
+        }
+        Ok(())
+    }
+
+    async fn websocket(&self, out: &mut Terminal) -> anyhow::Result<()> {
+        out.title("A WebSocket")?;
+        let request = format!("ws://{}/chat", self.authority);
+        out.sent(&format!(
+            "GET /chat HTTP/1.1, Host: {}, Upgrade: websocket",
+            self.authority
+        ))?;
+        let stream = TcpStream::connect(self.http).await?;
+        let (mut socket, answer) = client_async(request, stream).await?;
+        out.received(&format!("{:?} {}", answer.version(), answer.status()))?;
+        out.sent(GREETING)?;
+        socket.send(GREETING.into()).await?;
+        let message = socket
+            .next()
+            .await
+            .context("the socket was closed without an answer")??;
+        out.received(&message.to_string())?;
+        ensure!(
+            message == Message::from(format!("echo: {GREETING}")),
+            "the app should have echoed the message"
+        );
+        // The Close handshake: both sides are done in order.
+        socket.close(None).await?;
+        while let Some(Ok(_)) = socket.next().await {}
+        Ok(())
+    }
+
+    fn guide(&self, out: &mut Terminal) -> io::Result<()> {
+        let Self {
+            authority, manifest, ..
+        } = self;
+        out.title("Now you, in another terminal")?;
+        out.command(&format!("curl -i http://{authority}/hello"))?;
+        out.command(&format!(
+            "node --experimental-websocket -e \"s = new WebSocket('ws://{authority}'); s.onopen = () => s.send('hello'); \
+             s.onmessage = m => console.log(m.data); s.onclose = () => console.log('closed')\""
+        ))?;
+        out.note("Edit the manifests while that socket is open, and see here what is served then. For example:")?;
+        out.command(&format!(
+            "sed -i.bak 's/state: Running/state: Stopped/' {}",
+            manifest.display()
+        ))?;
+        out.note("Ctrl-C stops it all and removes the folder.")?;
+        out.title("Served")
+    }
+}
+
+/// A line whenever something else is served than before.
+async fn announce(out: &mut Terminal, live: &LiveCell) -> anyhow::Result<()> {
+    let mut ticks = interval(POLL);
+    let mut shown = None;
+    loop {
+        ticks.tick().await;
+        let Some(live) = live.load().filter(|live| shown != Some(live.version)) else {
+            continue;
+        };
+        shown = Some(live.version);
+        let answer = explain(&live.snapshot, HOST, "/");
+        let says = match answer.error {
+            Some(error) => format!("{} {}", error.status, error.code),
+            None => "the app".to_owned(),
+        };
+        out.row(
+            &format!("version {}", live.version),
+            &format!("{HOST} is answered by: {says}"),
+        )?;
+    }
+}
+
+fn flags(folder: &Path) -> Flags {
+    Flags {
+        http_address: free(8080),
+        admin_address: free(9090),
+        manifests: Some(folder.to_owned()),
+        shutdown_delay: Text(Duration::ZERO),
+        drain_deadline: Text(Duration::from_secs(1)),
+        // A manifest that cannot be read should be heard of; all else would only be in the way.
+        log: "error,postern::watch=warn".to_owned(),
+        log_format: LogFormat::Text,
+        ..Flags::default()
+    }
+}
+
+/// The usual port, or any if it is taken.
+fn free(port: u16) -> SocketAddr {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match StdListener::bind(usual) {
+        Ok(_) => usual,
+        Err(_) => (Ipv4Addr::LOCALHOST, 0).into(),
+    }
+}
+
+fn manifests(port: u16) -> String {
+    format!(
+        "\
+# Which hosts reach which app. This is all that you write for an app.
+apiVersion: postern.dev/v1alpha1
+kind: Deployment
+metadata: {{name: hello, namespace: demo}}
+spec:
+  hostnames: [{HOST}, \"*.{HOST}\"]
+  service: {{name: hello, port: http}}
+  state: Running
+---
+# The app's Service, as in any cluster.
+apiVersion: v1
+kind: Service
+metadata: {{name: hello, namespace: demo}}
+spec:
+  ports: [{{name: http, port: 80}}]
+---
+# Where the app runs. In a cluster Kubernetes keeps this up to date.
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: hello-1
+  namespace: demo
+  labels: {{kubernetes.io/service-name: hello}}
+addressType: IPv4
+ports: [{{name: http, port: {port}}}]
+endpoints: [{{addresses: [127.0.0.1]}}]
+"
+    )
+}

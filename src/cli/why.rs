@@ -1,0 +1,131 @@
+//! `postern why HOST[/path]`: asks a running Postern, or compiles manifests offline and asks that.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use http::StatusCode;
+
+use super::offline::{self, World};
+use super::{check, client};
+use crate::admin::why::{Explanation, explain};
+use crate::api::deployment::DeploymentSpec;
+use crate::snapshot::HostName;
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// chat.example.app, chat.example.app/rooms, wss://chat.example.app/rooms?id=1
+    #[arg(value_name = "HOST[/PATH]")]
+    url: String,
+
+    /// The admin port of a running Postern (on this machine, or forwarded to it)
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090",
+        conflicts_with = "manifests"
+    )]
+    admin: http::Uri,
+
+    /// Ask manifests instead: files or folders of them
+    #[arg(long, value_name = "DIR")]
+    manifests: Vec<PathBuf>,
+
+    #[command(flatten)]
+    flags: offline::Flags,
+}
+
+/// Succeeds if the app would answer.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (host, path) = split(&args.url);
+    let (explanation, refused) = if args.manifests.is_empty() {
+        (ask(&args.admin, host, path).await?, Vec::new())
+    } else {
+        let world = World::compile(&args.manifests, &args.flags.routing()?)?;
+        let explanation = explain(&world.snapshot, host, path);
+        let refused = refused(&world, &explanation.host);
+        (explanation, refused)
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{explanation}")?;
+    for line in refused {
+        writeln!(out, "  note        {line}")?;
+    }
+    Ok(if explanation.error.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn ask(admin: &http::Uri, host: &str, path: &str) -> anyhow::Result<Explanation> {
+    let (Some("http"), Some(authority)) = (admin.scheme_str(), admin.authority()) else {
+        bail!("--admin takes a URL like http://127.0.0.1:9090");
+    };
+    let question = form_urlencoded::Serializer::new(String::new())
+        .append_pair("host", host)
+        .append_pair("path", path)
+        .finish();
+    let answer = client::get(
+        authority.as_str(),
+        authority.as_str(),
+        &format!("/debug/why?{question}"),
+    )
+    .await
+    .context("is a Postern running? (name its admin port with --admin, or ask manifests with --manifests)")?;
+    match answer.status() {
+        StatusCode::OK => Ok(serde_json::from_slice(answer.body()).context("the answer is not Postern's")?),
+        StatusCode::NOT_FOUND => bail!("{authority} answers such questions to its own machine alone: forward its port"),
+        status => bail!(
+            "{authority} answered {status}: {}",
+            String::from_utf8_lossy(answer.body()).trim_end()
+        ),
+    }
+}
+
+/// What is wrong with the Deployments that claim this host.
+fn refused(world: &World, host: &str) -> Vec<String> {
+    let claims = |spec: &DeploymentSpec| {
+        let names = spec.hostnames.iter().filter_map(|name| name.parse::<HostName>().ok());
+        names.into_iter().any(|name| name.covers(host))
+    };
+    let claimants = world
+        .deployments
+        .iter()
+        .filter(|d| d.spec.as_ref().is_ok_and(|spec| claims(spec)));
+    let reports = claimants.filter_map(|deployment| world.reports.get(&deployment.key));
+    let findings = reports.flat_map(|report| report.conditions.iter().map(move |finding| (&report.key, finding)));
+    findings
+        .filter(|(_, finding)| !check::is_good(finding))
+        .map(|(key, finding)| format!("{key}: {}: {}", finding.reason, finding.message))
+        .collect()
+}
+
+/// Host (perhaps with a port) and path of what people paste: with or without scheme, query and fragment.
+fn split(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, "/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_split_as_people_write_it() {
+        for (url, expected) in [
+            ("a.example", ("a.example", "/")),
+            ("a.example:8080", ("a.example:8080", "/")),
+            ("a.example/b/c", ("a.example", "/b/c")),
+            ("wss://a.example/b?next=http://c/d#e", ("a.example", "/b")),
+            ("a.example?b=c/d", ("a.example", "/")),
+        ] {
+            assert_eq!(split(url), expected, "{url}");
+        }
+    }
+}

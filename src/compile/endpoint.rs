@@ -1,0 +1,128 @@
+//! The endpoints of one Service port, from its slices. Which of them a request goes to is decided in the data plane.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config::EndpointRules;
+use crate::snapshot::{Endpoint, Slot};
+use crate::store::{EndpointSlice, ServicePort, SliceEndpoint};
+
+/// One address of the slices, whether or not it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub address: SocketAddr,
+    pub condition: Condition,
+    /// Not allowed as an endpoint, whatever its condition.
+    pub refused: Option<Refusal>,
+}
+
+/// As Kubernetes defines them; ordered from the worst to the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    NotReady,
+    ServingTerminating,
+    Ready,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("a loopback, link-local, multicast or unspecified address")]
+    Local,
+    #[error("Postern's own listener")]
+    Own,
+}
+
+/// All endpoints of a Service port, sorted by address. One that stands in several slices counts once, in its best condition:
+/// while slices are rebalanced an endpoint may stand in two of them.
+pub fn list<'a>(
+    slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
+    port: &ServicePort,
+    rules: &EndpointRules,
+) -> Box<[Listed]> {
+    let mut conditions = BTreeMap::new();
+    for slice in slices {
+        // A slice carries the Service port's name, and the number that the pods really listen on.
+        let ports = slice
+            .ports
+            .iter()
+            .filter(|p| same_name(p.name.as_deref(), port.name.as_deref()) && p.protocol == port.protocol);
+        for port in ports {
+            for endpoint in &slice.endpoints {
+                let condition = Condition::of(endpoint);
+                for address in &endpoint.addresses {
+                    // ::ffff:192.0.2.1 is 192.0.2.1: one endpoint, one rule.
+                    let address = SocketAddr::new(address.to_canonical(), port.port);
+                    let best = conditions.entry(address).or_insert(condition);
+                    *best = condition.max(*best);
+                }
+            }
+        }
+    }
+    conditions
+        .into_iter()
+        .map(|(address, condition)| Listed {
+            address,
+            condition,
+            refused: rules.refuse(address),
+        })
+        .collect()
+}
+
+/// Where new requests may go: what is ready or, if nothing is, what still serves while it terminates.
+pub fn usable(listed: &[Listed]) -> Box<[Endpoint]> {
+    let allowed = || listed.iter().filter(|l| l.refused.is_none());
+    let best = allowed().map(|l| l.condition).max();
+    allowed()
+        .filter(|l| l.condition > Condition::NotReady && Some(l.condition) == best)
+        .map(|l| Endpoint {
+            address: l.address,
+            runtime: Slot::default(),
+        })
+        .collect()
+}
+
+impl Condition {
+    fn of(endpoint: &SliceEndpoint) -> Self {
+        if endpoint.ready {
+            Self::Ready
+        } else if endpoint.serving && endpoint.terminating {
+            Self::ServingTerminating
+        } else {
+            Self::NotReady
+        }
+    }
+}
+
+impl EndpointRules {
+    fn refuse(&self, address: SocketAddr) -> Option<Refusal> {
+        if self.own.contains(&address) {
+            Some(Refusal::Own)
+        } else if self.refuse_local && is_local(address.ip()) {
+            Some(Refusal::Local)
+        } else {
+            None
+        }
+    }
+}
+
+/// Addresses that mean the machine or the link that Postern is on. Whoever writes slices must not reach what listens there:
+/// the admin port, a node's agents, a cloud's metadata service.
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                // RFC 1122 section 3.2.1.3: all of 0.0.0.0/8 means "this host on this network".
+                || v4.octets()[0] == 0
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local(),
+    }
+}
+
+/// The single port of a Service may go without a name.
+fn same_name(a: Option<&str>, b: Option<&str>) -> bool {
+    a.unwrap_or_default() == b.unwrap_or_default()
+}

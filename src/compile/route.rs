@@ -1,0 +1,95 @@
+//! A Deployment's routes: its paths and the upstreams behind them, before other Deployments' claims are looked at.
+
+use std::sync::Arc;
+
+use crate::api::deployment::PathType;
+use crate::proxy::error::Reason;
+use crate::snapshot::{Action, Backend, PathMatch, Route, RunState};
+
+use super::backend::Services;
+use super::deployment::{Targets, Wanted};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    #[error("does not start with a slash")]
+    NoSlash,
+    #[error("is longer than {MAX_PATH} characters")]
+    TooLong,
+    #[error("holds {0:?}: a path ends before the query and the fragment")]
+    QueryOrFragment(char),
+    #[error("holds {0:?}, which no request path can hold: write it percent-encoded")]
+    Unprintable(char),
+}
+
+/// As the CRD's schema has it.
+const MAX_PATH: usize = 1024;
+
+/// What stands in an object, as the data plane matches it.
+pub fn parse_path(text: &str, kind: PathType) -> Result<PathMatch, InvalidPath> {
+    if text.len() > MAX_PATH {
+        return Err(InvalidPath::TooLong);
+    }
+    if !text.starts_with('/') {
+        return Err(InvalidPath::NoSlash);
+    }
+    for c in text.chars() {
+        match c {
+            '?' | '#' => return Err(InvalidPath::QueryOrFragment(c)),
+            '!'..='~' => {}
+            _ => return Err(InvalidPath::Unprintable(c)),
+        }
+    }
+    Ok(match kind {
+        PathType::Exact => PathMatch::Exact(text.into()),
+        // "/chat/" means the same whole segments as "/chat".
+        PathType::Prefix => match text.trim_end_matches('/') {
+            "" => PathMatch::Prefix("/".into()),
+            prefix => PathMatch::Prefix(prefix.into()),
+        },
+    })
+}
+
+/// One route for each rule, in their order.
+pub fn routes(wanted: &Wanted, services: &Services) -> Box<[Route]> {
+    let actions: Vec<_> = wanted
+        .targets
+        .iter()
+        .map(|targets| action(wanted.part.state, targets, services))
+        .collect();
+    wanted
+        .rules
+        .iter()
+        .map(|rule| Route {
+            path: rule.path.clone(),
+            deployment: wanted.part.clone(),
+            action: actions[rule.targets].clone(),
+        })
+        .collect()
+}
+
+fn action(state: RunState, targets: &Targets, services: &Services) -> Action {
+    if state == RunState::Stopped {
+        return Action::Refuse(Reason::DeploymentOffline);
+    }
+    let backends: Arc<[Backend]> = targets
+        .list
+        .iter()
+        .filter(|target| target.weight > 0)
+        .map(|target| Backend {
+            weight: target.weight,
+            upstream: match services.find(&target.service, &target.port) {
+                Ok(found) => Some(found.upstream.clone()),
+                Err(_) => None,
+            },
+        })
+        .collect();
+    if backends.is_empty() {
+        // All weights are 0: someone has taken every backend out on purpose. Nothing is configured wrongly, nothing is
+        // ready to answer.
+        Action::Refuse(Reason::NoReadyEndpoint)
+    } else if backends.iter().all(|backend| backend.upstream.is_none()) {
+        Action::Refuse(Reason::BackendNotFound)
+    } else {
+        Action::Forward(backends)
+    }
+}

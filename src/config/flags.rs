@@ -1,0 +1,140 @@
+//! What an operator may set, as it is written: a flag of `run`, `POSTERN_...` in the environment, a camelCase key of the
+//! settings file. One struct is all three, so that none can lack a key, and it holds every default. Its meaning is
+//! worked out in `settings`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::ArgAction;
+use serde::{Deserialize, Serialize};
+
+use super::LogFormat;
+use crate::api::duration::Duration;
+
+/// The arguments of `run`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Args {
+    /// Settings file (YAML). Its keys are the flags below in camelCase, and `hostnameGrants`; it wins over flags and
+    /// environment. It is watched: hot keys apply at once, a broken edit is logged and changes nothing
+    #[arg(long, env = "POSTERN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// All keys. The heading under which `--help` lists one says whether it is hot; `HOT` is what the program goes by.
+#[derive(clap::Args, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Flags {
+    /// Where clients connect in plaintext. `[::]` is every address of both families, and 0.0.0.0 where there is no
+    /// IPv6; port 0 picks a free one
+    #[arg(long, env = "POSTERN_HTTP_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().http_address, help_heading = NEEDS_RESTART)]
+    pub http_address: SocketAddr,
+
+    /// Where clients will connect with TLS. Binds nothing yet
+    #[arg(long, env = "POSTERN_HTTPS_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().https_address, help_heading = NEEDS_RESTART)]
+    pub https_address: SocketAddr,
+
+    /// Health and metrics; debug pages for peers on loopback
+    #[arg(long, env = "POSTERN_ADMIN_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().admin_address, help_heading = NEEDS_RESTART)]
+    pub admin_address: SocketAddr,
+
+    /// A folder of manifests instead of a cluster; watched
+    #[arg(long, env = "POSTERN_MANIFESTS", value_name = "DIR", help_heading = NEEDS_RESTART)]
+    pub manifests: Option<PathBuf>,
+
+    /// Serve the Deployments of this className and no others
+    #[arg(long, env = "POSTERN_CLASS", value_name = "NAME", default_value_t = Self::default().class, help_heading = NEEDS_RESTART)]
+    pub class: String,
+
+    /// Namespaces to watch, separated by commas [default: all]
+    #[arg(long, env = "POSTERN_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', help_heading = NEEDS_RESTART)]
+    pub watch_namespaces: Vec<String>,
+
+    /// Threads of the data plane [default: one per core]
+    #[arg(long, env = "POSTERN_WORKERS", value_name = "COUNT", default_value_t = Self::default().workers, hide_default_value = true, help_heading = NEEDS_RESTART)]
+    pub workers: NonZeroUsize,
+
+    /// How log lines look
+    #[arg(long, env = "POSTERN_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Self::default().log_format, help_heading = NEEDS_RESTART)]
+    pub log_format: LogFormat,
+
+    /// How to reach the apiserver [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, env = "POSTERN_KUBECONFIG", value_name = "FILE", help_heading = NEEDS_RESTART)]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the leader's Lease [default: the pod's own, or the kubeconfig's]
+    #[arg(long, env = "POSTERN_LEASE_NAMESPACE", value_name = "NAME", help_heading = NEEDS_RESTART)]
+    pub lease_namespace: Option<String>,
+
+    /// Assign each Deployment the hostname <name>-<namespace>.DOMAIN [default: none]
+    #[arg(long, env = "POSTERN_APEX_DOMAIN", value_name = "DOMAIN", help_heading = APPLIES_AT_ONCE)]
+    pub apex_domain: Option<String>,
+
+    /// Whether Services without a selector, whose endpoints anyone may write, are served
+    #[arg(long, env = "POSTERN_SELECTORLESS_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().selectorless_services, help_heading = APPLIES_AT_ONCE)]
+    pub selectorless_services: bool,
+
+    /// How long to keep serving new connections after SIGTERM, unready (a duration: "5s", "1m30s", "250ms")
+    #[arg(long, env = "POSTERN_SHUTDOWN_DELAY", value_name = "TIME", default_value_t = Self::default().shutdown_delay, help_heading = APPLIES_AT_ONCE)]
+    pub shutdown_delay: Duration,
+
+    /// How long requests and sockets may take to end after that (a duration)
+    #[arg(long, env = "POSTERN_DRAIN_DEADLINE", value_name = "TIME", default_value_t = Self::default().drain_deadline, help_heading = APPLIES_AT_ONCE)]
+    pub drain_deadline: Duration,
+
+    /// Log level (error, warn, info, debug, trace, off), or levels by part: "info,postern::proxy=debug"
+    #[arg(long, env = "POSTERN_LOG", value_name = "LEVELS", default_value_t = Self::default().log, help_heading = APPLIES_AT_ONCE)]
+    pub log: String,
+
+    /// IP addresses or hostnames for `status.addresses`, separated by commas [default: none]
+    #[arg(long, env = "POSTERN_PUBLISH_ADDRESS", value_name = "ADDRESSES", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
+    pub publish_address: Vec<String>,
+
+    /// Which namespace may use which hostnames; in the file alone. None: whoever claims a name first has it.
+    #[arg(skip)]
+    pub hostname_grants: Option<BTreeMap<String, Vec<String>>>,
+}
+
+const NEEDS_RESTART: &str = "Options (need a restart to change)";
+const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
+
+/// The keys that apply without a restart.
+pub const HOT: [&str; 7] = [
+    "apexDomain",
+    "drainDeadline",
+    "hostnameGrants",
+    "log",
+    "publishAddress",
+    "selectorlessServices",
+    "shutdownDelay",
+];
+
+impl Default for Flags {
+    fn default() -> Self {
+        let everywhere = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        let seconds = |count| Duration(std::time::Duration::from_secs(count));
+        Self {
+            http_address: everywhere(8080),
+            https_address: everywhere(8443),
+            admin_address: everywhere(9090),
+            manifests: None,
+            class: "postern".to_owned(),
+            watch_namespaces: Vec::new(),
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            log_format: LogFormat::Json,
+            kubeconfig: None,
+            lease_namespace: None,
+            apex_domain: None,
+            selectorless_services: true,
+            shutdown_delay: seconds(5),
+            drain_deadline: seconds(45),
+            log: "info".to_owned(),
+            publish_address: Vec::new(),
+            hostname_grants: None,
+        }
+    }
+}

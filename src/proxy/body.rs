@@ -1,0 +1,292 @@
+//! Bodies on their way through: never buffered or re-encoded, only watched for pauses, and stripped of trailers that would
+//! pass for something else.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, Timeout};
+
+use super::connection::Client;
+use super::headers;
+use super::pool::Lease;
+use crate::state;
+
+/// What a client is answered with.
+#[derive(Debug)]
+pub enum Body {
+    /// Postern's own words.
+    Own(Full<Bytes>),
+    App(Box<AppBody>),
+}
+
+/// The app's answer as it comes, with what is held until it ends.
+#[derive(Debug)]
+pub struct AppBody {
+    incoming: Incoming,
+    pause: Pause,
+    /// The connection to the app: back to its pool when the body has ended, closed when it is given up.
+    lease: Option<Lease>,
+    /// Told when it is dropped.
+    _account: Account,
+}
+
+/// Who is told how the exchange ended.
+#[derive(Debug)]
+pub struct Account {
+    pub client: Arc<Client>,
+    pub deployment: Arc<state::Deployment>,
+    pub status: StatusCode,
+    pub started: std::time::Instant,
+}
+
+/// A client's request body on its way to the app.
+#[derive(Debug)]
+pub struct ClientBody {
+    incoming: Option<Incoming>,
+    pause: Pause,
+    /// With `Expect: 100-continue` the body waits for the app's 100: polling it makes hyper send the client one.
+    gate: Option<Gate>,
+    sent: Arc<Sent>,
+}
+
+/// Opened by the app's 100, or after a while without one; never once the final answer is there instead.
+pub type Gate = Pin<Box<Timeout<oneshot::Receiver<()>>>>;
+
+/// How far a request body got, for who waits for the answer.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// All of it was handed over: the connection can serve another request.
+    pub whole: AtomicBool,
+    /// Frames handed over so far.
+    pub frames: AtomicU64,
+    /// It was the client that paused too long.
+    pub stalled: AtomicBool,
+}
+
+/// The longest pause between two frames, and an end to all of them. The timer exists only once there was a pause.
+#[derive(Debug)]
+struct Pause {
+    limit: Option<Duration>,
+    end: Option<Instant>,
+    last: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("no byte of the body came in time")]
+    Paused,
+    #[error("the whole exchange took too long")]
+    TotalTimeout,
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
+}
+
+impl AppBody {
+    pub fn new(
+        incoming: Incoming,
+        lease: Lease,
+        account: Account,
+        idle: Option<Duration>,
+        end: Option<Instant>,
+    ) -> Self {
+        let mut body = Self {
+            incoming,
+            pause: Pause::new(idle, end),
+            lease: Some(lease),
+            _account: account,
+        };
+        body.release_if_ended();
+        body
+    }
+
+    /// At once when the last frame is out, so that the next request finds the connection in the pool.
+    fn release_if_ended(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.release();
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.deployment
+            .traffic
+            .count_answer(self.status, self.started.elapsed());
+        self.client.clock.idle();
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            // Infallible.
+            Self::Own(full) => pin!(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::App(body) => {
+                let polled = body.pause.poll(cx, &mut body.incoming);
+                if let Poll::Ready(frame) = &polled {
+                    match frame {
+                        None => body.lease.take().into_iter().for_each(Lease::release),
+                        Some(Ok(_)) => body.release_if_ended(),
+                        Some(Err(_)) => body.lease = None,
+                    }
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(full) => full.is_end_stream(),
+            Self::App(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(full) => full.size_hint(),
+            Self::App(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+impl ClientBody {
+    /// No body at all, as of an upgrade.
+    pub fn none() -> Self {
+        Self::of(None, None, None)
+    }
+
+    pub fn new(incoming: Incoming, idle: Option<Duration>, end: Option<Instant>, gate: Option<Gate>) -> Self {
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        Self {
+            gate,
+            ..Self::of(incoming, idle, end)
+        }
+    }
+
+    fn of(incoming: Option<Incoming>, idle: Option<Duration>, end: Option<Instant>) -> Self {
+        let sent = Sent {
+            whole: AtomicBool::new(incoming.is_none()),
+            ..Sent::default()
+        };
+        Self {
+            incoming,
+            pause: Pause::new(idle, end),
+            gate: None,
+            sent: Arc::new(sent),
+        }
+    }
+
+    pub fn sent(&self) -> Arc<Sent> {
+        self.sent.clone()
+    }
+}
+
+impl http_body::Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(gate) = &mut this.gate {
+            if let Ok(Err(_keeper_gone)) = ready!(gate.as_mut().poll(cx)) {
+                // hyper drops the keeper with the final answer. The body stays where it is; the connection will be closed.
+                return Poll::Pending;
+            }
+            this.gate = None;
+            this.pause.last = Instant::now();
+        }
+        let Some(incoming) = &mut this.incoming else {
+            return Poll::Ready(None);
+        };
+        let polled = ready!(this.pause.poll(cx, incoming));
+        this.sent.frames.fetch_add(1, Relaxed);
+        match &polled {
+            None => this.sent.whole.store(true, Relaxed),
+            Some(Ok(_)) if incoming.is_end_stream() => this.sent.whole.store(true, Relaxed),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => this.sent.stalled.store(matches!(error, BodyError::Paused), Relaxed),
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Pause {
+    fn new(limit: Option<Duration>, end: Option<Instant>) -> Self {
+        Self {
+            limit,
+            end,
+            last: Instant::now(),
+            timer: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, incoming: &mut Incoming) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = pin!(incoming).poll_frame(cx) {
+            self.last = Instant::now();
+            return Poll::Ready(frame.map(|frame| Ok(without_forbidden_trailers(frame?))));
+        }
+        let Some(due) = self.due() else { return Poll::Pending };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if self.end.is_some_and(|end| end <= now) {
+                return Poll::Ready(Some(Err(BodyError::TotalTimeout)));
+            }
+            // Frames since the timer was set only move what it is compared with.
+            if due <= now {
+                return Poll::Ready(Some(Err(BodyError::Paused)));
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let paused = self.limit.map(|limit| self.last + limit);
+        [paused, self.end].into_iter().flatten().min()
+    }
+}
+
+/// RFC 9110 section 6.5.1: fields for framing, routing, authentication and the like have no place in trailers.
+fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => {
+            let mut kept = HeaderMap::with_capacity(trailers.keys_len());
+            for (name, value) in &trailers {
+                if headers::is_allowed_in_trailers(name) {
+                    kept.append(name, value.clone());
+                }
+            }
+            Frame::trailers(kept)
+        }
+        Err(frame) => frame,
+    }
+}

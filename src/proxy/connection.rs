@@ -1,0 +1,353 @@
+//! One client connection: hyper serves it, a clock bounds its pauses, and where a request became a socket its bytes go on
+//! in a tunnel of their own.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::body::Body;
+use super::error::{self, Reason};
+use super::{Proxy, exchange};
+use crate::websocket::tunnel::{self, Opening};
+
+/// From a connection's first moment, or from the first byte of a later head, to the head's end.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the end of an answer to the first byte of the next head.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long what a client still sends is read after our FIN.
+const LINGER: Duration = Duration::from_secs(2);
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEADERS: usize = 100;
+/// hyper's buffers grow to this for large bodies, each way. No less than a head.
+const MAX_BUFFER: usize = 128 * 1024;
+
+/// How many client connections are open, sockets not among them.
+#[derive(Debug, Default)]
+pub struct Count(AtomicUsize);
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub struct Client {
+    pub proxy: Arc<Proxy>,
+    /// The peer, an IPv4-mapped address in its IPv4 form.
+    pub address: HeaderValue,
+    /// The port that the client connected to.
+    pub port: HeaderValue,
+    pub clock: Clock,
+    /// Where an accepted upgrade leaves the app's half until hyper gives up the client's.
+    opening: Mutex<Option<Opening>>,
+    /// Whether the last write found the socket full.
+    write_blocked: AtomicBool,
+    /// Whether the client ever sent a byte.
+    heard: AtomicBool,
+}
+
+/// Where a connection stands, and since when. Marked without a timer: one coarse timer per connection looks at it.
+#[derive(Debug)]
+pub struct Clock {
+    /// Milliseconds since `epoch`, shifted left by two, with the phase in the low bits: read and written as one.
+    mark: AtomicU64,
+    /// The longest pause between two movements of a body, in milliseconds; 0: any.
+    body_idle: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of a next request has come.
+    Idle = 0,
+    /// A head is awaited or on its way.
+    Head = 1,
+    /// A request is being answered: its own timeouts hold.
+    Busy = 2,
+    /// An answer's body is on its way: `body_idle` holds.
+    Sending = 3,
+}
+
+enum Ended {
+    /// hyper is done; perhaps an `Opening` waits.
+    Done,
+    TimedOut(Phase),
+}
+
+pub async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>) {
+    let Ok(local) = stream.local_addr() else { return };
+    let Ok(address) = HeaderValue::try_from(peer.ip().to_canonical().to_string()) else {
+        return;
+    };
+    let client = Arc::new(Client {
+        proxy,
+        address,
+        port: HeaderValue::from(local.port()),
+        clock: Clock::new(),
+        opening: Mutex::default(),
+        write_blocked: AtomicBool::new(false),
+        heard: AtomicBool::new(false),
+    });
+    let open = client.proxy.connections.enter();
+    let io = Io {
+        stream: TokioIo::new(stream),
+        client: client.clone(),
+    };
+    let mut connection = http1::Builder::new()
+        .max_header_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER)
+        // The app's Date passes; answers of ours set their own.
+        .auto_date_header(false)
+        .serve_connection(io, Exchanges(client.clone()));
+    let ended = drive(&mut connection, &client).await;
+    let parts = connection.into_parts();
+    let stream = parts.io.stream.into_inner();
+    drop(open);
+    let opening = client.opening.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (ended, opening) {
+        (Ended::Done, Some(opening)) => {
+            // A new, small task: this one's memory, hyper's included, goes with it.
+            tokio::spawn(tunnel::run(stream, parts.read_buf, opening));
+        }
+        (Ended::TimedOut(phase), _) => {
+            if phase == Phase::Head && client.heard.load(Relaxed) {
+                // A courtesy to a slow client, not to be waited for.
+                let _ = stream.try_write(&error::raw(Reason::RequestTimeout, &exchange::request_id()));
+            }
+            linger(stream).await;
+        }
+        (Ended::Done, None) => linger(stream).await,
+    }
+}
+
+/// FIN, then reading to the end for a while: closing on unread bytes would send a reset, and a reset may eat the answer on
+/// its way (RFC 9112 section 9.6).
+async fn linger(mut stream: TcpStream) {
+    let mut sink = [0; 4096];
+    let drain = async {
+        stream.shutdown().await?;
+        while stream.read(&mut sink).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// Polls hyper to its end, the connection's clock beside it, and passes on the word to finish.
+async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client) -> Ended {
+    let mut tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let mut draining = pin!(client.proxy.draining.cancelled());
+    let mut told = false;
+    poll_fn(|cx| {
+        if !told && draining.as_mut().poll(cx).is_ready() {
+            told = true;
+            Pin::new(&mut *connection).graceful_shutdown();
+        }
+        match connection.poll_without_shutdown(cx) {
+            // hyper counts an upgrade as done though its 101 may still stand in its buffer, behind a full socket;
+            // every further poll flushes.
+            Poll::Ready(Ok(())) if client.write_blocked.load(Relaxed) => {}
+            Poll::Ready(_) => return Poll::Ready(Ended::Done),
+            Poll::Pending => {}
+        }
+        while tick.as_mut().poll(cx).is_ready() {
+            match client.clock.check() {
+                Ok(next) => tick.as_mut().reset(next.into()),
+                Err(phase) => return Poll::Ready(Ended::TimedOut(phase)),
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// hyper's service: each request becomes an exchange.
+struct Exchanges(Arc<Client>);
+
+impl Service<Request<Incoming>> for Exchanges {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    // Boxed, since hyper gives up its parts (`poll_without_shutdown`) only with an Unpin future.
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.0.clock.enter(Phase::Busy);
+        let client = self.0.clone();
+        Box::pin(async move { Ok(exchange::answer(&client, request).await) })
+    }
+}
+
+impl Client {
+    /// Leaves an accepted upgrade for when hyper has sent the 101.
+    pub fn open_socket(&self, opening: Opening) {
+        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(opening);
+    }
+}
+
+impl Clock {
+    fn new() -> Self {
+        let clock = Self {
+            mark: AtomicU64::new(0),
+            body_idle: AtomicU64::new(0),
+        };
+        clock.enter(Phase::Head);
+        clock
+    }
+
+    /// An answer's body begins: neither side may pause longer than `idle`.
+    pub fn sending(&self, idle: Option<Duration>) {
+        self.body_idle
+            .store(idle.map_or(0, |idle| idle.as_millis() as u64), Relaxed);
+        self.enter(Phase::Sending);
+    }
+
+    /// The answer has ended, or was given up.
+    pub fn idle(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.mark.store(now_millis() << 2 | phase as u64, Relaxed);
+    }
+
+    fn heard(&self) {
+        match self.read().0 {
+            Phase::Idle => self.enter(Phase::Head),
+            Phase::Sending => self.enter(Phase::Sending),
+            Phase::Head | Phase::Busy => {}
+        }
+    }
+
+    fn wrote(&self) {
+        let (phase, _) = self.read();
+        if matches!(phase, Phase::Idle | Phase::Sending) {
+            self.enter(phase);
+        }
+    }
+
+    fn read(&self) -> (Phase, u64) {
+        let mark = self.mark.load(Relaxed);
+        let phase = match mark & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Busy,
+            _ => Phase::Sending,
+        };
+        (phase, mark >> 2)
+    }
+
+    /// When to look again, or the phase that has lasted too long.
+    fn check(&self) -> Result<Instant, Phase> {
+        let (phase, since) = self.read();
+        let limit = match phase {
+            Phase::Idle => KEEP_ALIVE_TIMEOUT,
+            Phase::Head => HEAD_TIMEOUT,
+            Phase::Busy => return Ok(Instant::now() + HEAD_TIMEOUT),
+            Phase::Sending => match self.body_idle.load(Relaxed) {
+                0 => return Ok(Instant::now() + HEAD_TIMEOUT),
+                millis => Duration::from_millis(millis),
+            },
+        };
+        let due = epoch() + Duration::from_millis(since) + limit;
+        // A phase entered meanwhile may be due sooner than this one: no look is further away than the shortest limit.
+        if due <= Instant::now() {
+            Err(phase)
+        } else {
+            Ok(due.min(Instant::now() + HEAD_TIMEOUT))
+        }
+    }
+}
+
+fn now_millis() -> u64 {
+    epoch().elapsed().as_millis() as u64
+}
+
+fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
+}
+
+impl Count {
+    fn enter(&self) -> Entered<'_> {
+        self.0.fetch_add(1, Relaxed);
+        Entered(self)
+    }
+
+    pub fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+struct Entered<'a>(&'a Count);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The client's socket as hyper sees it: each movement of a byte is noted on the connection's clock.
+struct Io {
+    stream: TokioIo<TcpStream>,
+    client: Arc<Client>,
+}
+
+impl Read for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.client.clock.heard();
+            self.client.heard.store(true, Relaxed);
+        }
+        polled
+    }
+}
+
+impl Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Io {
+    fn note(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.client.write_blocked.store(polled.is_pending(), Relaxed);
+        if polled.is_ready() {
+            self.client.clock.wrote();
+        }
+        polled
+    }
+}

@@ -1,0 +1,46 @@
+//! One attempt to connect to an endpoint, and what its failure means.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::listener;
+use crate::state::Traffic;
+use crate::state::traffic::DialResult;
+
+/// Connects within `limit` and counts how it went.
+pub async fn connect(address: SocketAddr, limit: Duration, traffic: &Traffic) -> Result<TcpStream, DialResult> {
+    let attempt = async { listener::dialing_socket(address)?.connect(address).await };
+    let (result, label) = match timeout(limit, attempt).await {
+        Ok(Ok(stream)) => (Ok(stream), DialResult::Connected),
+        Ok(Err(error)) => {
+            let result = classify(&error);
+            (Err(result), result)
+        }
+        Err(_elapsed) => (Err(DialResult::TimedOut), DialResult::TimedOut),
+    };
+    traffic.dials[label as usize].fetch_add(1, Relaxed);
+    result
+}
+
+fn classify(error: &io::Error) -> DialResult {
+    use io::ErrorKind as K;
+    // ENFILE, EMFILE, ENOBUFS, ENOMEM: the next endpoint would fare no better.
+    if matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12)) {
+        return DialResult::Exhausted;
+    }
+    match error.kind() {
+        K::ConnectionRefused => DialResult::Refused,
+        K::TimedOut => DialResult::TimedOut,
+        // EADDRNOTAVAIL: no ephemeral port left toward this endpoint.
+        K::AddrNotAvailable => DialResult::Exhausted,
+        K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::InvalidInput | K::PermissionDenied => {
+            DialResult::Unroutable
+        }
+        _ => DialResult::Failed,
+    }
+}

@@ -1,0 +1,100 @@
+//! One request, from its head to its answer: the phases in the order of the contract, on one screen.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use super::balance;
+use super::body::Body;
+use super::connection::Client;
+use super::error::{self, Asker, Reason};
+use super::forward::{self, Errand};
+use super::target::Target;
+use crate::snapshot::{Action, Deployment, Upstream};
+use crate::websocket::handshake::Handshake;
+
+/// Always an answer: the app's, or one of ours that says why not.
+pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Response<Body> {
+    let started = Instant::now();
+    let request_id = request_id();
+    let (head, incoming) = request.into_parts();
+    let mut deployment = None;
+    let answered = AssertUnwindSafe(respond(client, &head, incoming, &request_id, started, &mut deployment))
+        .catch_unwind()
+        .await;
+    let reason = match answered {
+        Ok(Ok(response)) => return response,
+        Ok(Err(reason)) => reason,
+        // The panic hook has logged it; it costs this request alone.
+        Err(_panic) => Reason::InternalError,
+    };
+    let traffic = match &deployment {
+        Some(deployment) => &deployment.runtime.get().traffic,
+        None => &client.proxy.state.unrouted,
+    };
+    traffic.count_refusal(reason, started.elapsed());
+    client.clock.idle();
+    error::answer(
+        reason,
+        Asker {
+            accept: &head.headers,
+            request_id: &request_id,
+        },
+    )
+}
+
+async fn respond(
+    client: &Arc<Client>,
+    head: &Parts,
+    incoming: Incoming,
+    request_id: &HeaderValue,
+    started: Instant,
+    found: &mut Option<Arc<Deployment>>,
+) -> Result<Response<Body>, Reason> {
+    let target = Target::of(head)?;
+    let upgrade = Handshake::parse(head)?;
+    let upstream = route(client, &target, found)?;
+    let deployment = found.as_ref().ok_or(Reason::InternalError)?;
+    let errand = Errand {
+        client,
+        deployment,
+        upstream: &upstream,
+        head,
+        target: &target,
+        request_id,
+        started,
+    };
+    match upgrade {
+        Some(handshake) => forward::upgrade(errand, handshake).await,
+        None => forward::plain(errand, incoming).await,
+    }
+}
+
+/// By host, then by path, then by weight. The one look at the configuration that this request takes.
+fn route(client: &Client, target: &Target, found: &mut Option<Arc<Deployment>>) -> Result<Arc<Upstream>, Reason> {
+    let live = client.proxy.live.load().ok_or(Reason::Starting)?;
+    let host = live
+        .snapshot
+        .hosts
+        .find(&target.hostname())
+        .ok_or(Reason::HostNotFound)?;
+    let route = host.find(target.path()).ok_or(Reason::PathNotFound)?;
+    *found = Some(route.deployment.clone());
+    match &route.action {
+        Action::Forward(backends) => balance::choose_backend(backends).cloned(),
+        Action::Refuse(reason) => Err(*reason),
+    }
+}
+
+/// UUIDv7: sorts by time.
+pub fn request_id() -> HeaderValue {
+    let mut text = Uuid::encode_buffer();
+    let id: &str = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"))
+}

@@ -1,0 +1,366 @@
+//! Attempts to have a request answered by the app. The next endpoint is tried only while no byte of the request has left;
+//! with one exception, on a reused connection that ended without a byte of an answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::body::{Account, AppBody, Body, ClientBody, Gate, Sent};
+use super::connection::Client;
+use super::error::Reason;
+use super::headers::{self, Told};
+use super::pool::Lease;
+use super::target::Target;
+use super::{balance, dial};
+use crate::snapshot::{Deployment, Upstream};
+use crate::state::endpoint::Open;
+use crate::state::traffic::DialResult;
+use crate::websocket::handshake::{Handshake, has_token};
+use crate::websocket::tunnel::Opening;
+
+/// Where `timeouts` says "0s", the kernel's own patience with an unanswered SYN is the bound.
+const KERNEL_LIMIT: Duration = Duration::from_secs(130);
+/// How long an app's 100 is waited for before a client's body is sent all the same (RFC 9110 section 10.1.1).
+const EXPECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// One request on its way to the app.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    pub client: &'a Arc<Client>,
+    pub deployment: &'a Arc<Deployment>,
+    pub upstream: &'a Arc<Upstream>,
+    pub head: &'a Parts,
+    pub target: &'a Target,
+    pub request_id: &'a HeaderValue,
+    pub started: std::time::Instant,
+}
+
+enum Failed {
+    /// Not a byte of the request has left.
+    Unsent(Box<Request<ClientBody>>),
+    /// The connection ended before a byte of an answer.
+    Unanswered,
+    Refused(Reason),
+}
+
+/// A plain request.
+pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Body>, Reason> {
+    let timeouts = &errand.deployment.timeouts;
+    let end = timeouts.total.map(|total| Instant::now() + total);
+    let (opener, gate) = gate(errand.head, &incoming);
+    let expect = gate.is_some();
+    let body = ClientBody::new(incoming, timeouts.idle, end, gate);
+    // RFC 9110 section 9.2.2.
+    let repeatable = errand.head.method.is_idempotent() && body.is_end_stream();
+    let mut request = errand.request(body, None, expect);
+    if let Some(opener) = opener {
+        open_on_continue(&mut request, opener);
+    }
+    let mut lease = errand.lease(true).await?;
+    let response = loop {
+        match errand.send(&mut lease, request, end).await {
+            Ok(response) => break response,
+            Err(Failed::Unsent(unsent)) if lease.reused => request = *unsent,
+            Err(Failed::Unanswered) if lease.reused && repeatable => {
+                request = errand.request(ClientBody::none(), None, false);
+            }
+            Err(Failed::Unsent(_) | Failed::Unanswered) => return Err(Reason::BadGateway),
+            Err(Failed::Refused(reason)) => return Err(reason),
+        }
+        lease = errand.lease(false).await?;
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Reason::BadUpstreamUpgrade);
+    }
+    Ok(errand.pass(response, lease, end))
+}
+
+/// A WebSocket handshake, always on a connection of its own: a 101 consumes it.
+pub async fn upgrade(errand: Errand<'_>, handshake: Handshake) -> Result<Response<Body>, Reason> {
+    let runtime = errand.deployment.runtime.get();
+    let deadline = Instant::now() + errand.deployment.timeouts.handshake.unwrap_or(KERNEL_LIMIT);
+    let permit = match timeout_at(deadline, runtime.upgrades.clone().acquire_owned()).await {
+        Ok(Ok(permit)) => permit,
+        _ => return Err(Reason::Overloaded),
+    };
+    let (stream, open) = errand.dial(deadline).await?;
+    let mut connection = match http1::handshake(TokioIo::new(stream)).await {
+        Ok((sender, connection)) => Halves {
+            sender,
+            connection,
+            done: false,
+        },
+        Err(_) => return Err(Reason::BadGateway),
+    };
+    let request = errand.request(ClientBody::none(), Some(&handshake), false);
+    let answered = timeout_at(deadline, connection.answer(request)).await;
+    let response = answered
+        .map_err(|_elapsed| Reason::UpstreamTimeout)?
+        .map_err(|_| Reason::BadGateway)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // The app's refusal passes as it is, body and all.
+        let mut lease = Lease::of(connection.sender, connection.connection, open, runtime);
+        lease.forbid_reuse();
+        return Ok(errand.pass(response, lease, None));
+    }
+    if !handshake.is_accepted_by(response.headers()) {
+        return Err(Reason::BadUpstreamUpgrade);
+    }
+    timeout_at(deadline, connection.finish())
+        .await
+        .map_err(|_elapsed| Reason::UpstreamTimeout)?;
+    let parts = connection.connection.into_parts();
+    errand.client.open_socket(Opening {
+        app: parts.io.into_inner(),
+        early: parts.read_buf,
+        open,
+        deployment: runtime.clone(),
+        permit,
+    });
+    let (mut head, _) = response.into_parts();
+    headers::to_client(&mut head.headers, errand.request_id, true);
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.version = Version::HTTP_11;
+    runtime.traffic.answered[0].fetch_add(1, Relaxed);
+    Ok(Response::from_parts(head, Body::Own(Full::new(Bytes::new()))))
+}
+
+/// A connection that is driven by the request that uses it.
+struct Halves {
+    sender: http1::SendRequest<ClientBody>,
+    connection: http1::Connection<TokioIo<TcpStream>, ClientBody>,
+    done: bool,
+}
+
+impl Halves {
+    async fn answer(&mut self, request: Request<ClientBody>) -> hyper::Result<Response<Incoming>> {
+        let mut answer = pin!(self.sender.send_request(request));
+        poll_fn(|cx| {
+            if !self.done {
+                // What ends it reaches the answer, as an error or as the 101.
+                self.done = self.connection.poll_without_shutdown(cx).is_ready();
+            }
+            answer.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Until hyper lets go of the socket after a 101.
+    async fn finish(&mut self) {
+        poll_fn(|cx| {
+            if !self.done {
+                self.done = self.connection.poll_without_shutdown(cx).is_ready();
+            }
+            if self.done { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Errand<'_> {
+    /// A pooled connection (`reuse`), or a fresh one.
+    async fn lease(&self, reuse: bool) -> Result<Lease, Reason> {
+        let runtime = self.deployment.runtime.get();
+        if reuse && let Some(index) = balance::choose_endpoint(self.deployment.strategy, self.upstream, &[]) {
+            let endpoint = self.upstream.endpoints[index].runtime.get();
+            match endpoint.pool.take(Open::at(endpoint), runtime) {
+                Ok(lease) => return Ok(lease),
+                Err(open) => {
+                    // The balance holds: the one that was chosen is dialled first.
+                    let (stream, open) = self
+                        .dial_from(Some((index, open)), Instant::now() + KERNEL_LIMIT)
+                        .await?;
+                    return fresh(stream, open, runtime).await;
+                }
+            }
+        }
+        let (stream, open) = self.dial(Instant::now() + KERNEL_LIMIT).await?;
+        fresh(stream, open, runtime).await
+    }
+
+    async fn dial(&self, deadline: Instant) -> Result<(TcpStream, Open), Reason> {
+        self.dial_from(None, deadline).await
+    }
+
+    /// Endpoint after endpoint, each at most once, all within the budget.
+    async fn dial_from(
+        &self,
+        mut first: Option<(usize, Open)>,
+        deadline: Instant,
+    ) -> Result<(TcpStream, Open), Reason> {
+        let Deployment {
+            timeouts,
+            strategy,
+            runtime,
+            ..
+        } = &**self.deployment;
+        let end = deadline.min(Instant::now() + timeouts.dial_budget.unwrap_or(KERNEL_LIMIT));
+        let mut tried = Vec::new();
+        loop {
+            let (index, open) = match first.take() {
+                Some(chosen) => chosen,
+                None => {
+                    let index =
+                        balance::choose_endpoint(*strategy, self.upstream, &tried).ok_or(Reason::Unreachable)?;
+                    (index, Open::at(self.upstream.endpoints[index].runtime.get()))
+                }
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Reason::Unreachable);
+            }
+            let limit = left.min(timeouts.connect.unwrap_or(KERNEL_LIMIT));
+            let address = self.upstream.endpoints[index].address;
+            match dial::connect(address, limit, &runtime.get().traffic).await {
+                Ok(stream) => return Ok((stream, open)),
+                Err(DialResult::Exhausted) => return Err(Reason::Overloaded),
+                Err(result) => {
+                    tracing::debug!(deployment = %self.deployment.key, %address, result = result.label(), "cannot reach endpoint");
+                    tried.push(index);
+                }
+            }
+        }
+    }
+
+    fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
+        let told = Told {
+            host: &self.target.host,
+            client: &self.client.address,
+            port: &self.client.port,
+            request_id: self.request_id,
+            deployment_id: &self.deployment.id,
+            upgrade: upgrade.is_some(),
+            expect,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.target.uri.clone();
+        *request.headers_mut() = headers::to_app(&self.head.headers, told);
+        request
+    }
+
+    async fn send(
+        &self,
+        lease: &mut Lease,
+        request: Request<ClientBody>,
+        end: Option<Instant>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let sent = request.body().sent();
+        let Some(sender) = lease.sender(sent.clone()) else {
+            return Err(Failed::Refused(Reason::InternalError));
+        };
+        let mut answer = pin!(sender.try_send_request(request));
+        let limit = self.deployment.timeouts.response;
+        let mut frames = sent.frames.load(Relaxed);
+        loop {
+            let due = [limit.map(|limit| Instant::now() + limit), end]
+                .into_iter()
+                .flatten()
+                .min();
+            let answered = match due {
+                Some(due) => timeout_at(due, answer.as_mut()).await,
+                None => Ok(answer.as_mut().await),
+            };
+            match answered {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(mut failed)) => {
+                    return Err(match failed.take_message() {
+                        Some(request) => Failed::Unsent(Box::new(request)),
+                        None => self.blame(failed.into_error(), &sent),
+                    });
+                }
+                // The answer is due once the whole request is there; an upload that moves may go on.
+                Err(_elapsed) if end.is_none_or(|end| end > Instant::now()) && sent.frames.load(Relaxed) > frames => {
+                    frames = sent.frames.load(Relaxed);
+                }
+                Err(_elapsed) => return Err(Failed::Refused(Reason::UpstreamTimeout)),
+            }
+        }
+    }
+
+    fn blame(&self, error: hyper::Error, sent: &Sent) -> Failed {
+        if sent.stalled.load(Relaxed) {
+            return Failed::Refused(Reason::RequestTimeout);
+        }
+        tracing::debug!(deployment = %self.deployment.key, %error, "no answer from the app");
+        if error.is_parse() || error.is_parse_too_large() {
+            Failed::Refused(Reason::BadGateway)
+        } else {
+            Failed::Unanswered
+        }
+    }
+
+    /// The app's answer toward the client.
+    fn pass(&self, response: Response<Incoming>, mut lease: Lease, end: Option<Instant>) -> Response<Body> {
+        let (mut head, incoming) = response.into_parts();
+        let timeouts = &self.deployment.timeouts;
+        if head.headers.contains_key(header::TRANSFER_ENCODING) && head.headers.contains_key(header::CONTENT_LENGTH) {
+            // RFC 9112 section 6.3: perhaps an attempt at response splitting.
+            lease.forbid_reuse();
+        }
+        if let Some(timeout) = keep_alive(&head.headers) {
+            lease.keep_alive(timeout);
+        }
+        headers::to_client(&mut head.headers, self.request_id, false);
+        // The client's hop has a version of its own; hyper knows it.
+        head.version = Version::HTTP_11;
+        self.client.clock.sending(timeouts.idle);
+        let account = Account {
+            client: self.client.clone(),
+            deployment: self.deployment.runtime.get().clone(),
+            status: head.status,
+            started: self.started,
+        };
+        let body = AppBody::new(incoming, lease, account, timeouts.idle, end);
+        Response::from_parts(head, Body::App(Box::new(body)))
+    }
+}
+
+async fn fresh(stream: TcpStream, open: Open, runtime: &Arc<crate::state::Deployment>) -> Result<Lease, Reason> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Reason::BadGateway)?;
+    Ok(Lease::of(sender, connection, open, runtime))
+}
+
+/// With `Expect: 100-continue`, what holds the client's body back and what lets it go.
+fn gate(head: &Parts, incoming: &Incoming) -> (Option<oneshot::Sender<()>>, Option<Gate>) {
+    if incoming.is_end_stream() || !has_token(&head.headers, header::EXPECT, "100-continue") {
+        return (None, None);
+    }
+    let (opener, gate) = oneshot::channel();
+    (Some(opener), Some(Box::pin(timeout(EXPECT_LIMIT, gate))))
+}
+
+fn open_on_continue(request: &mut Request<ClientBody>, opener: oneshot::Sender<()>) {
+    let opener = std::sync::Mutex::new(Some(opener));
+    hyper::ext::on_informational(request, move |response| {
+        if response.status() == StatusCode::CONTINUE
+            && let Some(opener) = opener.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        {
+            let _ = opener.send(());
+        }
+    });
+}
+
+/// `Keep-Alive: timeout=5`, as apps send it though it was never standardised (RFC 2068 section 19.7.1.1).
+fn keep_alive(headers: &http::HeaderMap) -> Option<Duration> {
+    let line = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = line.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    seconds.parse().ok().map(Duration::from_secs)
+}

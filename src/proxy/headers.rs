@@ -1,0 +1,173 @@
+//! Which header fields pass, and which ones Postern sets. Toward the app a new map is built, so that the client's own stays
+//! as it came, for a retry; nothing that Postern sets can be nominated away by `Connection`.
+
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+
+use super::error::{X_POSTERN_ERROR, X_REQUEST_ID};
+use crate::websocket::handshake::{has_token, tokens};
+
+const X_DEPLOYMENT_ID: HeaderName = HeaderName::from_static("x-deployment-id");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// What Postern tells the app about a request.
+#[derive(Clone, Copy)]
+pub struct Told<'a> {
+    pub host: &'a HeaderValue,
+    pub client: &'a HeaderValue,
+    pub port: &'a HeaderValue,
+    pub request_id: &'a HeaderValue,
+    pub deployment_id: &'a HeaderValue,
+    pub upgrade: bool,
+    /// The app's own answer to `Expect` decides whether the client may send its body.
+    pub expect: bool,
+}
+
+/// The head's fields toward the app.
+pub fn to_app(client: &HeaderMap, told: Told<'_>) -> HeaderMap {
+    let nominated: Vec<&str> = tokens(client, header::CONNECTION).collect();
+    let mut headers = HeaderMap::with_capacity(client.len() + 8);
+    for (name, value) in client {
+        if passes_to_app(name, told.expect) && !is_nominated(name, &nominated) {
+            headers.append(name, value.clone());
+        }
+    }
+    headers.insert(header::HOST, told.host.clone());
+    headers.insert(X_FORWARDED_FOR, told.client.clone());
+    headers.insert(X_FORWARDED_HOST, told.host.clone());
+    headers.insert(X_FORWARDED_PORT, told.port.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_REAL_IP, told.client.clone());
+    headers.insert(X_REQUEST_ID, told.request_id.clone());
+    headers.insert(X_DEPLOYMENT_ID, told.deployment_id.clone());
+    if told.upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    } else if client.contains_key(header::TE) && has_token(client, header::TE, "trailers") {
+        // RFC 9110 section 10.1.4: TE is this hop's, and must be named in Connection. Without it apps send no trailers.
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    headers
+}
+
+/// The head's fields toward the client, in place. `upgrade`: of a 101.
+pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue, upgrade: bool) {
+    if headers.contains_key(header::CONNECTION) {
+        let nominated: Vec<HeaderName> = tokens(headers, header::CONNECTION)
+            .filter_map(|name| name.parse().ok())
+            .filter(may_be_nominated)
+            .collect();
+        nominated.iter().for_each(|name| remove(headers, name));
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // RFC 9112 section 6.3: the coding wins, and hyper's server aborts where both are set.
+        remove(headers, &header::CONTENT_LENGTH);
+    }
+    for name in &HOP_BY_HOP {
+        remove(headers, name);
+    }
+    remove(headers, &X_POSTERN_ERROR);
+    headers.insert(X_REQUEST_ID, request_id.clone());
+    if upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// RFC 9110 section 7.6.1 and what older texts add. Trailer is not among them: it names the fields that follow the body.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+fn remove(headers: &mut HeaderMap, name: &HeaderName) {
+    if let Entry::Occupied(entry) = headers.entry(name) {
+        entry.remove_entry_mult();
+    }
+}
+
+fn passes_to_app(name: &HeaderName, expect: bool) -> bool {
+    match name.as_str() {
+        "host" => false,
+        "expect" => expect,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" => false,
+        "proxy-authenticate" | "proxy-authorization" => false,
+        other => !is_reserved(other),
+    }
+}
+
+/// What Postern says to the app, in every spelling that an app might fold into it: `_` is `-` to CGI and its heirs.
+fn is_reserved(name: &str) -> bool {
+    if !name.as_bytes().iter().any(|byte| matches!(byte, b'x' | b'f')) {
+        return false;
+    }
+    let starts = |prefix: &str| {
+        same(
+            name.as_bytes().get(..prefix.len()).unwrap_or_default(),
+            prefix.as_bytes(),
+        )
+    };
+    let is = |whole: &str| same(name.as_bytes(), whole.as_bytes());
+    starts("x-postern-")
+        || starts("x-forwarded-")
+        || is("forwarded")
+        || is("x-deployment-id")
+        || is("x-real-ip")
+        || is("x-request-id")
+}
+
+fn same(name: &[u8], wanted: &[u8]) -> bool {
+    let dashed = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
+    dashed.eq(wanted.iter().copied())
+}
+
+fn is_nominated(name: &HeaderName, nominated: &[&str]) -> bool {
+    nominated.iter().any(|token| name.as_str().eq_ignore_ascii_case(token)) && may_be_nominated(name)
+}
+
+/// Framing, routing and credentials are no hop's own to take away.
+fn may_be_nominated(name: &HeaderName) -> bool {
+    let kept = [
+        header::AUTHORIZATION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::DATE,
+        header::HOST,
+        header::LOCATION,
+        header::ORIGIN,
+        header::SET_COOKIE,
+        header::TRAILER,
+        header::WWW_AUTHENTICATE,
+    ];
+    !kept.contains(name) && !name.as_str().starts_with("sec-websocket-")
+}
+
+pub fn is_allowed_in_trailers(name: &HeaderName) -> bool {
+    let forbidden = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::SET_COOKIE,
+        header::TRAILER,
+        header::WWW_AUTHENTICATE,
+    ];
+    !forbidden.contains(name) && !HOP_BY_HOP.contains(name) && !is_reserved(name.as_str())
+}

@@ -1,0 +1,117 @@
+//! What a request is for: its host and its target in origin form, or why that cannot be told. hyper lets through several
+//! kinds of requests that two parsers could read in two ways; they end here.
+
+use std::borrow::Cow;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+
+use super::error::Reason;
+
+#[derive(Debug)]
+pub struct Target {
+    /// As the app sees it: verbatim, with its port.
+    pub host: HeaderValue,
+    /// Origin form (RFC 9112 section 3.2.1), or `*` for OPTIONS.
+    pub uri: Uri,
+}
+
+impl Target {
+    pub fn of(head: &Parts) -> Result<Self, Reason> {
+        if head.method == Method::CONNECT {
+            return Err(Reason::MethodNotAllowed);
+        }
+        check_framing(&head.headers)?;
+        let host = host_header(&head.headers, head.version)?;
+        let uri = &head.uri;
+        match (uri.scheme_str(), uri.authority()) {
+            // Origin form, or the asterisk.
+            (None, None) if uri.path().starts_with('/') || (uri.path() == "*" && head.method == Method::OPTIONS) => {
+                let host = host.ok_or(Reason::BadRequest)?.clone();
+                Ok(Self { host, uri: uri.clone() })
+            }
+            // Absolute form: its host counts, whatever Host says (RFC 9112 section 3.2.2).
+            (Some("http" | "https"), Some(authority)) if is_host(authority.as_str().as_bytes()) => {
+                let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadRequest)?;
+                let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+                Ok(Self {
+                    host,
+                    uri: Uri::from(path),
+                })
+            }
+            // Authority form, an asterisk for another method, a foreign scheme, userinfo.
+            _ => Err(Reason::BadRequest),
+        }
+    }
+
+    /// The name to route by: lower case, without port and trailing dot.
+    pub fn hostname(&self) -> Cow<'_, str> {
+        // Checked by `is_host`: ASCII.
+        let host = self.host.to_str().unwrap_or_default();
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        }
+    }
+
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+}
+
+/// Exactly one Host in HTTP/1.1 (RFC 9112 section 3.2), well formed.
+fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<&HeaderValue>, Reason> {
+    let mut lines = headers.get_all(header::HOST).iter();
+    match (lines.next(), lines.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(Some(host)),
+        (None, _) if version < Version::HTTP_11 => Ok(None),
+        _ => Err(Reason::BadRequest),
+    }
+}
+
+/// uri-host [ ":" port ] (RFC 3986 section 3.2.2), of what a name or an address can hold.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.iter().position(|byte| *byte == b']') {
+        Some(end) if host.starts_with(b"[") => {
+            let address = &host[1..end];
+            if address.is_empty()
+                || !address
+                    .iter()
+                    .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+            {
+                return false;
+            }
+            (&b"v6"[..], &host[end + 1..])
+        }
+        _ => host.split_at(host.iter().position(|byte| *byte == b':').unwrap_or(host.len())),
+    };
+    let name_is_fine = !name.is_empty()
+        && name.len() <= 254
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
+    let port_is_fine = match port.split_first() {
+        None => true,
+        Some((b':', digits)) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some(_) => false,
+    };
+    name_is_fine && port_is_fine
+}
+
+/// What hyper lets through of Transfer-Encoding: it takes off one coding, and would pass on the rest of the header
+/// (RFC 9112 section 6.1). Only the one coding that every recipient reads alike may stand there.
+fn check_framing(headers: &HeaderMap) -> Result<(), Reason> {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Reason::BadRequest),
+    }
+}

@@ -1,0 +1,188 @@
+//! The one task that owns the store: wait, compile, pair, swap, report. Everything that changes what is served passes here,
+//! one change after the other.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info};
+
+use crate::admin::Readiness;
+use crate::api::condition::ConditionType;
+use crate::compile::report::Report;
+use crate::compile::{Compiled, Input, Previous, compile};
+use crate::config::{Routing, Settings};
+use crate::live::{Live, LiveCell};
+use crate::snapshot::RunState;
+use crate::state::State;
+use crate::status::{Mailbox, Update};
+use crate::store::{Batch, Changes, Kind, ObjectKey, Store};
+use crate::telemetry::metrics::Published;
+use crate::websocket::socket::end_spread;
+
+/// Over how long the sockets of a Deployment that is deleted or Stopped are ended.
+const END_WINDOW: Duration = Duration::from_secs(30);
+
+pub struct Publisher {
+    pub live: Arc<LiveCell>,
+    pub state: Arc<State>,
+    pub figures: Arc<Published>,
+    /// Our own listeners, as they were bound: no endpoint may be one of them.
+    pub own: BTreeSet<SocketAddr>,
+    /// None where no status is written: a folder has no apiserver.
+    pub mailbox: Option<Arc<Mailbox>>,
+}
+
+impl Publisher {
+    /// Until the sources are gone. `readiness` turns ready with the first full compile.
+    pub async fn run(
+        self,
+        mut batches: mpsc::Receiver<Batch>,
+        mut settings: watch::Receiver<Arc<Settings>>,
+        readiness: Arc<Readiness>,
+    ) {
+        let mut store = Store::default();
+        let mut previous = Previous::default();
+        loop {
+            let mut seen = Vec::new();
+            tokio::select! {
+                batch = batches.recv() => match batch {
+                    Some(batch) => apply(&mut store, batch, &mut seen),
+                    None => return,
+                },
+                Ok(()) = settings.changed() => {}
+            }
+            // What came while the last compile ran is compiled with this one.
+            while let Ok(batch) = batches.try_recv() {
+                apply(&mut store, batch, &mut seen);
+            }
+            if !store.is_complete() {
+                readiness.pending(vec!["the first list of every kind".to_owned()]);
+                continue;
+            }
+            let mut routing = settings.borrow_and_update().routing.clone();
+            routing.endpoints.own = self.own.clone();
+            previous = self.publish(&mut store, &routing, previous);
+            readiness.ready();
+            for seen in seen {
+                self.figures.propagation.observe(seen.elapsed());
+            }
+        }
+    }
+
+    /// One change, from the store to what is served.
+    fn publish(&self, store: &mut Store, routing: &Routing, previous: Previous) -> Previous {
+        let started = Instant::now();
+        let changes = store.take_changes();
+        let compiled = compile(
+            &Input {
+                store,
+                changes: &changes,
+            },
+            routing,
+            previous,
+        );
+        self.figures.compile.observe(started.elapsed());
+        let Compiled {
+            snapshot,
+            previous,
+            changed,
+            fresh,
+            removed,
+            reports,
+        } = compiled;
+        for deployment in &fresh.deployments {
+            deployment.runtime.fill(self.state.deployment(&deployment.key));
+        }
+        for upstream in &fresh.upstreams {
+            self.state.pair(upstream);
+        }
+        let served = self.live.load();
+        if changed || served.is_none() {
+            let version = served.map_or(0, |live| live.version) + 1;
+            let hash = snapshot.hash();
+            // The retired one is dropped here, on the control runtime.
+            drop(self.live.publish(Arc::new(Live { snapshot, version })));
+            self.figures.version.store(version, Relaxed);
+            self.figures.hash.store(hash, Relaxed);
+            debug!(version, hash = format!("{hash:016x}"), took = ?started.elapsed(), "snapshot published");
+        }
+        let stopped = fresh
+            .deployments
+            .iter()
+            .filter(|deployment| deployment.state == RunState::Stopped);
+        removed
+            .iter()
+            .chain(stopped.map(|deployment| &deployment.key))
+            .for_each(|key| self.end_sockets(key));
+        self.report(store, &changes, &previous, &reports);
+        previous
+    }
+
+    fn end_sockets(&self, key: &ObjectKey) {
+        let Some(deployment) = self.state.existing(key) else {
+            return;
+        };
+        let sockets = deployment.sockets();
+        if !sockets.is_empty() {
+            info!(deployment = %key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");
+            tokio::spawn(end_spread(sockets, END_WINDOW));
+        }
+    }
+
+    fn report(
+        &self,
+        store: &Store,
+        changes: &Changes,
+        previous: &Previous,
+        reports: &[(ObjectKey, Option<Arc<Report>>)],
+    ) {
+        self.count(store, reports);
+        let Some(mailbox) = &self.mailbox else { return };
+        let touched: BTreeSet<&ObjectKey> = reports
+            .iter()
+            .map(|(key, _)| key)
+            .chain(&changes.deployments)
+            .chain(&changes.observed)
+            .collect();
+        mailbox.post(touched.into_iter().map(|key| {
+            let observed = store.deployment(key).and_then(|deployment| deployment.status.clone());
+            (
+                key.clone(),
+                Update {
+                    report: previous.report(key).cloned(),
+                    observed,
+                },
+            )
+        }));
+    }
+
+    fn count(&self, store: &Store, reports: &[(ObjectKey, Option<Arc<Report>>)]) {
+        self.figures.services.store(store.count(Kind::Service) as u64, Relaxed);
+        self.figures
+            .slices
+            .store(store.count(Kind::EndpointSlice) as u64, Relaxed);
+        let mut deployments = self.figures.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, report) in reports {
+            match report {
+                Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.endpoints)),
+                None => deployments.remove(key),
+            };
+        }
+    }
+}
+
+fn is_accepted(report: &Report) -> bool {
+    report
+        .conditions
+        .iter()
+        .any(|finding| finding.r#type == ConditionType::Accepted && finding.status)
+}
+
+fn apply(store: &mut Store, batch: Batch, seen: &mut Vec<Instant>) {
+    seen.push(batch.seen);
+    store.apply(batch);
+}

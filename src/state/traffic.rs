@@ -1,0 +1,127 @@
+//! Counts of one Deployment's traffic as plain atomics: cheap to bump, read by the metrics at scrape time.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::proxy::error::Reason;
+
+/// A new one counts from zero; it goes with its Deployment, and so do its series.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Answers of the app, by the status' class (1xx first).
+    pub answered: [AtomicU64; 5],
+    /// Answers of Postern, by reason.
+    pub refused: [AtomicU64; Reason::ALL.len()],
+    pub duration: Histogram,
+    pub dials: [AtomicU64; DialResult::ALL.len()],
+    pub connections_active: AtomicI64,
+    pub connections_idle: AtomicI64,
+    pub sockets_open: AtomicI64,
+    pub sockets_opened: AtomicU64,
+    pub sockets_closed: [AtomicU64; ClosedBy::ALL.len()],
+    pub socket_duration: Histogram,
+    pub socket_bytes_to_app: AtomicU64,
+    pub socket_bytes_to_client: AtomicU64,
+}
+
+/// How one attempt to reach an endpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialResult {
+    Connected,
+    Refused,
+    TimedOut,
+    Unroutable,
+    /// Our own lack: descriptors, ports, memory.
+    Exhausted,
+    Failed,
+}
+
+/// Who ended a socket first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedBy {
+    App,
+    Client,
+    Postern,
+}
+
+/// Seconds in fixed buckets, without a lock.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+/// One list for requests (ms to minutes) and sockets (seconds to days): powers of about four.
+pub const BOUNDS: [f64; 14] = [
+    0.001, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0, 16.0, 60.0, 300.0, 1_200.0, 4_800.0, 21_600.0, 86_400.0,
+];
+
+impl Traffic {
+    pub fn count_answer(&self, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.answered[class].fetch_add(1, Relaxed);
+        self.duration.observe(took);
+    }
+
+    pub fn count_refusal(&self, reason: Reason, took: Duration) {
+        self.refused[reason as usize].fetch_add(1, Relaxed);
+        self.duration.observe(took);
+    }
+}
+
+impl DialResult {
+    pub const ALL: [Self; 6] = [
+        Self::Connected,
+        Self::Refused,
+        Self::TimedOut,
+        Self::Unroutable,
+        Self::Exhausted,
+        Self::Failed,
+    ];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::Unroutable => "unroutable",
+            Self::Exhausted => "exhausted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl ClosedBy {
+    pub const ALL: [Self; 3] = [Self::App, Self::Client, Self::Postern];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Client => "client",
+            Self::Postern => "postern",
+        }
+    }
+}
+
+impl Histogram {
+    pub fn observe(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = BOUNDS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(BOUNDS.len());
+        self.counts[bucket].fetch_add(1, Relaxed);
+        self.sum_micros.fetch_add(took.as_micros() as u64, Relaxed);
+    }
+
+    /// Upper bound and count of each bucket (not cumulative), and the sum in seconds.
+    pub fn read(&self) -> (Vec<(f64, u64)>, f64) {
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
+        let buckets = bounds
+            .zip(self.counts.iter().map(|count| count.load(Relaxed)))
+            .collect();
+        (buckets, self.sum_micros.load(Relaxed) as f64 / 1e6)
+    }
+}

@@ -1,0 +1,84 @@
+//! The opening handshake's rules (RFC 6455 section 4): what a client must send to be an upgrade, what the app must answer.
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+
+use crate::proxy::error::Reason;
+
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A well-formed handshake of a client.
+#[derive(Debug)]
+pub struct Handshake {
+    key: HeaderValue,
+}
+
+impl Handshake {
+    /// `Ok(None)`: a plain request, whatever other upgrade it asks for. `Err`: it asks for a WebSocket, wrongly.
+    pub fn parse(head: &Parts) -> Result<Option<Self>, Reason> {
+        // RFC 9110 section 7.8: an Upgrade in HTTP/1.0, or one that Connection does not name, is to be ignored.
+        let asked = head.version == Version::HTTP_11
+            && has_token(&head.headers, header::CONNECTION, "upgrade")
+            && has_token(&head.headers, header::UPGRADE, "websocket");
+        if !asked {
+            return Ok(None);
+        }
+        let one = |name| only(&head.headers, name);
+        if one(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13") {
+            return Err(Reason::UnsupportedVersion);
+        }
+        let key = one(header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
+        match (key, one(header::SEC_WEBSOCKET_VERSION)) {
+            (Some(key), Some(_)) if head.method == Method::GET && !has_body(&head.headers) => {
+                Ok(Some(Self { key: key.clone() }))
+            }
+            _ => Err(Reason::BadUpgrade),
+        }
+    }
+
+    /// Whether the head of a 101 accepts this very handshake (section 4.1, items 2 and 4 of the client's checks).
+    pub fn is_accepted_by(&self, answer: &HeaderMap) -> bool {
+        has_token(answer, header::UPGRADE, "websocket")
+            && only(answer, header::SEC_WEBSOCKET_ACCEPT).is_some_and(|accept| accept.as_bytes() == self.accept())
+    }
+
+    fn accept(&self) -> Vec<u8> {
+        let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+        hash.update(self.key.as_bytes());
+        hash.update(GUID);
+        BASE64_STANDARD.encode(hash.finish()).into_bytes()
+    }
+}
+
+/// Whether a comma-separated header holds the token, on any of its lines, in any case.
+pub fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+/// The elements of a comma-separated header, all lines of it. A line that is not text has none.
+pub fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// Sixteen bytes in base64; the bits past them may be anything, as servers at large have it.
+fn is_key(key: &HeaderValue) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    matches!(key.as_bytes().split_at_checked(22), Some((digits, b"==")) if digits.iter().all(digit))
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+}

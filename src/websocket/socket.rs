@@ -1,0 +1,93 @@
+//! One open socket as the rest of Postern knows it: counted, listed, and told to end. The bytes are the tunnel's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+
+use crate::state::endpoint::Open;
+use crate::state::traffic::ClosedBy;
+use crate::state::{self, Traffic};
+
+/// Shared by the tunnel and the registry. It stays small: there is one for each of a hundred thousand sockets.
+#[derive(Debug)]
+pub struct Socket {
+    id: u64,
+    opened: Instant,
+    ending: AtomicBool,
+    tunnel: AtomicWaker,
+    deployment: Arc<state::Deployment>,
+    /// Counts the socket at its endpoint.
+    _open: Open,
+}
+
+/// The tunnel's hold on its socket: while it lives the socket is registered and counted as open.
+#[derive(Debug)]
+pub struct Registered(Arc<Socket>);
+
+impl Socket {
+    pub fn open(deployment: &Arc<state::Deployment>, open: Open) -> Registered {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let socket = Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            opened: Instant::now(),
+            ending: AtomicBool::new(false),
+            tunnel: AtomicWaker::new(),
+            deployment: deployment.clone(),
+            _open: open,
+        });
+        deployment.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
+        deployment.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
+        deployment.register(socket.clone());
+        Registered(socket)
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Tells the tunnel to end: FIN both ways, then a short read to the end.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.tunnel.wake();
+    }
+}
+
+impl Registered {
+    /// Whether `end` was called; if not yet, `waker` will hear of it.
+    pub fn is_ending(&self, waker: &Waker) -> bool {
+        self.0.tunnel.register(waker);
+        self.0.ending.load(Ordering::Acquire)
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.0.deployment.traffic
+    }
+
+    pub fn count_closed(&self, by: ClosedBy) {
+        self.traffic().sockets_closed[by as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let traffic = self.traffic();
+        traffic.sockets_open.fetch_sub(1, Ordering::Relaxed);
+        traffic.socket_duration.observe(self.0.opened.elapsed());
+        self.0.deployment.deregister(self.0.id);
+    }
+}
+
+/// Ends these sockets one after the other, evenly over `window`: clients that come back do so a few at a time.
+pub async fn end_spread(sockets: Vec<Arc<Socket>>, window: Duration) {
+    let Ok(count) = u32::try_from(sockets.len()) else {
+        return;
+    };
+    let start = tokio::time::Instant::now();
+    for (nth, socket) in (0u32..).zip(sockets) {
+        tokio::time::sleep_until(start + window * nth / count.max(1)).await;
+        socket.end();
+    }
+}
