@@ -1,0 +1,355 @@
+//! Manifests as text: multi-document YAML or JSON into the objects that a cluster would deliver. Reading and watching
+//! folders is folder.rs' part.
+
+use std::sync::LazyLock;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use kube::CustomResourceExt;
+use kube::core::DynamicObject;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing::info;
+
+use super::trim;
+use crate::api::deployment::Deployment;
+use crate::api::{GROUP, VERSION};
+use crate::store::{Kind, Object, ObjectKey};
+
+/// A document, or an item of a List, that is no object for us although it claims to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {}{reason}", .object.as_ref().map(|(kind, key)| format!("{kind:?} {key}: ")).unwrap_or_default())]
+pub struct Undecodable {
+    /// Where the document begins, or where its text breaks off.
+    pub line: usize,
+    /// Which object it would be, as far as that can be told.
+    pub object: Option<(Kind, ObjectKey)>,
+    pub reason: String,
+}
+
+/// All objects of the kinds that are served. A Deployment whose spec cannot be understood is an object, as it is in a
+/// cluster: it says so in its spec. Documents of other kinds are passed over.
+pub fn parse(text: &str) -> Vec<Result<Object, Undecodable>> {
+    documents(text).flat_map(|document| document.parse()).collect()
+}
+
+/// The text of one document, not yet looked into.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    pub line: usize,
+    pub text: &'a str,
+}
+
+/// YAML 1.2 section 9.1.2: a line that begins with `---` starts a document wherever it stands, even within a scalar; so
+/// documents can be told apart without being parsed.
+pub fn documents(text: &str) -> impl Iterator<Item = Document<'_>> {
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut line = 1;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = next_start(rest).unwrap_or(rest.len());
+            let (document, after) = rest.split_at(end);
+            let start = line;
+            line += document.matches('\n').count();
+            rest = after;
+            if document.lines().any(has_content) {
+                return Some(Document {
+                    line: start,
+                    text: document,
+                });
+            }
+        }
+        None
+    })
+}
+
+/// Where the next document starts, if not at the very beginning.
+fn next_start(text: &str) -> Option<usize> {
+    text.match_indices("\n---")
+        .map(|(at, _)| at + 1)
+        .find(|at| is_start(&text[*at..]))
+}
+
+fn is_start(line: &str) -> bool {
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
+}
+
+/// Comments, directives, markers and blank lines alone are no document.
+fn has_content(line: &str) -> bool {
+    let line = if is_start(line) { &line[3..] } else { line };
+    let line = line.trim();
+    !(line.is_empty() || line.starts_with('#') || line.starts_with('%') || line == "...")
+}
+
+impl Document<'_> {
+    pub fn parse(&self) -> Vec<Result<Object, Undecodable>> {
+        // As in YAML 1.2 and for kubectl: a namespace `n` is no boolean.
+        let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+        let value: Value = match serde_saphyr::from_str_with_options(self.text, options) {
+            Ok(value) => value,
+            Err(error) => {
+                let within = error.location().map_or(0, |at| at.line().saturating_sub(1));
+                return vec![Err(Undecodable {
+                    line: self.line + usize::try_from(within).unwrap_or(0),
+                    object: None,
+                    reason: error.to_string(),
+                })];
+            }
+        };
+        let mut objects = Vec::new();
+        self.decode(value, &mut objects);
+        objects
+    }
+
+    fn decode(&self, mut value: Value, objects: &mut Vec<Result<Object, Undecodable>>) {
+        if value.is_null() {
+            return;
+        }
+        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        if kind.is_empty() {
+            return objects.push(Err(
+                self.undecodable("no Kubernetes object: apiVersion and kind are missing")
+            ));
+        }
+        if kind.ends_with("List")
+            && let Some(items) = value.get_mut("items").and_then(Value::as_array_mut)
+        {
+            return std::mem::take(items)
+                .into_iter()
+                .for_each(|item| self.decode(item, objects));
+        }
+        let decoded = match (version.as_str(), kind.as_str()) {
+            ("v1", "Service") => self
+                .object::<core::Service>(Kind::Service, value)
+                .map(|object| trim::service(object).map(Object::Service)),
+            ("discovery.k8s.io/v1", "EndpointSlice") => self
+                .object::<discovery::EndpointSlice>(Kind::EndpointSlice, value)
+                .map(|object| trim::endpoint_slice(object).map(Object::EndpointSlice)),
+            (version, "Deployment") if version.split_once('/') == Some((GROUP, VERSION)) => self.deployment(value),
+            (version, _) if version.split('/').next() == Some(GROUP) => Err(self.undecodable(&format!(
+                "{version} {kind} is unknown; known is {GROUP}/{VERSION} Deployment"
+            ))),
+            _ => {
+                info!(
+                    kind,
+                    version,
+                    line = self.line,
+                    "not a kind that is served, passed over"
+                );
+                Ok(None)
+            }
+        };
+        objects.extend(decoded.transpose());
+    }
+
+    /// Fields that nobody knows are pruned by an apiserver, and refused by kubectl. Here nobody else would tell.
+    fn deployment(&self, value: Value) -> Result<Option<Object>, Undecodable> {
+        let mut unknown = Vec::new();
+        if let (Some(spec), Some(schema)) = (value.get("spec"), &*SPEC) {
+            unknown_fields(spec, schema, "spec", &mut unknown);
+        }
+        let object = self.object::<DynamicObject>(Kind::Deployment, value)?;
+        Ok(trim::deployment(object).map(|mut deployment| {
+            if !unknown.is_empty() {
+                deployment.spec = Err(format!("unknown fields: {}", unknown.join(", ")).into());
+            }
+            Object::Deployment(deployment)
+        }))
+    }
+
+    /// What an apiserver would have filled in is filled in: the namespace, and an identity that stays the same.
+    fn object<K: DeserializeOwned>(&self, kind: Kind, mut value: Value) -> Result<K, Undecodable> {
+        let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else {
+            return Err(self.undecodable("metadata is missing"));
+        };
+        let namespace = metadata
+            .entry("namespace")
+            .or_insert_with(|| "default".into())
+            .as_str()
+            .unwrap_or_default();
+        let namespace = namespace.to_owned();
+        let name = metadata
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        if !is_name(&name, 253) || !is_name(&namespace, 63) || namespace.contains('.') {
+            return Err(self.undecodable(&format!("metadata: {namespace:?}/{name:?} is no namespace and name")));
+        }
+        metadata
+            .entry("uid")
+            .or_insert_with(|| format!("file:{namespace}/{name}").into());
+        serde_path_to_error::deserialize(value).map_err(|error| Undecodable {
+            object: Some((kind, ObjectKey::new(&namespace, &name))),
+            ..self.undecodable(&format!("{}: {}", error.path(), error.inner()))
+        })
+    }
+
+    fn undecodable(&self, reason: &str) -> Undecodable {
+        Undecodable {
+            line: self.line,
+            object: None,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// An RFC 1123 subdomain, as far as it must not surprise whoever prints it or builds a hostname of it.
+fn is_name(text: &str, max: usize) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=max).contains(&text.len())
+        && text.bytes().all(|b| inner(b) || b == b'-' || b == b'.')
+        && text.bytes().next().is_some_and(inner)
+        && text.bytes().last().is_some_and(inner)
+}
+
+fn unknown_fields(value: &Value, schema: &JSONSchemaProps, path: &str, unknown: &mut Vec<String>) {
+    match (value, &schema.properties) {
+        (Value::Object(fields), Some(properties)) => {
+            for (name, value) in fields {
+                let path = format!("{path}.{name}");
+                match properties.get(name) {
+                    Some(schema) => unknown_fields(value, schema, &path, unknown),
+                    None => unknown.push(path),
+                }
+            }
+        }
+        (Value::Array(items), _) => {
+            use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema;
+            if let Some(Schema(schema)) = &schema.items {
+                for (index, item) in items.iter().enumerate() {
+                    unknown_fields(item, schema, &format!("{path}[{index}]"), unknown);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+static SPEC: LazyLock<Option<JSONSchemaProps>> = LazyLock::new(|| {
+    let version = Deployment::crd().spec.versions.into_iter().next()?;
+    version.schema?.open_api_v3_schema?.properties?.remove("spec")
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        parse(text)
+            .into_iter()
+            .map(|object| match object {
+                Ok(Object::Deployment(object)) => format!("deployment {}", object.key),
+                Ok(Object::Service(object)) => format!("service {}", object.key),
+                Ok(Object::EndpointSlice(object)) => format!("slice {}", object.key),
+                Err(error) => format!("error {error}"),
+            })
+            .collect()
+    }
+
+    const DEPLOYMENT: &str = "
+apiVersion: postern.dev/v1alpha1
+kind: Deployment
+metadata: {name: a}
+spec: {hostnames: [a.example.com], service: {name: a, port: 80}}
+";
+
+    #[test]
+    fn documents_lists_and_json_are_read_and_other_kinds_passed_over() {
+        let text = format!(
+            "# a comment\n---{DEPLOYMENT}--- # another\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  \
+             metadata: {{name: s, namespace: n}}\n- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: c}}}}\n...\n---\n\
+             {{\"apiVersion\": \"discovery.k8s.io/v1\", \"kind\": \"EndpointSlice\", \"addressType\": \"IPv4\",\n\
+             \"metadata\": {{\"name\": \"e\", \"labels\": {{\"kubernetes.io/service-name\": \"s\"}}}}, \"endpoints\": []}}\n"
+        );
+        assert_eq!(keys(&text), ["deployment default/a", "service n/s", "slice default/e"]);
+    }
+
+    #[test]
+    fn one_broken_document_costs_itself_and_its_line_is_named() {
+        let text = format!(
+            "{DEPLOYMENT}---\na: [\n---{}",
+            DEPLOYMENT.replace("name: a}", "name: b}")
+        );
+        let keys = keys(&text);
+        assert_eq!(
+            (keys.len(), &*keys[0], &*keys[2]),
+            (3, "deployment default/a", "deployment default/b")
+        );
+        let line: usize = keys[1]
+            .strip_prefix("error line ")
+            .unwrap()
+            .split(':')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!((6..=8).contains(&line), "{}", keys[1]);
+    }
+
+    #[test]
+    fn a_dashed_line_within_a_word_starts_no_document() {
+        let texts: Vec<_> = documents("a: |\n  x\n---x\nb: 1\n--- {c: 2}\n---")
+            .map(|d| (d.line, d.text))
+            .collect();
+        assert_eq!(texts, [(1, "a: |\n  x\n---x\nb: 1\n"), (5, "--- {c: 2}\n")]);
+    }
+
+    #[test]
+    fn unknown_fields_are_named_with_their_path() {
+        let text = DEPLOYMENT.replace(
+            "spec: {",
+            "spec: {timeouts: {conect: 1s}, paths: [{path: /, servise: 1}], ",
+        );
+        let Ok(Object::Deployment(deployment)) = parse(&text).remove(0) else {
+            panic!("no Deployment")
+        };
+        assert_eq!(
+            &*deployment.spec.unwrap_err(),
+            "unknown fields: spec.paths[0].servise, spec.timeouts.conect"
+        );
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_path() {
+        let text = DEPLOYMENT.replace("port: 80", "port: [80]");
+        let Ok(Object::Deployment(deployment)) = parse(&text).remove(0) else {
+            panic!("no Deployment")
+        };
+        assert!(deployment.spec.unwrap_err().starts_with("spec.service.port: "));
+    }
+
+    #[test]
+    fn what_an_apiserver_would_fill_in_is_filled_in() {
+        let Ok(Object::Deployment(deployment)) = parse(DEPLOYMENT).remove(0) else {
+            panic!("no Deployment")
+        };
+        assert_eq!((&*deployment.uid, deployment.created), ("file:default/a", 0));
+        assert_eq!(deployment.spec.unwrap().class_name, "postern");
+    }
+
+    #[test]
+    fn what_is_no_object_says_so() {
+        for (text, reason) in [
+            ("a: 1", "line 1: no Kubernetes object: apiVersion and kind are missing"),
+            (
+                "kind: Deployment\napiVersion: postern.dev/v9",
+                "line 1: postern.dev/v9 Deployment is unknown; known is postern.dev/v1alpha1 Deployment",
+            ),
+            ("kind: Service\napiVersion: v1", "line 1: metadata is missing"),
+            (
+                "kind: Service\napiVersion: v1\nmetadata: {name: A}",
+                "line 1: metadata: \"default\"/\"A\" is no namespace and name",
+            ),
+            (
+                "kind: Service\napiVersion: v1\nmetadata: {name: a}\nspec: {ports: 1}",
+                "line 1: Service default/a: spec.ports: invalid type: integer `1`, expected a sequence",
+            ),
+        ] {
+            assert_eq!(keys(text), [format!("error {reason}")]);
+        }
+    }
+}

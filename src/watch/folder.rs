@@ -1,0 +1,305 @@
+//! A folder of manifests as a source: first complete lists, then per change the difference. Which events of the file
+//! system matter stands here; what files say, in manifests.rs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
+
+use super::manifests::{GRACE, Manifests};
+use crate::store::Batch;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("{0} is not a folder")]
+    NotAFolder(PathBuf),
+    #[error("{0} cannot be read: {1}")]
+    Read(PathBuf, #[source] io::Error),
+    #[error("{0} cannot be watched: {1}")]
+    Watch(PathBuf, #[source] notify::Error),
+}
+
+/// A watched folder. Events wait from the moment it is opened.
+pub struct Folder {
+    reader: Reader,
+    events: Receiver<notify::Event>,
+    /// Events came faster than they were read, and some were dropped: everything has to be looked at.
+    overflowed: Arc<AtomicBool>,
+    _watcher: RecommendedWatcher,
+}
+
+/// The part that reads files, on a thread that may block.
+struct Reader {
+    root: PathBuf,
+    manifests: Manifests,
+    /// Files that could not be found, and since when.
+    missing: BTreeMap<Arc<Path>, Instant>,
+}
+
+/// What has to be looked at.
+enum Look {
+    Nowhere,
+    At(Vec<PathBuf>),
+    Everywhere,
+}
+
+impl Folder {
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        if !root.is_dir() {
+            return Err(FolderError::NotAFolder(root.to_owned()));
+        }
+        let root = root.canonicalize().map_err(|e| FolderError::Read(root.to_owned(), e))?;
+        let (sender, events) = channel(EVENTS);
+        let overflowed = Arc::new(AtomicBool::new(false));
+        let overflow = overflowed.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let lost = match event {
+                Ok(event) => sender.try_send(event).is_err(),
+                Err(error) => {
+                    warn!(%error, "watching the manifests failed, looking at all of them");
+                    true
+                }
+            };
+            if lost {
+                overflow.store(true, Ordering::Relaxed);
+                // So that somebody looks at the flag; if the queue is full, somebody will anyway.
+                let _ = sender.try_send(notify::Event::new(EventKind::Other));
+            }
+        })
+        .map_err(|e| FolderError::Watch(root.clone(), e))?;
+        watcher
+            .watch(&root, RecursiveMode::Recursive)
+            .map_err(|e| FolderError::Watch(root.clone(), e))?;
+        Ok(Self {
+            reader: Reader {
+                root,
+                manifests: Manifests::default(),
+                missing: BTreeMap::new(),
+            },
+            events,
+            overflowed,
+            _watcher: watcher,
+        })
+    }
+
+    /// Sends what is there, then what changes, until the receiver is gone.
+    pub async fn watch(mut self, sender: &Sender<Batch>) -> Result<(), FolderError> {
+        let mut first = true;
+        let mut look = Look::Everywhere;
+        loop {
+            let seen = Instant::now();
+            let read = spawn_blocking(move || {
+                (
+                    self.reader.look(look).map(|()| self.reader.manifests.changes(seen)),
+                    self,
+                )
+            });
+            let (events, folder) = match read.await.map_err(|e| e.try_into_panic()) {
+                Ok(done) => done,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down.
+                Err(Err(_)) => return Ok(()),
+            };
+            self = folder;
+            match events {
+                Ok(mut events) => {
+                    if std::mem::take(&mut first) {
+                        info!(folder = %self.reader.root.display(), objects = events.len(), "manifests read");
+                        events.extend(self.reader.manifests.lists());
+                    }
+                    if !events.is_empty() && sender.send(Batch { events, seen }).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Err(failure) if first => return Err(failure),
+                Err(failure) => error!(error = %failure, "manifests not read, what was read last stays"),
+            }
+            look = tokio::select! {
+                look = self.next() => look,
+                () = sender.closed() => return Ok(()),
+            };
+        }
+    }
+
+    /// Waits until something has to be looked at; what is queued already is taken along.
+    async fn next(&mut self) -> Look {
+        let mut queued = Vec::new();
+        loop {
+            let due = self.reader.due();
+            let timer = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.events.recv_many(&mut queued, EVENTS) => {}
+                () = timer => return Look::At(Vec::new()),
+            }
+            let mut paths = Vec::new();
+            if self.overflowed.swap(false, Ordering::Relaxed) {
+                return Look::Everywhere;
+            }
+            for event in queued.drain(..) {
+                match self.reader.concern(&event) {
+                    Look::Nowhere => {}
+                    Look::At(more) => paths.extend(more),
+                    Look::Everywhere => return Look::Everywhere,
+                }
+            }
+            if !paths.is_empty() {
+                paths.sort();
+                paths.dedup();
+                return Look::At(paths);
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn look(&mut self, look: Look) -> Result<(), FolderError> {
+        let paths = match look {
+            Look::Nowhere => Vec::new(),
+            Look::At(paths) => paths,
+            Look::Everywhere => {
+                let mut found = Vec::new();
+                list(&self.root, 0, &mut found).map_err(|e| FolderError::Read(self.root.clone(), e))?;
+                found.extend(self.manifests.files().map(|file| file.to_path_buf()));
+                found.sort();
+                found.dedup();
+                found
+            }
+        };
+        let now = Instant::now();
+        let overdue = self
+            .missing
+            .iter()
+            .filter(|(_, since)| now.duration_since(**since) >= GRACE);
+        let overdue: Vec<PathBuf> = overdue.map(|(path, _)| path.to_path_buf()).collect();
+        for path in paths.into_iter().chain(overdue) {
+            match read(&path) {
+                Ok(text) => {
+                    self.missing.remove(&*path);
+                    self.manifests.load(&path, &text);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let since = *self.missing.entry(path.as_path().into()).or_insert(now);
+                    if now.duration_since(since) >= GRACE {
+                        self.missing.remove(&*path);
+                        self.manifests.remove(&path);
+                    }
+                }
+                Err(error) => warn!(file = %path.display(), %error, "manifest not read, its last version stays"),
+            }
+        }
+        Ok(())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let missing = self.missing.values().min().map(|since| *since + GRACE);
+        [missing, self.manifests.due()].into_iter().flatten().min()
+    }
+
+    fn concern(&self, event: &notify::Event) -> Look {
+        if event.need_rescan() {
+            return Look::Everywhere;
+        }
+        let concerns = match event.kind {
+            // On Linux a file that was written is looked at when it is closed, not while it is half written.
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+            EventKind::Access(_) => false,
+            EventKind::Modify(ModifyKind::Data(_)) => !cfg!(target_os = "linux"),
+            EventKind::Create(CreateKind::File) if cfg!(target_os = "linux") => {
+                event.paths.iter().any(|path| path.is_symlink())
+            }
+            _ => true,
+        };
+        if !concerns {
+            return Look::Nowhere;
+        }
+        let mut paths = Vec::new();
+        for path in &event.paths {
+            let Ok(inside) = path.strip_prefix(&self.root) else {
+                continue;
+            };
+            let hidden = |prefix: &'static [u8]| {
+                inside
+                    .components()
+                    .any(|part| matches!(part, Component::Normal(name) if name.as_encoded_bytes().starts_with(prefix)))
+            };
+            // A mounted ConfigMap is a link to a link to a folder: `..data` is moved to the next version's.
+            if hidden(b"..") || inside.as_os_str().is_empty() {
+                return Look::Everywhere;
+            }
+            if hidden(b".") {
+                continue;
+            }
+            if path.is_dir() || self.manifests.holds(path) && !is_manifest(path) {
+                return Look::Everywhere;
+            }
+            if is_manifest(path) {
+                paths.push(path.clone());
+            }
+        }
+        if paths.is_empty() {
+            Look::Nowhere
+        } else {
+            Look::At(paths)
+        }
+    }
+}
+
+/// Manifests in a folder and those below it. Hidden files and folders are an editor's or a ConfigMap's own business.
+fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            if depth >= MAX_DEPTH {
+                warn!(folder = %path.display(), "folders too deep, not read");
+            } else if let Err(error) = list(&path, depth + 1, found) {
+                warn!(folder = %path.display(), %error, "folder not read");
+            }
+        } else if is_manifest(&path) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
+    if metadata.len() > MAX_SIZE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 MiB"));
+    }
+    std::fs::read_to_string(path)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+}
+
+const EVENTS: usize = 4096;
+/// A loop of links ends here.
+const MAX_DEPTH: usize = 16;
+const MAX_SIZE: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! What a folder's files say, file by file and object by object, and what of it changed. It opens no file and watches
+//! nothing: that is folder.rs' part.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::files;
+use crate::store::{Event, Kind, Object, ObjectKey};
+
+type Id = (Kind, ObjectKey);
+
+/// How long something has to be gone until it counts as deleted. Editors save by moving files about, checkouts write one
+/// file after the other; a deletion closes sockets.
+pub const GRACE: Duration = Duration::from_millis(250);
+
+#[derive(Default)]
+pub struct Manifests {
+    files: BTreeMap<Arc<Path>, Vec<Document>>,
+    /// By object, who says something about it.
+    claims: BTreeMap<Id, Vec<Claim>>,
+    /// What was told last.
+    told: BTreeMap<Id, Arc<Object>>,
+    /// Objects that no file names any more, but that are not yet told to be deleted.
+    vanishing: BTreeMap<Id, Instant>,
+    /// Objects that may have changed since `changes` was asked last.
+    touched: BTreeSet<Id>,
+    hasher: RandomState,
+}
+
+/// Documents are told apart by a keyed hash of their text: those that are unchanged are not parsed again.
+struct Document {
+    hash: u64,
+    objects: Vec<Id>,
+    broken: bool,
+}
+
+struct Claim {
+    file: Arc<Path>,
+    document: u64,
+    object: Arc<Object>,
+}
+
+impl Manifests {
+    /// A file's new content. While any part of it cannot be understood, what its last version said and the new one does
+    /// not stays: a half-saved file must not cut sockets.
+    pub fn load(&mut self, path: &Path, text: &str) {
+        let file: Arc<Path> = match self.files.get_key_value(path) {
+            Some((file, _)) => file.clone(),
+            None => path.into(),
+        };
+        let mut old: HashMap<u64, Document> = self.remove_documents(path);
+        let mut documents: Vec<Document> = Vec::new();
+        let mut seen: BTreeSet<u64> = BTreeSet::new();
+        let mut fresh: Vec<(usize, Vec<Object>)> = Vec::new();
+        for part in files::documents(text) {
+            let hash = self.hasher.hash_one(part.text);
+            if !seen.insert(hash) {
+                warn!(file = %path.display(), line = part.line, "the same document twice, the second is ignored");
+            } else if let Some(known) = old.remove(&hash) {
+                documents.push(known);
+            } else {
+                let mut document = Document {
+                    hash,
+                    objects: Vec::new(),
+                    broken: false,
+                };
+                let mut objects = Vec::new();
+                for parsed in part.parse() {
+                    let refused = match parsed {
+                        Ok(object) => {
+                            let reason = reason(&object).map(|reason| (part.line, reason.to_string()));
+                            objects.push(object);
+                            reason
+                        }
+                        Err(error) => Some((error.line, error.to_string())),
+                    };
+                    if let Some((line, reason)) = refused {
+                        document.broken = true;
+                        warn!(file = %path.display(), line, reason, "manifest not understood, its last good version stays");
+                    }
+                }
+                fresh.push((documents.len(), objects));
+                documents.push(document);
+            }
+        }
+        if documents.iter().any(|document| document.broken) {
+            keep_last_good(&mut documents, &mut fresh, &mut old);
+        }
+        for document in old.into_values() {
+            self.drop_claims(path, document.hash, &document.objects);
+        }
+        for (place, objects) in fresh {
+            let document = &mut documents[place];
+            for object in objects {
+                let id = id(&object);
+                document.objects.push(id.clone());
+                let claim = Claim {
+                    file: file.clone(),
+                    document: document.hash,
+                    object: Arc::new(object),
+                };
+                self.claims.entry(id.clone()).or_default().push(claim);
+                self.touched.insert(id);
+            }
+        }
+        self.files.insert(file, documents);
+    }
+
+    /// A file is gone.
+    pub fn remove(&mut self, path: &Path) {
+        for document in self.remove_documents(path).into_values() {
+            self.drop_claims(path, document.hash, &document.objects);
+        }
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.files.keys()
+    }
+
+    /// Whether any known file lies in this folder.
+    pub fn holds(&self, folder: &Path) -> bool {
+        self.files
+            .range::<Path, _>((Bound::Included(folder), Bound::Unbounded))
+            .next()
+            .is_some_and(|(file, _)| file.starts_with(folder))
+    }
+
+    /// What differs from what was told last. Deletions come once they are `GRACE` old.
+    pub fn changes(&mut self, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut touched = std::mem::take(&mut self.touched);
+        let due = self
+            .vanishing
+            .iter()
+            .filter(|(_, since)| now.duration_since(**since) >= GRACE);
+        touched.extend(due.map(|(id, _)| id.clone()));
+        for id in touched {
+            match (self.winner(&id), self.told.get(&id)) {
+                (Some(new), Some(old)) if *new == **old => {
+                    self.vanishing.remove(&id);
+                }
+                (Some(new), _) => {
+                    self.vanishing.remove(&id);
+                    events.push(Event::Apply((*new).clone()));
+                    self.told.insert(id, new);
+                }
+                (None, Some(_)) => {
+                    let since = *self.vanishing.entry(id.clone()).or_insert(now);
+                    if now.duration_since(since) >= GRACE {
+                        self.vanishing.remove(&id);
+                        self.told.remove(&id);
+                        events.push(Event::Delete(id.0, id.1));
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+        events
+    }
+
+    /// Complete lists of what has been told.
+    pub fn lists(&self) -> Vec<Event> {
+        let kinds = [Kind::Deployment, Kind::EndpointSlice, Kind::Service];
+        let keys = |kind| {
+            self.told
+                .keys()
+                .filter(move |id| id.0 == kind)
+                .map(|id| id.1.clone())
+                .collect()
+        };
+        kinds.into_iter().map(|kind| Event::Listed(kind, keys(kind))).collect()
+    }
+
+    /// When `changes` should be asked again although nothing was loaded.
+    pub fn due(&self) -> Option<Instant> {
+        self.vanishing.values().min().map(|since| *since + GRACE)
+    }
+
+    /// Of several files that name an object the first by path counts; within a file, the first document.
+    fn winner(&self, id: &Id) -> Option<Arc<Object>> {
+        let claims = self.claims.get(id)?;
+        let place = |claim: &&Claim| {
+            let documents = self.files.get(&claim.file).map(Vec::as_slice).unwrap_or_default();
+            (
+                claim.file.clone(),
+                documents.iter().position(|document| document.hash == claim.document),
+            )
+        };
+        let winner = match claims.as_slice() {
+            [claim] => claim,
+            claims => claims.iter().min_by_key(place)?,
+        };
+        for claim in claims.iter().filter(|claim| !std::ptr::eq(*claim, winner)) {
+            warn!(
+                kind = ?id.0, object = %id.1, file = %winner.file.display(), ignored = %claim.file.display(),
+                "object in several places, the first by path counts"
+            );
+        }
+        Some(winner.object.clone())
+    }
+
+    fn remove_documents(&mut self, path: &Path) -> HashMap<u64, Document> {
+        let documents = self.files.remove(path).unwrap_or_default();
+        documents
+            .into_iter()
+            .map(|document| (document.hash, document))
+            .collect()
+    }
+
+    fn drop_claims(&mut self, path: &Path, document: u64, ids: &[Id]) {
+        for id in ids {
+            if let Some(claims) = self.claims.get_mut(id) {
+                claims.retain(|claim| !(claim.document == document && *claim.file == *path));
+                if claims.is_empty() {
+                    self.claims.remove(id);
+                }
+            }
+            self.touched.insert(id.clone());
+        }
+    }
+}
+
+/// Some part of the file is broken: documents that it no longer holds stay, unless a good one took their place; a broken
+/// Deployment does not take the place of its own last good version.
+fn keep_last_good(documents: &mut Vec<Document>, fresh: &mut [(usize, Vec<Object>)], old: &mut HashMap<u64, Document>) {
+    let last: BTreeSet<Id> = old
+        .values()
+        .flat_map(|document| document.objects.iter().cloned())
+        .collect();
+    for (_, objects) in fresh.iter_mut() {
+        objects.retain(|object| reason(object).is_none() || !last.contains(&id(object)));
+    }
+    let known = documents.iter().flat_map(|document| document.objects.iter().cloned());
+    let new: BTreeSet<Id> = known
+        .chain(fresh.iter().flat_map(|(_, objects)| objects.iter().map(id)))
+        .collect();
+    let (kept, replaced): (Vec<_>, Vec<_>) = old
+        .drain()
+        .map(|(_, document)| document)
+        .partition(|document| document.objects.iter().any(|id| !new.contains(id)));
+    old.extend(replaced.into_iter().map(|document| (document.hash, document)));
+    for mut document in kept {
+        let (gone, kept) = std::mem::take(&mut document.objects)
+            .into_iter()
+            .partition(|id| new.contains(id));
+        // What was replaced is dropped as if it had stood in a document of its own.
+        old.insert(
+            document.hash,
+            Document {
+                hash: document.hash,
+                objects: gone,
+                broken: false,
+            },
+        );
+        documents.push(Document {
+            objects: kept,
+            ..document
+        });
+    }
+}
+
+/// Why an object cannot be served, if it could not be decoded.
+fn reason(object: &Object) -> Option<&Arc<str>> {
+    match object {
+        Object::Deployment(deployment) => deployment.spec.as_ref().err(),
+        Object::EndpointSlice(_) | Object::Service(_) => None,
+    }
+}
+
+fn id(object: &Object) -> Id {
+    match object {
+        Object::Deployment(object) => (Kind::Deployment, object.key.clone()),
+        Object::EndpointSlice(object) => (Kind::EndpointSlice, object.key.clone()),
+        Object::Service(object) => (Kind::Service, object.key.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use super::*;
+
+const LATER: Duration = Duration::from_secs(1);
+
+fn deployment(name: &str, host: &str) -> String {
+    format!(
+        "apiVersion: postern.dev/v1alpha1\nkind: Deployment\nmetadata: {{name: {name}}}\n\
+         spec: {{hostnames: [{host}], service: {{name: s, port: 80}}}}\n"
+    )
+}
+
+fn file(documents: &[String]) -> String {
+    documents.join("---\n")
+}
+
+/// What a receiver of all events would hold, as "name=host" (or "name!" if broken).
+#[derive(Default)]
+struct Receiver {
+    objects: BTreeMap<ObjectKey, String>,
+    events: usize,
+}
+
+impl Receiver {
+    fn take(&mut self, events: Vec<Event>) {
+        self.events = events.len();
+        for event in events {
+            match event {
+                Event::Apply(Object::Deployment(object)) => {
+                    let text = match &object.spec {
+                        Ok(spec) => format!("={}", spec.hostnames.join("+")),
+                        Err(_) => "!".to_owned(),
+                    };
+                    self.objects.insert(object.key, text);
+                }
+                Event::Delete(Kind::Deployment, key) => assert!(self.objects.remove(&key).is_some()),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    fn holds(&self) -> String {
+        let objects = self.objects.iter().map(|(key, text)| format!("{}{text}", key.name));
+        objects.collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn an_edit_tells_only_what_changed() {
+    let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
+    let now = Instant::now();
+    manifests.load(
+        Path::new("/a.yaml"),
+        &file(&[deployment("a", "a.x"), deployment("b", "b.x")]),
+    );
+    receiver.take(manifests.changes(now));
+    assert_eq!(receiver.holds(), "a=a.x b=b.x");
+
+    manifests.load(
+        Path::new("/a.yaml"),
+        &file(&[deployment("a", "a.x"), deployment("b", "b.y")]),
+    );
+    receiver.take(manifests.changes(now));
+    assert_eq!((receiver.holds().as_str(), receiver.events), ("a=a.x b=b.y", 1));
+
+    // Other text, same meaning.
+    manifests.load(
+        Path::new("/a.yaml"),
+        &file(&[format!("# changed\n{}", deployment("b", "b.y")), deployment("a", "a.x")]),
+    );
+    receiver.take(manifests.changes(now + LATER));
+    assert_eq!((receiver.holds().as_str(), receiver.events), ("a=a.x b=b.y", 0));
+}
+
+#[test]
+fn deletions_wait_and_a_move_between_files_deletes_nothing() {
+    let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
+    let now = Instant::now();
+    manifests.load(Path::new("/a.yaml"), &deployment("a", "a.x"));
+    receiver.take(manifests.changes(now));
+    manifests.load(Path::new("/a.yaml"), "");
+    receiver.take(manifests.changes(now));
+    assert_eq!(
+        (receiver.holds().as_str(), manifests.due()),
+        ("a=a.x", Some(now + GRACE))
+    );
+    manifests.load(Path::new("/b.yaml"), &deployment("a", "a.x"));
+    receiver.take(manifests.changes(now + LATER));
+    assert_eq!(
+        (receiver.holds().as_str(), receiver.events, manifests.due()),
+        ("a=a.x", 0, None)
+    );
+
+    manifests.remove(Path::new("/b.yaml"));
+    receiver.take(manifests.changes(now + LATER));
+    receiver.take(manifests.changes(now + LATER + GRACE));
+    assert_eq!((receiver.holds().as_str(), manifests.due()), ("", None));
+}
+
+#[test]
+fn a_broken_file_keeps_what_it_said_and_takes_what_is_new() {
+    let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
+    let path = Path::new("/a.yaml");
+    let now = Instant::now();
+    let mut at = now;
+    let mut load = |manifests: &mut Manifests, receiver: &mut Receiver, text: &str| {
+        manifests.load(path, text);
+        receiver.take(manifests.changes(at));
+        at += LATER;
+        receiver.take(manifests.changes(at));
+        receiver.holds()
+    };
+    let (manifests, receiver) = (&mut manifests, &mut receiver);
+    let good = file(&[deployment("a", "a.x"), deployment("b", "b.x"), deployment("c", "c.x")]);
+    assert_eq!(load(manifests, receiver, &good), "a=a.x b=b.x c=c.x");
+    // Half of it: b is cut off in the middle, c is missing.
+    let half = &good[..good.find("[b.x").unwrap() + 2];
+    assert_eq!(load(manifests, receiver, half), "a=a.x b=b.x c=c.x");
+    // Still broken, with a new object and a changed one.
+    let edited = format!("{}---\n{}---\n{half}", deployment("d", "d.x"), deployment("c", "c.y"));
+    assert_eq!(load(manifests, receiver, &edited), "a=a.x b=b.x c=c.y d=d.x");
+    // An unknown field is as bad as broken text, for a known object; a new one is told with its error.
+    let unknown = |text: String| text.replace("hostnames", "hostname");
+    let edited = file(&[
+        deployment("a", "a.z"),
+        unknown(deployment("b", "b.z")),
+        unknown(deployment("e", "e.x")),
+    ]);
+    assert_eq!(load(manifests, receiver, &edited), "a=a.z b=b.x c=c.y d=d.x e!");
+    // Mended: what it does not say is gone.
+    let mended = file(&[deployment("a", "a.z"), deployment("e", "e.x")]);
+    assert_eq!(load(manifests, receiver, &mended), "a=a.z e=e.x");
+}
+
+#[test]
+fn the_first_file_by_path_owns_an_object() {
+    let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
+    let now = Instant::now();
+    manifests.load(Path::new("/b.yaml"), &deployment("a", "b.x"));
+    receiver.take(manifests.changes(now));
+    manifests.load(
+        Path::new("/a.yaml"),
+        &file(&[deployment("a", "a.x"), deployment("a", "second.x")]),
+    );
+    receiver.take(manifests.changes(now));
+    assert_eq!(receiver.holds(), "a=a.x");
+    manifests.remove(Path::new("/a.yaml"));
+    receiver.take(manifests.changes(now));
+    assert_eq!(receiver.holds(), "a=b.x");
+}
+
+mod property {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file: some documents, each an object (by number) with a host, or broken text.
+    fn content() -> impl Strategy<Value = Vec<Option<(u8, u8)>>> {
+        prop::collection::vec(prop::option::weighted(0.9, (0..4u8, 0..3u8)), 0..4)
+    }
+
+    proptest! {
+        /// Whatever the history, once all files are whole again the receiver holds what they say.
+        #[test]
+        fn after_any_history_whole_files_are_told_as_they_are(
+            history in prop::collection::vec((0..3u8, prop::option::of(content())), 0..12),
+            last in prop::collection::vec(prop::collection::vec((0..4u8, 0..3u8), 0..4), 3),
+        ) {
+            let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
+            let mut now = Instant::now();
+            let path = |file: u8| format!("/{file}.yaml");
+            let text = |documents: Vec<Option<(u8, u8)>>| file(&documents.into_iter().map(|document| match document {
+                Some((name, host)) => deployment(&format!("d{name}"), &format!("h{host}.x")),
+                None => "a: [\n".to_owned(),
+            }).collect::<Vec<_>>());
+            for (file, content) in history {
+                match content {
+                    Some(content) => manifests.load(Path::new(&path(file)), &text(content)),
+                    None => manifests.remove(Path::new(&path(file))),
+                }
+                receiver.take(manifests.changes(now));
+                now += Duration::from_millis(100);
+            }
+            let mut expected = BTreeMap::new();
+            for (file, content) in last.into_iter().enumerate() {
+                for (name, host) in &content {
+                    expected.entry(format!("d{name}")).or_insert(format!("=h{host}.x"));
+                }
+                manifests.load(Path::new(&path(file as u8)), &text(content.into_iter().map(Some).collect()));
+            }
+            receiver.take(manifests.changes(now));
+            receiver.take(manifests.changes(now + LATER));
+            let held: BTreeMap<_, _> = receiver.objects.iter().map(|(key, text)| (key.name.to_string(), text.clone())).collect();
+            prop_assert_eq!(held, expected);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! From Kubernetes objects to what the store keeps of them. Nothing is judged here: that is compile's part.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
+use serde_json::Value;
+
+use crate::store::{Deployment, EndpointSlice, ObjectKey, Service, ServicePort, SliceEndpoint, SlicePort};
+
+/// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Namespace and name; an object without a name is none.
+pub fn key(metadata: &ObjectMeta) -> Option<ObjectKey> {
+    let name = metadata.name.as_deref()?;
+    Some(ObjectKey::new(metadata.namespace.as_deref().unwrap_or_default(), name))
+}
+
+/// Metadata, spec and status are decoded apart: one that cannot be understood does not take the others along.
+pub fn deployment(object: DynamicObject) -> Option<Deployment> {
+    let key = key(&object.metadata)?;
+    let mut data = object.data;
+    let mut take = |field: &str| data.get_mut(field).map(Value::take).filter(|value| !value.is_null());
+    let spec = take("spec").unwrap_or_else(|| Value::Object(Default::default()));
+    let status = take("status").and_then(|status| serde_json::from_value(status).ok());
+    Some(Deployment {
+        uid: object.metadata.uid.unwrap_or_default().into(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        created: object.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        spec: serde_path_to_error::deserialize(spec)
+            .map(Arc::new)
+            .map_err(|error| format!("spec.{}: {}", error.path(), error.inner()).into()),
+        status: status.map(Arc::new),
+        key,
+    })
+}
+
+pub fn service(object: core::Service) -> Option<Service> {
+    let key = key(&object.metadata)?;
+    let spec = object.spec.unwrap_or_default();
+    Some(Service {
+        key,
+        external_name: spec.type_.as_deref() == Some("ExternalName"),
+        selectorless: spec.selector.is_none_or(|selector| selector.is_empty()),
+        ports: spec
+            .ports
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|port| {
+                Some(ServicePort {
+                    name: name(port.name),
+                    port: u16::try_from(port.port).ok()?,
+                    protocol: protocol(port.protocol),
+                    app_protocol: port.app_protocol.map(Arc::from),
+                })
+            })
+            .collect(),
+    })
+}
+
+/// None for a slice that holds no addresses for us: of FQDNs, or of no Service.
+pub fn endpoint_slice(object: discovery::EndpointSlice) -> Option<EndpointSlice> {
+    let key = key(&object.metadata)?;
+    let service = object.metadata.labels?.remove(SERVICE_NAME)?;
+    if object.address_type == "FQDN" {
+        return None;
+    }
+    Some(EndpointSlice {
+        key,
+        service: service.into(),
+        // A port without a number stands for all ports: nothing that could be dialled.
+        ports: object
+            .ports
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|port| {
+                Some(SlicePort {
+                    name: name(port.name),
+                    port: u16::try_from(port.port?).ok()?,
+                    protocol: protocol(port.protocol),
+                })
+            })
+            .collect(),
+        endpoints: object.endpoints.into_iter().map(endpoint).collect(),
+    })
+}
+
+/// An unknown condition: ready means ready, serving means what ready says, terminating means not
+/// (the comments on discovery.k8s.io/v1 EndpointConditions).
+fn endpoint(endpoint: discovery::Endpoint) -> SliceEndpoint {
+    let conditions = endpoint.conditions.unwrap_or_default();
+    let ready = conditions.ready.unwrap_or(true);
+    SliceEndpoint {
+        addresses: endpoint.addresses.iter().filter_map(|text| text.parse().ok()).collect(),
+        ready,
+        serving: conditions.serving.unwrap_or(ready),
+        terminating: conditions.terminating.unwrap_or(false),
+    }
+}
+
+/// An empty name is no name: objects say either for an unnamed port.
+fn name(name: Option<String>) -> Option<Arc<str>> {
+    name.filter(|name| !name.is_empty()).map(Arc::from)
+}
+
+fn protocol(protocol: Option<String>) -> Arc<str> {
+    protocol.map_or_else(|| Arc::from("TCP"), Arc::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn unknown_endpoint_conditions_mean_what_kubernetes_says() {
+        let states = |conditions: Value| {
+            let slice = json!({
+                "metadata": {"name": "a", "namespace": "n", "labels": {SERVICE_NAME: "s"}},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": ["10.0.0.1"], "conditions": conditions}],
+            });
+            let trimmed = endpoint_slice(from_value(slice).unwrap()).unwrap();
+            let endpoint = &trimmed.endpoints[0];
+            (endpoint.ready, endpoint.serving, endpoint.terminating)
+        };
+        assert_eq!(states(json!(null)), (true, true, false));
+        assert_eq!(states(json!({})), (true, true, false));
+        assert_eq!(states(json!({"ready": false})), (false, false, false));
+        assert_eq!(
+            states(json!({"ready": false, "serving": true, "terminating": true})),
+            (false, true, true)
+        );
+    }
+
+    #[test]
+    fn slices_of_names_or_of_no_service_are_dropped() {
+        let trimmed = |kind: &str, labels: Value| {
+            let slice = json!({
+                "metadata": {"name": "a", "namespace": "n", "labels": labels},
+                "addressType": kind,
+                "endpoints": [{"addresses": ["app.example.com"]}],
+            });
+            endpoint_slice(from_value(slice).unwrap())
+        };
+        assert_eq!(trimmed("FQDN", json!({SERVICE_NAME: "s"})), None);
+        assert_eq!(trimmed("IPv6", json!({})), None);
+        assert!(trimmed("IPv6", json!({SERVICE_NAME: "s"})).is_some());
+    }
+
+    #[test]
+    fn an_undecodable_spec_keeps_the_key_and_the_status() {
+        let object = json!({
+            "apiVersion": "postern.dev/v1alpha1",
+            "kind": "Deployment",
+            "metadata": {
+                "name": "a", "namespace": "n", "uid": "u", "generation": 3, "creationTimestamp": "1970-01-01T00:01:00Z"
+            },
+            "spec": {"hostnames": "not a list"},
+            "status": {"hostnames": ["a.example.com"]},
+        });
+        let trimmed = deployment(from_value(object).unwrap()).unwrap();
+        assert_eq!(trimmed.key, ObjectKey::new("n", "a"));
+        assert_eq!((trimmed.generation, trimmed.created), (3, 60));
+        assert!(trimmed.spec.unwrap_err().starts_with("spec.hostnames: invalid type"));
+        assert_eq!(trimmed.status.unwrap().hostnames, ["a.example.com"]);
+    }
+
+    #[test]
+    fn ports_and_selectors_are_read_as_the_apiserver_defaults_them() {
+        let object = json!({
+            "metadata": {"name": "a", "namespace": "n"},
+            "spec": {"ports": [{"port": 80, "name": ""}, {"port": 53, "protocol": "UDP", "name": "dns"}]},
+        });
+        let trimmed = service(from_value(object).unwrap()).unwrap();
+        assert!(trimmed.selectorless && !trimmed.external_name);
+        assert_eq!((&*trimmed.ports[0].protocol, &trimmed.ports[0].name), ("TCP", &None));
+        assert_eq!(
+            (&*trimmed.ports[1].protocol, trimmed.ports[1].name.as_deref()),
+            ("UDP", Some("dns"))
+        );
+    }
+}
