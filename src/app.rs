@@ -1,15 +1,49 @@
 //! The only file that knows all parts: bind first, then spawn; returns the bound addresses and a handle to stop it.
+//! Two runtimes: this one watches, compiles and reports, the data plane's carries traffic, so that a big compile or a slow
+//! scrape delays no request.
 
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use crate::config::Settings;
+use crate::admin::{self, Readiness, View};
+use crate::config::{Settings, Source, own_listeners};
+use crate::live::LiveCell;
+use crate::proxy::{Proxy, connection, listener};
+use crate::publish::Publisher;
+use crate::state::State;
+use crate::status::Mailbox;
+use crate::store::Batch;
+use crate::telemetry::metrics::Metrics;
+use crate::watch::folder;
+
+/// Batches that a source may be ahead of the compiler; one that is further ahead waits.
+const BATCHES: usize = 1024;
+/// After the last FIN, for the tunnels to read to the end.
+const LAST_BYTES: Duration = Duration::from_secs(3);
 
 /// A running Postern. Dropping it stops it at once; `shutdown` stops it in order.
 pub struct App {
     pub addresses: Addresses,
+    settings: watch::Receiver<Arc<Settings>>,
+    readiness: Arc<Readiness>,
+    proxy: Arc<Proxy>,
+    accepting: CancellationToken,
+    /// Parts that must not end, each with its name.
+    parts: JoinSet<&'static str>,
+    status: Option<CancellationToken>,
+    data_plane: Option<Runtime>,
 }
 
 /// What was bound: port 0 picks a free one.
@@ -21,22 +55,157 @@ pub struct Addresses {
 
 impl App {
     /// Binds, spawns and returns. `settings` changes when the settings file does; hot keys take effect then.
-    pub async fn start(_settings: watch::Receiver<Arc<Settings>>) -> anyhow::Result<Self> {
-        todo!()
+    pub async fn start(settings: watch::Receiver<Arc<Settings>>) -> anyhow::Result<Self> {
+        let now = settings.borrow().clone();
+        let listen = &now.listen;
+        let http = listener::bind(listen.http).with_context(|| format!("cannot listen on {} (http)", listen.http))?;
+        let admin = listener::bind(listen.admin).with_context(|| format!("cannot listen on {} (admin)", listen.admin))?;
+        let addresses = Addresses { http: http.local_addr()?, admin: admin.local_addr()? };
+        info!(http = %addresses.http, admin = %addresses.admin, "listening");
+        warn!(https = %listen.https, "TLS is not there yet: the https address is not bound, the http port serves");
+
+        let data_plane = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(now.workers.get())
+            .thread_name("data-plane")
+            .enable_all()
+            .build()
+            .context("cannot start the data plane's threads")?;
+        let state = Arc::<State>::default();
+        let proxy = Arc::new(Proxy {
+            live: Arc::<LiveCell>::default(),
+            state: state.clone(),
+            draining: CancellationToken::new(),
+            connections: connection::Count::default(),
+        });
+        let accepting = CancellationToken::new();
+        let http = {
+            let _its_reactor = data_plane.enter();
+            TcpListener::from_std(http)?
+        };
+        data_plane.spawn(listener::serve(http, proxy.clone(), accepting.clone()));
+
+        let metrics = Arc::new(Metrics::new(state.clone()));
+        let readiness = Arc::<Readiness>::default();
+        let mut app = Self {
+            addresses,
+            settings: settings.clone(),
+            readiness: readiness.clone(),
+            proxy: proxy.clone(),
+            accepting,
+            parts: JoinSet::new(),
+            status: None,
+            data_plane: Some(data_plane),
+        };
+        let (sender, batches) = mpsc::channel(BATCHES);
+        let mailbox = app.spawn_source(&now, sender, &metrics).await?;
+        let publisher = Publisher {
+            live: proxy.live.clone(),
+            state,
+            figures: metrics.published.clone(),
+            own: own_listeners(&[addresses.http, addresses.admin]),
+            mailbox,
+        };
+        app.spawn("publish", publisher.run(batches, settings.clone(), readiness.clone()));
+        let view = View {
+            metrics,
+            live: proxy.live.clone(),
+            settings,
+            addresses: BTreeMap::from([("http", addresses.http), ("admin", addresses.admin)]),
+            readiness,
+        };
+        let admin = TcpListener::from_std(admin)?;
+        app.spawn("admin", async move {
+            admin::serve(admin, Arc::new(view)).await;
+        });
+        Ok(app)
+    }
+
+    /// What is served.
+    pub fn live(&self) -> &Arc<LiveCell> {
+        &self.proxy.live
     }
 
     /// Resolves once the first full compile is served.
     pub async fn ready(&self) {
-        todo!()
+        self.readiness.started().await;
     }
 
     /// Resolves when a part that must not end has ended, with the reason: the process should exit then.
     pub async fn failed(&mut self) -> anyhow::Error {
-        todo!()
+        match self.parts.join_next().await {
+            Some(Ok(part)) => anyhow!("{part} has ended"),
+            Some(Err(panic)) => anyhow!(panic).context("a part of the control plane has failed"),
+            None => anyhow!("nothing runs"),
+        }
     }
 
     /// Unready, serve on for the delay, stop accepting, finish requests, end sockets at the deadline.
-    pub async fn shutdown(self) {
-        todo!()
+    pub async fn shutdown(mut self) {
+        let settings = self.settings.borrow().clone();
+        let (delay, deadline) = (settings.shutdown_delay, settings.drain_deadline);
+        self.readiness.drain();
+        info!(?delay, "shutting down: not ready any more, still serving");
+        if let Some(status) = &self.status {
+            status.cancel();
+        }
+        sleep(delay).await;
+        self.accepting.cancel();
+        self.proxy.draining.cancel();
+        info!(?deadline, requests = self.proxy.connections.get(), sockets = self.sockets(), "draining");
+        let end = Instant::now() + deadline;
+        if timeout_at(end, self.drained()).await.is_err() {
+            warn!(requests = self.proxy.connections.get(), sockets = self.sockets(), "the deadline has come");
+            for (_, deployment) in self.proxy.state.deployments() {
+                deployment.sockets().iter().for_each(|socket| socket.end());
+            }
+            let _ = timeout_at(Instant::now() + LAST_BYTES, self.drained()).await;
+        }
+        self.parts.shutdown().await;
+        info!("stopped");
+    }
+
+    /// Starts what feeds the store; in a cluster also what writes status, whose mailbox it returns.
+    async fn spawn_source(
+        &mut self,
+        settings: &Settings,
+        sender: mpsc::Sender<Batch>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Option<Arc<Mailbox>>> {
+        match &settings.source {
+            Source::Manifests(folder) => {
+                self.spawn("the watch on the manifests", folder::watch(folder.clone(), sender));
+                Ok(None)
+            }
+            Source::Cluster { kubeconfig } => {
+                let _ = (kubeconfig, metrics);
+                todo!()
+            }
+        }
+    }
+
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.parts.spawn(async move {
+            part.await;
+            name
+        });
+    }
+
+    async fn drained(&self) {
+        while self.proxy.connections.get() > 0 || self.sockets() > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn sockets(&self) -> usize {
+        self.proxy.state.deployments().iter().map(|(_, deployment)| deployment.socket_count()).sum()
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        // A runtime may not be dropped, which waits, inside another.
+        if let Some(data_plane) = self.data_plane.take() {
+            data_plane.shutdown_background();
+        }
     }
 }

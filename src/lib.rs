@@ -19,6 +19,7 @@ pub mod compile;
 pub mod config;
 pub mod live;
 pub mod proxy;
+pub mod publish;
 pub mod snapshot;
 pub mod state;
 pub mod status;

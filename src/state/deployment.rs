@@ -39,6 +39,10 @@ impl Deployment {
         self.lock().values().cloned().collect()
     }
 
+    pub fn socket_count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Socket>>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }

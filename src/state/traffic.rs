@@ -118,7 +118,7 @@ impl Histogram {
 
     /// Upper bound and count of each bucket (not cumulative), and the sum in seconds.
     pub fn read(&self) -> (Vec<(f64, u64)>, f64) {
-        let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
         let buckets = bounds
             .zip(self.counts.iter().map(|count| count.load(Relaxed)))
             .collect();
