@@ -1,4 +1,5 @@
-//! Everything that needs no cluster, in one binary.
+//! Everything that needs no cluster, in one binary. Most of it meets Postern as its users do: the binary on a folder of
+//! manifests, with real sockets on both sides.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,6 +8,19 @@
     reason = "tests panic when they fail"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod balance;
 mod cli;
+mod dial;
+mod edits;
+mod errors;
 mod generated;
+mod headers;
+mod http;
+mod hygiene;
 mod layering;
+mod shutdown;
+mod upgrade;
+mod websocket;

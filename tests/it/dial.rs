@@ -1,0 +1,219 @@
+//! Endpoints that cannot be reached: what is tried, how long, and that it ends in 503, for plain requests and upgrades.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::backend::Backend;
+use crate::support::black_hole::{BlackHole, refusing, unroutable};
+use crate::support::postern::Postern;
+use crate::support::site::Site;
+use crate::support::wire::{Answer, ask, get};
+use crate::support::ws::{self, handshake};
+
+const HOST: &str = "app.example.test";
+
+/// Asks once plainly and once for an upgrade; each must fail with the code before the time is up.
+async fn fails_within(limit: Duration, site: Site, code: &str) {
+    let postern = Postern::start(&[site]).await;
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+        handshake(HOST, "/", ""),
+    ] {
+        let start = Instant::now();
+        let answer = ask(postern.http, request).await;
+        let took = start.elapsed();
+        assert_eq!((answer.status(), answer.head.get("x-postern-error")), (503, Some(code)));
+        assert!(answer.head.has("retry-after"));
+        assert!(took < limit, "answered after {took:?}");
+    }
+}
+
+fn quick() -> Value {
+    json!({"timeouts": {"connect": "200ms", "dialBudget": "600ms"}})
+}
+
+fn to_all(addresses: &[SocketAddr]) -> Site {
+    addresses
+        .iter()
+        .fold(Site::new("app", HOST), |site, &address| site.to(address))
+}
+
+async fn post(to: SocketAddr, body: &str) -> Answer {
+    ask(
+        to,
+        format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn refused_endpoint_is_503() {
+    let (address, _port) = refusing().await;
+    fails_within(Duration::from_secs(2), to_all(&[address]), "upstream:unreachable").await;
+}
+
+#[tokio::test]
+async fn unroutable_endpoint_is_503() {
+    fails_within(Duration::from_secs(2), to_all(&[unroutable()]), "upstream:unreachable").await;
+}
+
+#[tokio::test]
+async fn black_holed_endpoint_is_503_within_the_defaults() {
+    let hole = BlackHole::open().await;
+    // 2 s per attempt, 5 s for all of them.
+    fails_within(Duration::from_secs(7), to_all(&[hole.address]), "upstream:unreachable").await;
+}
+
+#[tokio::test]
+async fn connect_timeout_is_the_one_in_the_manifest() {
+    let hole = BlackHole::open().await;
+    let site = to_all(&[hole.address]).spec(json!({"timeouts": {"connect": "100ms"}}));
+    fails_within(Duration::from_millis(1500), site, "upstream:unreachable").await;
+}
+
+#[tokio::test]
+async fn dial_budget_bounds_all_attempts_together() {
+    let mut holes = Vec::new();
+    for _ in 0..5 {
+        holes.push(BlackHole::open().await);
+    }
+    let addresses: Vec<_> = holes.iter().map(|hole| hole.address).collect();
+    // Five attempts by themselves would take ten seconds.
+    let site = to_all(&addresses).spec(json!({"timeouts": {"connect": "2s", "dialBudget": "1s"}}));
+    fails_within(Duration::from_secs(4), site, "upstream:unreachable").await;
+}
+
+#[tokio::test]
+async fn no_endpoint_at_all_is_503() {
+    fails_within(
+        Duration::from_secs(2),
+        Site::new("app", HOST),
+        "capacity:no_ready_endpoint",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn no_ready_endpoint_is_503() {
+    let backend = Backend::saying("never").await;
+    let site = Site::new("app", HOST).endpoint(backend.address, json!({"ready": false}));
+    fails_within(Duration::from_secs(2), site, "capacity:no_ready_endpoint").await;
+    assert_eq!(backend.connections(), 0);
+}
+
+#[tokio::test]
+async fn dead_endpoint_is_retried_on_the_next() {
+    let backend = Backend::saying("alive").await;
+    let (refused, _port) = refusing().await;
+    let hole = BlackHole::open().await;
+    let site = to_all(&[refused, unroutable(), hole.address, backend.address]).spec(quick());
+    let postern = Postern::start(&[site]).await;
+    for _ in 0..20 {
+        assert_eq!(get(postern.http, HOST, "/").await.text(), "alive");
+    }
+    assert_eq!(backend.hits(), 20);
+}
+
+#[tokio::test]
+async fn upgrade_is_retried_on_the_next_endpoint() {
+    let backend = Backend::echoing().await;
+    let (refused, _port) = refusing().await;
+    let hole = BlackHole::open().await;
+    let site = to_all(&[refused, unroutable(), hole.address, backend.address]).spec(quick());
+    let postern = Postern::start(&[site]).await;
+    for _ in 0..10 {
+        let mut socket = ws::open(postern.http, HOST, "/").await;
+        socket.send("x").await;
+        assert_eq!(socket.exactly(1).await, b"x");
+    }
+    assert_eq!(backend.hits(), 10);
+}
+
+#[tokio::test]
+async fn body_survives_the_dial_of_the_next_endpoint() {
+    let backend = Backend::start(|mut visit| async move {
+        while let Some((_, body)) = visit.request().await {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            visit.wire.send([head.into_bytes(), body].concat()).await;
+        }
+    })
+    .await;
+    let (refused, _port) = refusing().await;
+    let postern = Postern::start(&[to_all(&[refused, unroutable(), backend.address])]).await;
+    for i in 0..10 {
+        let body = format!("body {i}");
+        assert_eq!(post(postern.http, &body).await.text(), body);
+    }
+    assert_eq!(backend.hits(), 10);
+}
+
+#[tokio::test]
+async fn request_that_has_left_is_not_sent_again() {
+    // Takes the request on a fresh connection and hangs up: whether it acted on it, nobody knows.
+    let backend = Backend::start(|mut visit| async move {
+        visit.head().await;
+    })
+    .await;
+    let postern = Postern::start(&[to_all(&[backend.address])]).await;
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n"),
+    ] {
+        let before = backend.hits();
+        let answer = ask(postern.http, request).await;
+        assert_eq!(
+            (answer.status(), answer.head.get("x-postern-error")),
+            (502, Some("upstream:bad_gateway"))
+        );
+        assert_eq!(backend.hits(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn reset_of_a_connection_is_502() {
+    let backend = Backend::start(|mut visit| async move {
+        visit.head().await;
+        visit.wire.reset();
+    })
+    .await;
+    let postern = Postern::start(&[to_all(&[backend.address])]).await;
+    let answer = get(postern.http, HOST, "/").await;
+    assert_eq!(
+        (answer.status(), answer.head.get("x-postern-error")),
+        (502, Some("upstream:bad_gateway"))
+    );
+}
+
+#[tokio::test]
+async fn endpoint_that_comes_back_is_served_again() {
+    let (address, port) = refusing().await;
+    let postern = Postern::start(&[to_all(&[address])]).await;
+    assert_eq!(get(postern.http, HOST, "/").await.status(), 503);
+    drop(port);
+    let _backend = Backend::start_at(address, |mut visit| async move {
+        while visit.request().await.is_some() {
+            visit.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    })
+    .await;
+    postern.answers(HOST, 200).await;
+}
+
+#[tokio::test]
+async fn dial_attempts_are_counted_by_result() {
+    let backend = Backend::saying("alive").await;
+    let (refused, _port) = refusing().await;
+    let postern = Postern::start(&[to_all(&[refused])]).await;
+    get(postern.http, HOST, "/").await;
+    let attempts = async |labels: &[(&str, &str)]| postern.metric("postern_dial_attempts_total", labels).await;
+    let failed = attempts(&[("deployment", "app")]).await;
+    assert!(failed >= 1.0);
+    postern.apply(&to_all(&[backend.address]));
+    postern.answers(HOST, 200).await;
+    assert!(attempts(&[("deployment", "app")]).await > failed);
+}

@@ -1,0 +1,221 @@
+//! Manifests that change while sockets are open: what takes effect, and that sockets stay unless their Deployment goes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::backend::Backend;
+use crate::support::postern::Postern;
+use crate::support::site::Site;
+use crate::support::wire::{End, Wire, get};
+use crate::support::{eventually, ws};
+
+const HOST: &str = "app.example.test";
+
+/// Opens that many, some at a time.
+async fn open(postern: &Postern, host: &'static str, count: usize) -> Vec<Wire> {
+    let mut open = Vec::new();
+    while open.len() < count {
+        let some = (count - open.len()).min(50);
+        let opening: Vec<_> = (0..some)
+            .map(|_| tokio::spawn(ws::open(postern.http, host, "/")))
+            .collect();
+        for socket in opening {
+            open.push(socket.await.expect("opens"));
+        }
+    }
+    open
+}
+
+async fn assert_open(sockets: &mut [Wire]) {
+    for socket in sockets.iter_mut() {
+        socket.send("still here?").await;
+    }
+    for socket in sockets {
+        assert_eq!(socket.exactly(11).await, b"still here?");
+    }
+}
+
+#[tokio::test]
+async fn created_changed_and_deleted_take_effect() {
+    let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
+    let postern = Postern::start(&[]).await;
+    assert_eq!(get(postern.http, HOST, "/").await.status(), 404);
+    let says = async |host: &str, text: &str| {
+        let so = async || get(postern.http, host, "/").await.text() == text;
+        eventually(&format!("{host} says {text}"), so).await;
+    };
+    postern.apply(&Site::new("app", HOST).to(one.address));
+    says(HOST, "one").await;
+    postern.apply(&Site::new("app", HOST).to(two.address));
+    says(HOST, "two").await;
+    postern.apply(&Site::new("app", "other.test").to(two.address));
+    says("other.test", "two").await;
+    postern.answers(HOST, 404).await;
+    postern.apply(
+        &Site::new("app", "other.test")
+            .to(two.address)
+            .spec(json!({"state": "Stopped"})),
+    );
+    postern.answers("other.test", 503).await;
+    postern.remove("app");
+    postern.answers("other.test", 404).await;
+}
+
+#[tokio::test]
+async fn five_hundred_sockets_survive_two_hundred_edits() {
+    let (old, new) = (Backend::echoing().await, Backend::saying("new").await);
+    let site = Site::new("app", HOST).to(old.address);
+    let others: Vec<_> = (0..10)
+        .map(|i| Site::new(&format!("other-{i}"), &format!("other-{i}.test")))
+        .collect();
+    let postern = Postern::start(&[&[site.clone()], &others[..]].concat()).await;
+    let mut sockets = open(&postern, HOST, 500).await;
+
+    // Everything about its own Deployment but deletion and Stopped, and others that come, change and go.
+    let moved = Site::new("app", "moved.test").to(new.address);
+    let related = [
+        site.clone()
+            .spec(json!({"timeouts": {"response": "1s", "idle": "1s", "total": "1s"}})),
+        site.clone()
+            .spec(json!({"deploymentId": "changed", "webSocket": {"handshakeTimeout": "1s"}})),
+        site.clone().spec(json!({"balancing": {"strategy": "RoundRobin"}})),
+        site.clone().spec(json!({"paths": [{"path": "/elsewhere"}]})),
+        site.clone().spec(json!({"service": {"name": "other-0", "port": 80}})),
+        site.clone().spec(json!({"service": {"name": "missing", "port": 80}})),
+        Site::new("app", HOST),
+        Site::new("app", HOST).to(new.address),
+        site.clone().endpoint(
+            new.address,
+            json!({"ready": false, "serving": true, "terminating": true}),
+        ),
+        moved.clone(),
+    ];
+    for i in 0..100 {
+        postern.apply(&related[i % related.len()]);
+        let other = &others[i % others.len()];
+        match i / others.len() % 3 {
+            0 => postern.apply(&other.clone().to(new.address)),
+            1 => postern.remove(&other.name),
+            _ => postern.apply(other),
+        }
+        // The last one of each round is seen to be served before the next comes: none is merely skipped.
+        if (i + 1) % related.len() == 0 {
+            postern.answers("moved.test", 200).await;
+            assert_eq!(get(postern.http, HOST, "/").await.status(), 404);
+        }
+    }
+    assert_open(&mut sockets).await;
+    assert_eq!(
+        postern
+            .metric("postern_websockets_open", &[("deployment", "app")])
+            .await,
+        500.0
+    );
+}
+
+#[tokio::test]
+async fn half_written_manifest_keeps_what_it_said_before() {
+    let backend = Backend::echoing().await;
+    let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
+    let mut sockets = open(&postern, HOST, 5).await;
+    let other = Backend::saying("other").await;
+    postern.write(
+        "app",
+        "apiVersion: postern.dev/v1alpha1\nkind: Deployment\nmetadata: {name: app, na",
+    );
+    // A later edit is served, so the broken one has been seen.
+    postern.apply(&Site::new("other", "other.test").to(other.address));
+    postern.answers("other.test", 200).await;
+    sockets.extend(open(&postern, HOST, 1).await);
+    assert_open(&mut sockets).await;
+}
+
+/// Sockets of a Deployment that goes get a FIN each, spread over 30 s; the app gets one too.
+async fn ends_sockets_spread_over_thirty_seconds(end: impl AsyncFn(&Postern)) {
+    let (backend, mut apps) = Backend::sockets().await;
+    let kept = Backend::echoing().await;
+    let sites = [
+        Site::new("app", HOST).to(backend.address),
+        Site::new("kept", "kept.test").to(kept.address),
+    ];
+    let postern = Postern::start(&sites).await;
+    let sockets = open(&postern, HOST, 40).await;
+    let mut bystanders = open(&postern, "kept.test", 5).await;
+
+    let start = Instant::now();
+    end(&postern).await;
+    let clients = sockets.into_iter().map(|mut socket| {
+        tokio::spawn(async move {
+            loop {
+                // Longer than one wait of a test may be: the last one ends after 30 s.
+                if !socket.quiet_for(Duration::from_secs(1)).await {
+                    assert_eq!(socket.rest().await, (Vec::new(), End::Fin));
+                    return start.elapsed();
+                }
+                assert!(start.elapsed() < Duration::from_secs(45), "still open");
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut apps_told = 0;
+    while let Ok(mut app) = apps.try_recv() {
+        apps_told += 1;
+        tokio::spawn(async move { while app.wire.quiet_for(Duration::from_secs(1)).await {} });
+    }
+    assert_eq!(apps_told, 40);
+    let mut times = Vec::new();
+    for client in clients {
+        times.push(client.await.expect("ends"));
+    }
+    times.sort();
+    let (first, last) = (times[0], times[times.len() - 1]);
+    assert!(last < Duration::from_secs(40), "the last one ended after {last:?}");
+    // Spread evenly the half of them would go in 15 s; all at once, or all at the end, they would not.
+    assert!(last - first > Duration::from_secs(15), "{first:?} to {last:?}");
+    let early = times.iter().filter(|time| **time < Duration::from_secs(15)).count();
+    assert!((5..=35).contains(&early), "{early} of 40 in the first half: {times:?}");
+    let open = async || {
+        postern
+            .metric("postern_websockets_open", &[("deployment", "app")])
+            .await
+            == 0.0
+    };
+    eventually("none is open", open).await;
+    assert_open(&mut bystanders).await;
+}
+
+#[tokio::test]
+async fn deletion_ends_the_sockets_spread_over_thirty_seconds() {
+    ends_sockets_spread_over_thirty_seconds(async |postern| {
+        postern.remove("app");
+        postern.answers(HOST, 404).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopping_ends_the_sockets_spread_over_thirty_seconds() {
+    ends_sockets_spread_over_thirty_seconds(async |postern| {
+        postern.apply(&Site::new("app", HOST).spec(json!({"state": "Stopped"})));
+        postern.answers(HOST, 503).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn object_that_is_created_again_does_not_end_its_sockets() {
+    // The file is another one, the object is the same: an editor that saves by deleting and creating cuts nobody.
+    let backend = Backend::echoing().await;
+    let site = Site::new("app", HOST).to(backend.address);
+    let postern = Postern::start(std::slice::from_ref(&site)).await;
+    let mut sockets = open(&postern, HOST, 20).await;
+    let text = site.manifest();
+    postern.write("renamed", &text);
+    postern.remove("app");
+    let other = Backend::saying("other").await;
+    postern.apply(&Site::new("other", "other.test").to(other.address));
+    postern.answers("other.test", 200).await;
+    sockets.extend(open(&postern, HOST, 1).await);
+    assert_open(&mut sockets).await;
+}

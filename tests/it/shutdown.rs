@@ -1,0 +1,121 @@
+//! SIGTERM: unready first, still serving for the delay, requests finished, sockets ended at the deadline, exit code 0.
+
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::support::backend::Backend;
+use crate::support::postern::Postern;
+use crate::support::site::Site;
+use crate::support::wire::{End, Wire, get};
+use crate::support::{eventually, ws};
+
+const HOST: &str = "app.example.test";
+const GET: &str = "GET / HTTP/1.1\r\nHost: app.example.test\r\n\r\n";
+
+async fn exits(postern: &mut Postern) -> Option<i32> {
+    let mut status = None;
+    let start = Instant::now();
+    while status.is_none() {
+        assert!(start.elapsed() < Duration::from_secs(30), "still running");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        status = postern.has_exited();
+    }
+    status.and_then(|status| status.code())
+}
+
+#[tokio::test]
+async fn sigterm_fails_readiness_and_serves_on_for_the_delay() {
+    let backend = Backend::saying("ok").await;
+    let site = Site::new("app", HOST).to(backend.address);
+    let flags = ["--shutdown-delay", "3s", "--drain-deadline", "1s"];
+    let mut postern = Postern::start_with(&[site], &flags).await;
+    let mut idle = Wire::connect(postern.http).await;
+    idle.send(GET).await;
+    assert_eq!(idle.answer().await.text(), "ok");
+    let start = Instant::now();
+    postern.terminate();
+    let unready = async || postern.probe("/readyz").await == 503;
+    eventually("readyz fails", unready).await;
+    assert_eq!(postern.probe("/livez").await, 200);
+    // New connections and old ones are served.
+    assert_eq!(get(postern.http, HOST, "/").await.text(), "ok");
+    idle.send(GET).await;
+    assert_eq!(idle.answer().await.text(), "ok");
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "too slow a machine for a delay of 3 s"
+    );
+    // After the delay the idle connection goes, nobody is waited for, and the exit is a good one.
+    assert_eq!(idle.rest().await, (Vec::new(), End::Fin));
+    assert_eq!(exits(&mut postern).await, Some(0));
+    assert!(start.elapsed() >= Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn request_in_flight_is_finished() {
+    let (backend, mut visits) = {
+        let (sender, visits) = tokio::sync::mpsc::channel(4);
+        let script = move |visit| {
+            let sender = sender.clone();
+            async move {
+                let _ = sender.send(visit).await;
+            }
+        };
+        (Backend::start(script).await, visits)
+    };
+    let site = Site::new("app", HOST).to(backend.address);
+    let flags = ["--shutdown-delay", "0s", "--drain-deadline", "20s"];
+    let mut postern = Postern::start_with(&[site], &flags).await;
+    let mut client = Wire::connect(postern.http).await;
+    client.send(GET).await;
+    let mut app = visits.recv().await.expect("a connection");
+    app.head().await.expect("a request");
+    postern.terminate();
+    let refused = async || TcpStream::connect(postern.http).await.is_err();
+    eventually("new connections are refused", refused).await;
+    app.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "done"));
+    assert_eq!(client.rest().await, (Vec::new(), End::Fin));
+    assert_eq!(exits(&mut postern).await, Some(0));
+}
+
+#[tokio::test]
+async fn sockets_stay_until_the_deadline_and_end_by_fin() {
+    let backend = Backend::echoing().await;
+    let site = Site::new("app", HOST).to(backend.address);
+    let flags = ["--shutdown-delay", "0s", "--drain-deadline", "4s"];
+    let mut postern = Postern::start_with(&[site], &flags).await;
+    let mut socket = ws::open(postern.http, HOST, "/").await;
+    let start = Instant::now();
+    postern.terminate();
+    let refused = async || TcpStream::connect(postern.http).await.is_err();
+    eventually("new connections are refused", refused).await;
+    socket.send("still here").await;
+    assert_eq!(socket.exactly(10).await, b"still here");
+    assert_eq!(socket.rest().await, (Vec::new(), End::Fin));
+    drop(socket);
+    assert_eq!(exits(&mut postern).await, Some(0));
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn nothing_open_means_no_waiting_for_the_deadline() {
+    let mut postern = Postern::start_with(&[], &["--shutdown-delay", "0s", "--drain-deadline", "300s"]).await;
+    postern.terminate();
+    assert_eq!(exits(&mut postern).await, Some(0));
+}
+
+#[tokio::test]
+async fn second_signal_does_not_wait() {
+    let backend = Backend::echoing().await;
+    let site = Site::new("app", HOST).to(backend.address);
+    let mut postern = Postern::start_with(&[site], &["--shutdown-delay", "300s"]).await;
+    let _socket = ws::open(postern.http, HOST, "/").await;
+    postern.terminate();
+    let unready = async || postern.probe("/readyz").await == 503;
+    eventually("readyz fails", unready).await;
+    postern.terminate();
+    exits(&mut postern).await;
+}

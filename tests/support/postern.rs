@@ -1,0 +1,169 @@
+//! A running Postern as its operator has it: the binary, a folder of manifests, its two ports and its log.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::site::Site;
+use super::wire::{Answer, get};
+use super::{LIMIT, eventually};
+
+/// Dropping it kills it. Its log is printed when the test fails.
+pub struct Postern {
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    folder: TempDir,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Postern {
+    /// On a folder with these manifests, once it is ready.
+    pub async fn start(sites: &[Site]) -> Self {
+        Self::start_with(sites, &[]).await
+    }
+
+    /// With more flags of `run`.
+    pub async fn start_with(sites: &[Site], flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("makes a folder");
+        for site in sites {
+            fs::write(path(&folder, &site.name), site.manifest()).expect("writes");
+        }
+        let postern = Self::spawn(folder, flags);
+        let ready = async || postern.probe("/readyz").await == 200;
+        eventually("Postern is ready", ready).await;
+        postern
+    }
+
+    fn spawn(folder: TempDir, flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.args(["run", "--log-format", "json", "--workers", "2"]);
+        command.args([
+            "--http-address",
+            "127.0.0.1:0",
+            "--admin-address",
+            "127.0.0.1:0",
+            "--manifests",
+        ]);
+        command.arg(folder.path()).args(flags).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("starts");
+        let stderr = child.stderr.take().expect("is piped");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (http, admin) = follow(stderr, Arc::clone(&log));
+        Self {
+            http,
+            admin,
+            folder,
+            child,
+            log,
+        }
+    }
+
+    pub fn apply(&self, site: &Site) {
+        self.write(&site.name, &site.manifest());
+    }
+
+    /// Writes a file of manifests anew in one step, as an editor or a mounted ConfigMap does.
+    pub fn write(&self, name: &str, text: &str) {
+        let unfinished = self.folder.path().join(format!(".{name}.unfinished"));
+        fs::write(&unfinished, text).expect("writes");
+        fs::rename(unfinished, path(&self.folder, name)).expect("renames");
+    }
+
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(path(&self.folder, name)).expect("removes");
+    }
+
+    /// Waits until a GET for that host gets the status.
+    pub async fn answers(&self, host: &str, status: u16) {
+        let so = async || get(self.http, host, "/").await.status() == status;
+        eventually(&format!("{host} answers {status}"), so).await;
+    }
+
+    /// An answer of the admin port.
+    pub async fn ask_admin(&self, target: &str) -> Answer {
+        get(self.admin, &self.admin.to_string(), target).await
+    }
+
+    /// The status of the admin port's answer.
+    pub async fn probe(&self, target: &str) -> u16 {
+        self.ask_admin(target).await.status()
+    }
+
+    /// The sum of a metric's samples that have all these labels.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.ask_admin("/metrics").await.text();
+        let samples = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (named, rest) = series.split_once('{').unwrap_or((series, ""));
+            let labelled = labels
+                .iter()
+                .all(|(key, value)| rest.contains(&format!("{key}=\"{value}\"")));
+            (named == name && labelled).then_some(value)
+        });
+        samples.map(|value| value.parse::<f64>().expect("a number")).sum()
+    }
+
+    /// How many descriptors the process holds.
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        fs::read_dir(folder).expect("runs").count()
+    }
+
+    /// SIGTERM, as the kubelet sends it.
+    pub fn terminate(&self) {
+        let mut kill = Command::new("kill");
+        let status = kill.arg("-TERM").arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill is installed").success());
+    }
+
+    pub fn has_exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("is our child")
+    }
+}
+
+impl Drop for Postern {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = self.log.lock().map(|lines| lines.join("\n"));
+            eprintln!("Postern's log:\n{}", log.unwrap_or_default());
+        }
+    }
+}
+
+fn path(folder: &TempDir, name: &str) -> PathBuf {
+    folder.path().join(format!("{name}.yaml"))
+}
+
+/// Collects the log on a thread of its own; returns the bound addresses, which it tells.
+fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> (SocketAddr, SocketAddr) {
+    let (found, addresses) = mpsc::channel();
+    let lines = Arc::clone(&log);
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Some(bound) = bound(&line) {
+                let _ = found.send(bound);
+            }
+            lines.lock().expect("nobody panics here").push(line);
+        }
+    });
+    match addresses.recv_timeout(LIMIT) {
+        Ok(addresses) => addresses,
+        Err(_) => panic!("Postern tells no addresses: {:?}", log.lock()),
+    }
+}
+
+fn bound(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    let address = |name: &str| event.get(name)?.as_str()?.parse().ok();
+    Some((address("http")?, address("admin")?))
+}

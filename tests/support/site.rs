@@ -1,0 +1,98 @@
+//! The manifests of one app: a Deployment, a selectorless Service and one EndpointSlice per address, since ports differ.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+/// What `postern run --manifests` reads as one file.
+#[derive(Clone)]
+pub struct Site {
+    pub name: String,
+    namespace: String,
+    spec: Value,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Clone)]
+struct Endpoint {
+    address: SocketAddr,
+    conditions: Value,
+}
+
+impl Site {
+    /// Nothing but a hostname and a service. The Deployment, its Service and its file have one name.
+    pub fn new(name: &str, hostname: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            spec: json!({"hostnames": [hostname], "service": {"name": name, "port": 80}}),
+            endpoints: Vec::new(),
+        }
+    }
+
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        self.namespace = namespace.to_owned();
+        self
+    }
+
+    /// A ready endpoint.
+    pub fn to(self, address: SocketAddr) -> Self {
+        self.endpoint(address, json!({"ready": true}))
+    }
+
+    /// An endpoint with its conditions: `{"ready": false, "serving": true, "terminating": true}`.
+    pub fn endpoint(mut self, address: SocketAddr, conditions: Value) -> Self {
+        self.endpoints.push(Endpoint { address, conditions });
+        self
+    }
+
+    /// Sets fields of the Deployment's spec; null takes one away.
+    pub fn spec(mut self, fields: Value) -> Self {
+        let Value::Object(fields) = fields else {
+            panic!("a spec is an object")
+        };
+        for (name, value) in fields {
+            match value {
+                Value::Null => self.spec.as_object_mut().and_then(|spec| spec.remove(&name)),
+                value => self.spec.as_object_mut().and_then(|spec| spec.insert(name, value)),
+            };
+        }
+        self
+    }
+
+    /// JSON documents, which are YAML.
+    pub fn manifest(&self) -> String {
+        let Self {
+            name, namespace, spec, ..
+        } = self;
+        let mut documents = vec![
+            json!({
+                "apiVersion": "postern.dev/v1alpha1",
+                "kind": "Deployment",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": spec,
+            }),
+            json!({
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"ports": [{"port": 80}]},
+            }),
+        ];
+        for (i, Endpoint { address, conditions }) in self.endpoints.iter().enumerate() {
+            documents.push(json!({
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {
+                    "name": format!("{name}-{i}"),
+                    "namespace": namespace,
+                    "labels": {"kubernetes.io/service-name": name},
+                },
+                "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+                "ports": [{"port": address.port()}],
+                "endpoints": [{"addresses": [address.ip()], "conditions": conditions}],
+            }));
+        }
+        documents.iter().map(|document| format!("---\n{document}\n")).collect()
+    }
+}
