@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -37,7 +38,7 @@ endpoints: [{addresses: [127.0.0.1]}]
 /// Ends with the test, whatever became of it.
 struct Running {
     child: Child,
-    log: BufReader<ChildStderr>,
+    log: Receiver<String>,
 }
 
 impl Drop for Running {
@@ -54,7 +55,14 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = sync_channel(1024);
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| lines.send(line))
+        });
         Self { child, log }
     }
 
@@ -72,15 +80,16 @@ impl Running {
 
     /// The next log record with this message.
     fn record(&mut self, message: &str) -> Value {
-        let mut line = String::new();
-        while self.log.read_line(&mut line).unwrap() > 0 {
+        loop {
+            let line = self
+                .log
+                .recv_timeout(LIMIT)
+                .unwrap_or_else(|_| panic!("no record {message:?}"));
             let record: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
             if record["message"] == message {
                 return record;
             }
-            line.clear();
         }
-        panic!("no record {message:?}");
     }
 }
 
@@ -180,6 +189,25 @@ fn run_is_ready_answers_why_and_stops_in_order() {
 
     postern.signal("TERM");
     assert_eq!(postern.exit_code(), Some(0));
+}
+
+#[test]
+fn run_follows_its_settings_file() {
+    let folder = manifests(SHOP);
+    let settings = folder.path().join("settings");
+    let write = |log: &str| {
+        let manifests = text(folder.path());
+        let addresses = "httpAddress: 127.0.0.1:0\nadminAddress: 127.0.0.1:0";
+        std::fs::write(&settings, format!("manifests: {manifests}\n{addresses}\nlog: {log}\n")).unwrap();
+    };
+    write("info");
+    let mut postern = Running::start(&["run", "--config", text(&settings)]);
+    postern.record("listening");
+    write("nonsense=nonsense=nonsense");
+    postern.record("settings file has a mistake: the settings before it stay in force");
+    write("info,hyper=debug");
+    let changed = postern.record("log levels changed");
+    assert_eq!(changed["levels"], "info,hyper=debug");
 }
 
 #[test]
