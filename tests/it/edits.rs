@@ -69,7 +69,7 @@ async fn five_hundred_sockets_survive_two_hundred_edits() {
     let others: Vec<_> = (0..10)
         .map(|i| Site::new(&format!("other-{i}"), &format!("other-{i}.test")))
         .collect();
-    let postern = Postern::start(&[&[site.clone()], &others[..]].concat()).await;
+    let postern = Postern::start(&[std::slice::from_ref(&site), &others[..]].concat()).await;
     let mut sockets = open(&postern, HOST, 500).await;
 
     // Everything about its own Deployment but deletion and Stopped, and others that come, change and go.

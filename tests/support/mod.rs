@@ -1,8 +1,7 @@
 //! What the tests of every level stand on: real apps, scripted backends, plain sockets and a running Postern.
 //! Nothing here knows what is right; the tests say that.
 
-// Each level uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each level uses its own part of this")]
 
 pub mod apps;
 pub mod backend;
