@@ -237,6 +237,7 @@ async fn broken_handshakes_are_refused_before_the_app() {
     let good = handshake(HOST, "/", "");
     let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
     let cases = [
+        ("no version", good.replace("Sec-WebSocket-Version: 13\r\n", "")),
         ("no key", good.replace(&key, "")),
         ("empty key", good.replace(KEY, "")),
         ("short key", good.replace(KEY, "dGhlIHNhbXBsZQ==")),
@@ -266,11 +267,12 @@ async fn version_other_than_13_is_426_and_told_which() {
     let (backend, _sockets) = Backend::sockets().await;
     let postern = in_front_of(&backend).await;
     let good = handshake(HOST, "/", "");
-    for request in [
-        good.replace("Version: 13", "Version: 12"),
-        good.replace("Sec-WebSocket-Version: 13\r\n", ""),
-    ] {
-        let answer = ask(postern.http, request).await;
+    for version in ["12", "14", "013", "13, 8", "x"] {
+        let answer = ask(
+            postern.http,
+            good.replace("Version: 13", &format!("Version: {version}")),
+        )
+        .await;
         assert_refused(&answer, 426, "client:unsupported_version");
         assert_eq!(answer.head.get("upgrade"), Some("websocket"));
         assert_eq!(answer.head.get("sec-websocket-version"), Some("13"));
