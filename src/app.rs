@@ -24,9 +24,10 @@ use crate::proxy::{Proxy, connection, listener};
 use crate::publish::Publisher;
 use crate::state::State;
 use crate::status::Mailbox;
-use crate::store::Batch;
+use crate::store::{Batch, Kind};
 use crate::telemetry::metrics::Metrics;
-use crate::watch::folder;
+use crate::watch::cluster;
+use crate::watch::folder::Folder;
 
 /// Batches that a source may be ahead of the compiler; one that is further ahead waits.
 const BATCHES: usize = 1024;
@@ -41,7 +42,7 @@ pub struct App {
     proxy: Arc<Proxy>,
     accepting: CancellationToken,
     /// Parts that must not end, each with its name.
-    parts: JoinSet<&'static str>,
+    parts: JoinSet<(&'static str, anyhow::Result<()>)>,
     status: Option<CancellationToken>,
     data_plane: Option<Runtime>,
 }
@@ -59,8 +60,12 @@ impl App {
         let now = settings.borrow().clone();
         let listen = &now.listen;
         let http = listener::bind(listen.http).with_context(|| format!("cannot listen on {} (http)", listen.http))?;
-        let admin = listener::bind(listen.admin).with_context(|| format!("cannot listen on {} (admin)", listen.admin))?;
-        let addresses = Addresses { http: http.local_addr()?, admin: admin.local_addr()? };
+        let admin =
+            listener::bind(listen.admin).with_context(|| format!("cannot listen on {} (admin)", listen.admin))?;
+        let addresses = Addresses {
+            http: http.local_addr()?,
+            admin: admin.local_addr()?,
+        };
         info!(http = %addresses.http, admin = %addresses.admin, "listening");
         warn!(https = %listen.https, "TLS is not there yet: the https address is not bound, the http port serves");
 
@@ -105,7 +110,11 @@ impl App {
             own: own_listeners(&[addresses.http, addresses.admin]),
             mailbox,
         };
-        app.spawn("publish", publisher.run(batches, settings.clone(), readiness.clone()));
+        let published = publisher.run(batches, settings.clone(), readiness.clone());
+        app.spawn("publish", async move {
+            published.await;
+            Ok(())
+        });
         let view = View {
             metrics,
             live: proxy.live.clone(),
@@ -114,8 +123,8 @@ impl App {
             readiness,
         };
         let admin = TcpListener::from_std(admin)?;
-        app.spawn("admin", async move {
-            admin::serve(admin, Arc::new(view)).await;
+        app.spawn("the admin port", async move {
+            match admin::serve(admin, Arc::new(view)).await {}
         });
         Ok(app)
     }
@@ -133,7 +142,8 @@ impl App {
     /// Resolves when a part that must not end has ended, with the reason: the process should exit then.
     pub async fn failed(&mut self) -> anyhow::Error {
         match self.parts.join_next().await {
-            Some(Ok(part)) => anyhow!("{part} has ended"),
+            Some(Ok((part, Ok(())))) => anyhow!("{part} has ended"),
+            Some(Ok((part, Err(error)))) => error.context(format!("{part} has ended")),
             Some(Err(panic)) => anyhow!(panic).context("a part of the control plane has failed"),
             None => anyhow!("nothing runs"),
         }
@@ -151,10 +161,19 @@ impl App {
         sleep(delay).await;
         self.accepting.cancel();
         self.proxy.draining.cancel();
-        info!(?deadline, requests = self.proxy.connections.get(), sockets = self.sockets(), "draining");
+        info!(
+            ?deadline,
+            requests = self.proxy.connections.get(),
+            sockets = self.sockets(),
+            "draining"
+        );
         let end = Instant::now() + deadline;
         if timeout_at(end, self.drained()).await.is_err() {
-            warn!(requests = self.proxy.connections.get(), sockets = self.sockets(), "the deadline has come");
+            warn!(
+                requests = self.proxy.connections.get(),
+                sockets = self.sockets(),
+                "the deadline has come"
+            );
             for (_, deployment) in self.proxy.state.deployments() {
                 deployment.sockets().iter().for_each(|socket| socket.end());
             }
@@ -172,22 +191,32 @@ impl App {
         metrics: &Metrics,
     ) -> anyhow::Result<Option<Arc<Mailbox>>> {
         match &settings.source {
-            Source::Manifests(folder) => {
-                self.spawn("the watch on the manifests", folder::watch(folder.clone(), sender));
+            Source::Manifests(root) => {
+                let folder = Folder::open(root)?;
+                self.spawn("the watch on the manifests", async move {
+                    folder.watch(&sender).await.map_err(Into::into)
+                });
                 Ok(None)
             }
             Source::Cluster { kubeconfig } => {
-                let _ = (kubeconfig, metrics);
-                todo!()
+                let client = cluster::connect(kubeconfig.as_deref()).await?;
+                let namespaces = settings.watch_namespaces.clone();
+                let (restarts, undecodable) = (metrics.watch_restarts.clone(), metrics.undecodable.clone());
+                let counters = move |kind: Kind| cluster::Counters {
+                    restarts: restarts.get_or_create_owned(&[("kind", format!("{kind:?}"))]),
+                    undecodable: undecodable.get_or_create_owned(&[("kind", format!("{kind:?}"))]),
+                };
+                self.spawn("the watch on the apiserver", async move {
+                    cluster::watch(&client, &namespaces, &sender, counters).await;
+                    Ok(())
+                });
+                Ok(None)
             }
         }
     }
 
-    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.parts.spawn(async move {
-            part.await;
-            name
-        });
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.parts.spawn(async move { (name, part.await) });
     }
 
     async fn drained(&self) {
@@ -197,7 +226,12 @@ impl App {
     }
 
     fn sockets(&self) -> usize {
-        self.proxy.state.deployments().iter().map(|(_, deployment)| deployment.socket_count()).sum()
+        self.proxy
+            .state
+            .deployments()
+            .iter()
+            .map(|(_, deployment)| deployment.socket_count())
+            .sum()
     }
 }
 

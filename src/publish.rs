@@ -77,9 +77,23 @@ impl Publisher {
     fn publish(&self, store: &mut Store, routing: &Routing, previous: Previous) -> Previous {
         let started = Instant::now();
         let changes = store.take_changes();
-        let compiled = compile(&Input { store, changes: &changes }, routing, previous);
+        let compiled = compile(
+            &Input {
+                store,
+                changes: &changes,
+            },
+            routing,
+            previous,
+        );
         self.figures.compile.observe(started.elapsed());
-        let Compiled { snapshot, previous, changed, fresh, removed, reports } = compiled;
+        let Compiled {
+            snapshot,
+            previous,
+            changed,
+            fresh,
+            removed,
+            reports,
+        } = compiled;
         for deployment in &fresh.deployments {
             deployment.runtime.fill(self.state.deployment(&deployment.key));
         }
@@ -96,14 +110,22 @@ impl Publisher {
             self.figures.hash.store(hash, Relaxed);
             debug!(version, hash = format!("{hash:016x}"), took = ?started.elapsed(), "snapshot published");
         }
-        let stopped = fresh.deployments.iter().filter(|deployment| deployment.state == RunState::Stopped);
-        removed.iter().chain(stopped.map(|deployment| &deployment.key)).for_each(|key| self.end_sockets(key));
+        let stopped = fresh
+            .deployments
+            .iter()
+            .filter(|deployment| deployment.state == RunState::Stopped);
+        removed
+            .iter()
+            .chain(stopped.map(|deployment| &deployment.key))
+            .for_each(|key| self.end_sockets(key));
         self.report(store, &changes, &previous, &reports);
         previous
     }
 
     fn end_sockets(&self, key: &ObjectKey) {
-        let Some(deployment) = self.state.existing(key) else { return };
+        let Some(deployment) = self.state.existing(key) else {
+            return;
+        };
         let sockets = deployment.sockets();
         if !sockets.is_empty() {
             info!(deployment = %key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");
@@ -120,17 +142,29 @@ impl Publisher {
     ) {
         self.count(store, reports);
         let Some(mailbox) = &self.mailbox else { return };
-        let touched: BTreeSet<&ObjectKey> =
-            reports.iter().map(|(key, _)| key).chain(&changes.deployments).chain(&changes.observed).collect();
+        let touched: BTreeSet<&ObjectKey> = reports
+            .iter()
+            .map(|(key, _)| key)
+            .chain(&changes.deployments)
+            .chain(&changes.observed)
+            .collect();
         mailbox.post(touched.into_iter().map(|key| {
             let observed = store.deployment(key).and_then(|deployment| deployment.status.clone());
-            (key.clone(), Update { report: previous.report(key).cloned(), observed })
+            (
+                key.clone(),
+                Update {
+                    report: previous.report(key).cloned(),
+                    observed,
+                },
+            )
         }));
     }
 
     fn count(&self, store: &Store, reports: &[(ObjectKey, Option<Arc<Report>>)]) {
         self.figures.services.store(store.count(Kind::Service) as u64, Relaxed);
-        self.figures.slices.store(store.count(Kind::EndpointSlice) as u64, Relaxed);
+        self.figures
+            .slices
+            .store(store.count(Kind::EndpointSlice) as u64, Relaxed);
         let mut deployments = self.figures.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, report) in reports {
             match report {
@@ -142,7 +176,10 @@ impl Publisher {
 }
 
 fn is_accepted(report: &Report) -> bool {
-    report.conditions.iter().any(|finding| finding.r#type == ConditionType::Accepted && finding.status)
+    report
+        .conditions
+        .iter()
+        .any(|finding| finding.r#type == ConditionType::Accepted && finding.status)
 }
 
 fn apply(store: &mut Store, batch: Batch, seen: &mut Vec<Instant>) {

@@ -33,7 +33,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 show(&mut out, report)?;
                 faulty += usize::from(!is_fine(report));
             }
-            None => writeln!(out, "{}\n  of another class than {}: not served\n", deployment.key, routing.class)?,
+            None => writeln!(
+                out,
+                "{}\n  of another class than {}: not served\n",
+                deployment.key, routing.class
+            )?,
         }
     }
     let count = world.reports.len();
@@ -51,10 +55,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn show(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     writeln!(out, "{}", report.key)?;
     writeln!(out, "  hostnames         {}", report.hostnames.join(", "))?;
-    writeln!(out, "  endpoints         {} ready of {}", report.endpoints.ready, report.endpoints.total)?;
+    writeln!(
+        out,
+        "  endpoints         {} ready of {}",
+        report.endpoints.ready, report.endpoints.total
+    )?;
     for finding in &report.conditions {
-        let (name, status, reason) =
-            (finding.r#type.to_string(), if finding.status { "True" } else { "False" }, finding.reason.to_string());
+        let (name, status, reason) = (
+            finding.r#type.to_string(),
+            if finding.status { "True" } else { "False" },
+            finding.reason.to_string(),
+        );
         writeln!(out, "  {name:<16}  {status:<5}  {reason:<18}  {}", finding.message)?;
     }
     writeln!(out)

@@ -15,11 +15,7 @@ const TIME: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// `authority` is what the Host header says.
-pub async fn get(
-    address: impl ToSocketAddrs,
-    authority: &str,
-    target: &str,
-) -> anyhow::Result<Response<Bytes>> {
+pub async fn get(address: impl ToSocketAddrs, authority: &str, target: &str) -> anyhow::Result<Response<Bytes>> {
     match timeout(TIME, exchange(address, authority, target)).await {
         Ok(answer) => answer.with_context(|| format!("no answer from {authority}")),
         Err(_) => bail!("no answer from {authority} within {TIME:?}"),
@@ -37,7 +33,10 @@ async fn exchange(address: impl ToSocketAddrs, authority: &str, target: &str) ->
     let exchange = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
         // The error type of Limited is a box that anyhow cannot take as it is.
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(anyhow::Error::from_boxed)?;
+        let body = Limited::new(body, MAX_BODY)
+            .collect()
+            .await
+            .map_err(anyhow::Error::from_boxed)?;
         Ok(Response::from_parts(head, body.to_bytes()))
     };
     tokio::pin!(exchange);

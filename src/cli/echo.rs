@@ -42,7 +42,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    let listener = TcpListener::bind(args.address).await.with_context(|| format!("cannot listen on {}", args.address))?;
+    let listener = TcpListener::bind(args.address)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.address))?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
     tokio::select! {
         never = serve(listener) => match never {},
@@ -79,7 +81,9 @@ fn answer(mut request: Request<Incoming>) -> Result<Answer, http::Error> {
     }
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
     let content_type = content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    Response::builder().header(header::CONTENT_TYPE, content_type).body(request.into_body().boxed())
+    Response::builder()
+        .header(header::CONTENT_TYPE, content_type)
+        .body(request.into_body().boxed())
 }
 
 fn upgrade(request: &mut Request<Incoming>) -> Result<Answer, http::Error> {
@@ -90,7 +94,9 @@ fn upgrade(request: &mut Request<Incoming>) -> Result<Answer, http::Error> {
     };
     tokio::spawn(async move {
         if let Ok(stream) = upgraded.await {
-            let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+            let config = WebSocketConfig::default()
+                .max_message_size(Some(MAX_MESSAGE))
+                .max_frame_size(Some(MAX_MESSAGE));
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(config)).await;
             // A socket that fails is its client's matter.
             let _ = echo(socket).await;
@@ -134,7 +140,10 @@ fn describe(request: &Request<Incoming>) -> String {
 
 fn text(status: StatusCode, body: String) -> Result<Answer, http::Error> {
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
-    Response::builder().status(status).header(header::CONTENT_TYPE, "text/plain; charset=utf-8").body(body)
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+        .body(body)
 }
 
 fn empty() -> BoxBody<Bytes, hyper::Error> {

@@ -93,7 +93,10 @@ impl World {
             changes: &changes,
         };
         let compiled = compile::compile(&input, routing, Previous::default());
-        let reports = compiled.reports.into_iter().filter_map(|(key, report)| Some((key, report?)));
+        let reports = compiled
+            .reports
+            .into_iter()
+            .filter_map(|(key, report)| Some((key, report?)));
         Ok(Self {
             snapshot: compiled.snapshot,
             reports: reports.collect(),
@@ -132,7 +135,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in entries {
         let path = entry.path();
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let manifest = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
+        let manifest = path
+            .extension()
+            .is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
         // By the entry's own type: a link to a folder could lead round in a circle.
         if hidden {
             continue;

@@ -42,7 +42,10 @@ const POLL: Duration = Duration::from_millis(20);
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     // Removed with all that is in it when this ends, however it ends.
-    let folder = tempfile::Builder::new().prefix("postern-try-").tempdir().context("cannot make a folder")?;
+    let folder = tempfile::Builder::new()
+        .prefix("postern-try-")
+        .tempdir()
+        .context("cannot make a folder")?;
     let started = tokio::select! {
         trial = Trial::start(&folder) => trial?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
@@ -75,7 +78,9 @@ struct Tour {
 
 impl Trial {
     async fn start(folder: &TempDir) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot start the sample app")?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("cannot start the sample app")?;
         let sample = listener.local_addr()?;
         tokio::spawn(echo::serve(listener));
         let manifest = folder.path().join("hello.yaml");
@@ -84,7 +89,9 @@ impl Trial {
         let flags = flags(folder.path());
         log::init(flags.log_format, log::parse(&flags.log)?)?;
         let app = App::start(config::watch(config::Args { config: None, flags })?).await?;
-        timeout(START, app.ready()).await.context("the manifests were not served in time")?;
+        timeout(START, app.ready())
+            .await
+            .context("the manifests were not served in time")?;
         let http = app.addresses.http;
         let authority = format!("{HOST}:{}", http.port());
         let tour = Tour {
@@ -104,8 +111,12 @@ impl Tour {
         out.row("app", &format!("http://{}", self.sample))?;
         out.row("manifests", &self.manifest.display().to_string())?;
         out.row("Postern", &format!("http://{}", self.authority))?;
-        timeout(EXCHANGE, self.http(&mut out)).await.context("no HTTP answer in time")??;
-        timeout(EXCHANGE, self.websocket(&mut out)).await.context("no WebSocket answer in time")??;
+        timeout(EXCHANGE, self.http(&mut out))
+            .await
+            .context("no HTTP answer in time")??;
+        timeout(EXCHANGE, self.websocket(&mut out))
+            .await
+            .context("no WebSocket answer in time")??;
         if once {
             return Ok(());
         }
@@ -126,7 +137,11 @@ impl Tour {
             let value = answer.headers().get(name).map(HeaderValue::to_str).transpose()?;
             out.received(&format!("{name}: {}", value.unwrap_or("(none)")))?;
         }
-        ensure!(answer.status() == StatusCode::OK, "the app should have answered 200, not {}", answer.status());
+        ensure!(
+            answer.status() == StatusCode::OK,
+            "the app should have answered 200, not {}",
+            answer.status()
+        );
         out.note("what the app saw:")?;
         for line in String::from_utf8_lossy(answer.body()).lines() {
             out.received(&format!("  {line}"))?;
@@ -137,15 +152,24 @@ impl Tour {
     async fn websocket(&self, out: &mut Terminal) -> anyhow::Result<()> {
         out.title("A WebSocket")?;
         let request = format!("ws://{}/chat", self.authority);
-        out.sent(&format!("GET /chat HTTP/1.1, Host: {}, Upgrade: websocket", self.authority))?;
+        out.sent(&format!(
+            "GET /chat HTTP/1.1, Host: {}, Upgrade: websocket",
+            self.authority
+        ))?;
         let stream = TcpStream::connect(self.http).await?;
         let (mut socket, answer) = client_async(request, stream).await?;
         out.received(&format!("{:?} {}", answer.version(), answer.status()))?;
         out.sent(GREETING)?;
         socket.send(GREETING.into()).await?;
-        let message = socket.next().await.context("the socket was closed without an answer")??;
+        let message = socket
+            .next()
+            .await
+            .context("the socket was closed without an answer")??;
         out.received(&message.to_string())?;
-        ensure!(message == Message::from(format!("echo: {GREETING}")), "the app should have echoed the message");
+        ensure!(
+            message == Message::from(format!("echo: {GREETING}")),
+            "the app should have echoed the message"
+        );
         // The Close handshake: both sides are done in order.
         socket.close(None).await?;
         while let Some(Ok(_)) = socket.next().await {}
@@ -153,7 +177,9 @@ impl Tour {
     }
 
     fn guide(&self, out: &mut Terminal) -> io::Result<()> {
-        let Self { authority, manifest, .. } = self;
+        let Self {
+            authority, manifest, ..
+        } = self;
         out.title("Now you, in another terminal")?;
         out.command(&format!("curl -i http://{authority}/hello"))?;
         out.command(&format!(
@@ -161,7 +187,10 @@ impl Tour {
              s.onmessage = m => console.log(m.data); s.onclose = () => console.log('closed')\""
         ))?;
         out.note("Edit the manifests while that socket is open, and see here what is served then. For example:")?;
-        out.command(&format!("sed -i.bak 's/state: Running/state: Stopped/' {}", manifest.display()))?;
+        out.command(&format!(
+            "sed -i.bak 's/state: Running/state: Stopped/' {}",
+            manifest.display()
+        ))?;
         out.note("Ctrl-C stops it all and removes the folder.")?;
         out.title("Served")
     }
@@ -182,7 +211,10 @@ async fn announce(out: &mut Terminal, live: &LiveCell) -> anyhow::Result<()> {
             Some(error) => format!("{} {}", error.status, error.code),
             None => "the app".to_owned(),
         };
-        out.row(&format!("version {}", live.version), &format!("{HOST} is answered by: {says}"))?;
+        out.row(
+            &format!("version {}", live.version),
+            &format!("{HOST} is answered by: {says}"),
+        )?;
     }
 }
 

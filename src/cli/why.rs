@@ -20,7 +20,12 @@ pub struct Args {
     url: String,
 
     /// The admin port of a running Postern (on this machine, or forwarded to it)
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", conflicts_with = "manifests")]
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090",
+        conflicts_with = "manifests"
+    )]
     admin: http::Uri,
 
     /// Ask manifests instead: files or folders of them
@@ -47,7 +52,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     for line in refused {
         writeln!(out, "  note        {line}")?;
     }
-    Ok(if explanation.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if explanation.error.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn ask(admin: &http::Uri, host: &str, path: &str) -> anyhow::Result<Explanation> {
@@ -58,13 +67,20 @@ async fn ask(admin: &http::Uri, host: &str, path: &str) -> anyhow::Result<Explan
         .append_pair("host", host)
         .append_pair("path", path)
         .finish();
-    let answer = client::get(authority.as_str(), authority.as_str(), &format!("/debug/why?{question}"))
-        .await
-        .context("is a Postern running? (name its admin port with --admin, or ask manifests with --manifests)")?;
+    let answer = client::get(
+        authority.as_str(),
+        authority.as_str(),
+        &format!("/debug/why?{question}"),
+    )
+    .await
+    .context("is a Postern running? (name its admin port with --admin, or ask manifests with --manifests)")?;
     match answer.status() {
         StatusCode::OK => Ok(serde_json::from_slice(answer.body()).context("the answer is not Postern's")?),
         StatusCode::NOT_FOUND => bail!("{authority} answers such questions to its own machine alone: forward its port"),
-        status => bail!("{authority} answered {status}: {}", String::from_utf8_lossy(answer.body()).trim_end()),
+        status => bail!(
+            "{authority} answered {status}: {}",
+            String::from_utf8_lossy(answer.body()).trim_end()
+        ),
     }
 }
 
@@ -74,7 +90,10 @@ fn refused(world: &World, host: &str) -> Vec<String> {
         let names = spec.hostnames.iter().filter_map(|name| name.parse::<HostName>().ok());
         names.into_iter().any(|name| name.covers(host))
     };
-    let claimants = world.deployments.iter().filter(|d| d.spec.as_ref().is_ok_and(|spec| claims(spec)));
+    let claimants = world
+        .deployments
+        .iter()
+        .filter(|d| d.spec.as_ref().is_ok_and(|spec| claims(spec)));
     let reports = claimants.filter_map(|deployment| world.reports.get(&deployment.key));
     let findings = reports.flat_map(|report| report.conditions.iter().map(move |finding| (&report.key, finding)));
     findings

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::api::condition::ConditionReason;
 use crate::config::{EndpointRules, Routing};
-use crate::snapshot::{Protocol, Upstream, UpstreamKey};
+use crate::snapshot::{Protocol, Slot, Upstream, UpstreamKey};
 use crate::store::{ObjectKey, Service, ServicePort, Store};
 
 use super::endpoint::{self, Listed};
@@ -137,6 +137,7 @@ impl Found {
                 port: port.port,
             },
             protocol: Protocol::Http1,
+            rotation: Slot::default(),
             endpoints: endpoint::usable(&listed),
         };
         Self {

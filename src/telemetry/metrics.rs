@@ -133,9 +133,13 @@ impl Collector for Published {
         for (kind, state, count) in objects {
             ConstGauge::new(count as i64).encode(metric.encode_family(&[("kind", kind), ("state", state)])?)?;
         }
-        let mut metric = encoder.encode_descriptor("endpoints", "Endpoints of each Deployment", None, MetricType::Gauge)?;
+        let mut metric =
+            encoder.encode_descriptor("endpoints", "Endpoints of each Deployment", None, MetricType::Gauge)?;
         for (key, (_, counts)) in deployments.iter() {
-            for (state, count) in [("ready", counts.ready), ("not_ready", counts.total.saturating_sub(counts.ready))] {
+            for (state, count) in [
+                ("ready", counts.ready),
+                ("not_ready", counts.total.saturating_sub(counts.ready)),
+            ] {
                 ConstGauge::new(i64::from(count)).encode(metric.encode_family(&of(key, "state", state))?)?;
             }
         }

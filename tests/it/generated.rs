@@ -14,6 +14,11 @@ fn crds_on_disk_are_those_of_the_code() {
             std::fs::write(&path, &wanted).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(found, wanted, "{} is stale: run UPDATE_GENERATED=1 cargo test generated", path.display());
+        assert_eq!(
+            found,
+            wanted,
+            "{} is stale: run UPDATE_GENERATED=1 cargo test generated",
+            path.display()
+        );
     }
 }
