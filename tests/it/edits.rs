@@ -1,5 +1,7 @@
 //! Manifests that change while sockets are open: what takes effect, and that sockets stay unless their Deployment goes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -120,6 +122,61 @@ async fn five_hundred_sockets_survive_two_hundred_edits() {
             .await,
         500.0
     );
+}
+
+#[tokio::test]
+async fn rollouts_fail_no_request() {
+    let (old, new) = (Backend::saying("old").await, Backend::saying("new").await);
+    let postern = Postern::start(&[Site::new("app", HOST).to(old.address)]).await;
+    let address = postern.http;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Half of the clients keep their connection, half open one per request.
+    let clients = (0..4).map(|i| {
+        let stop = Arc::clone(&stop);
+        tokio::spawn(async move {
+            let mut wire = Wire::connect(address).await;
+            let mut answers = 0;
+            while !stop.load(Ordering::Relaxed) {
+                if i % 2 == 0 {
+                    wire = Wire::connect(address).await;
+                }
+                wire.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+                let answer = wire.answer().await;
+                assert_eq!(answer.status(), 200, "{answer:?}");
+                answers += 1;
+            }
+            answers
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    // Each pod goes on serving while its replacement takes over, as Kubernetes has it.
+    let terminating = json!({"ready": false, "serving": true, "terminating": true});
+    for round in 0..30 {
+        let (from, to, text) = if round % 2 == 0 {
+            (&old, &new, "new")
+        } else {
+            (&new, &old, "old")
+        };
+        postern.apply(&Site::new("app", HOST).to(from.address).to(to.address));
+        postern.apply(
+            &Site::new("app", HOST)
+                .endpoint(from.address, terminating.clone())
+                .to(to.address),
+        );
+        postern.apply(&Site::new("app", HOST).to(to.address));
+        let switched = async || {
+            let answers = [
+                get(address, HOST, "/").await.text(),
+                get(address, HOST, "/").await.text(),
+            ];
+            answers == [text, text]
+        };
+        eventually("the new one serves", switched).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.expect("no request fails") > 0);
+    }
 }
 
 #[tokio::test]

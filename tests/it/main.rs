@@ -12,6 +12,7 @@ mod generated;
 mod headers;
 mod http;
 mod hygiene;
+mod metrics;
 mod shutdown;
 mod upgrade;
 mod websocket;

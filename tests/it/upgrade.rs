@@ -201,6 +201,27 @@ async fn host_picks_the_deployment() {
 }
 
 #[tokio::test]
+async fn assigned_and_custom_hostnames_reach_the_same_app() {
+    let (backend, _sockets) = Backend::sockets().await;
+    let site = Site::new("app", "ws.customer.test")
+        .namespace("acme")
+        .to(backend.address);
+    let postern = Postern::start_with(&[site], &["--apex-domain", "example.app"]).await;
+    for host in ["app-acme.example.app", "ws.customer.test"] {
+        let answer = ask(postern.http, handshake(host, "/ws?x=1", "")).await;
+        assert_eq!((host, answer.status()), (host, 101));
+        let head = backend.heads().pop().expect("a request");
+        assert_eq!((head.target(), head.get("host")), ("/ws?x=1", Some(host)));
+    }
+    assert_eq!(
+        ask(postern.http, handshake("app-other.example.app", "/", ""))
+            .await
+            .status(),
+        404
+    );
+}
+
+#[tokio::test]
 async fn unknown_host_is_404_and_no_app_sees_it() {
     let (backend, _sockets) = Backend::sockets().await;
     let postern = Postern::start(&[Site::new("app", "*.two.test").to(backend.address)]).await;
