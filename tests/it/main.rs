@@ -22,6 +22,7 @@ mod headers;
 mod http;
 mod hygiene;
 mod layering;
+mod metrics;
 mod shutdown;
 mod upgrade;
 mod websocket;
