@@ -73,7 +73,7 @@ async fn black_holed_endpoint_is_503_within_the_defaults() {
 async fn connect_timeout_is_the_one_in_the_manifest() {
     let hole = BlackHole::open().await;
     let site = to_all(&[hole.address]).spec(json!({"timeouts": {"connect": "100ms"}}));
-    fails_within(Duration::from_millis(1500), site, "upstream:unreachable").await;
+    fails_within(Duration::from_millis(1900), site, "upstream:unreachable").await;
 }
 
 #[tokio::test]
@@ -202,6 +202,28 @@ async fn endpoint_that_comes_back_is_served_again() {
     })
     .await;
     postern.answers(HOST, 200).await;
+}
+
+#[tokio::test]
+async fn endpoints_are_reached_over_ipv6_and_ipv4() {
+    let backend = Backend::start_at("[::1]:0".parse().expect("an address"), |mut visit| async move {
+        while visit.request().await.is_some() {
+            visit
+                .wire
+                .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsix!")
+                .await;
+        }
+    })
+    .await;
+    let other = Backend::saying("four").await;
+    let site = to_all(&[backend.address, other.address]).spec(json!({"balancing": {"strategy": "RoundRobin"}}));
+    let postern = Postern::start(&[site]).await;
+    let mut texts = [
+        get(postern.http, HOST, "/").await.text(),
+        get(postern.http, HOST, "/").await.text(),
+    ];
+    texts.sort();
+    assert_eq!(texts, ["four", "six!"]);
 }
 
 #[tokio::test]

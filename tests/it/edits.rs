@@ -1,5 +1,7 @@
 //! Manifests that change while sockets are open: what takes effect, and that sockets stay unless their Deployment goes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -69,7 +71,8 @@ async fn five_hundred_sockets_survive_two_hundred_edits() {
     let others: Vec<_> = (0..10)
         .map(|i| Site::new(&format!("other-{i}"), &format!("other-{i}.test")))
         .collect();
-    let postern = Postern::start(&[&[site.clone()], &others[..]].concat()).await;
+    let beside = Site::new("beside", "beside.test").to(new.address);
+    let postern = Postern::start(&[&[site.clone(), beside], &others[..]].concat()).await;
     let mut sockets = open(&postern, HOST, 500).await;
 
     // Everything about its own Deployment but deletion and Stopped, and others that come, change and go.
@@ -81,7 +84,7 @@ async fn five_hundred_sockets_survive_two_hundred_edits() {
             .spec(json!({"deploymentId": "changed", "webSocket": {"handshakeTimeout": "1s"}})),
         site.clone().spec(json!({"balancing": {"strategy": "RoundRobin"}})),
         site.clone().spec(json!({"paths": [{"path": "/elsewhere"}]})),
-        site.clone().spec(json!({"service": {"name": "other-0", "port": 80}})),
+        site.clone().spec(json!({"service": {"name": "beside", "port": 80}})),
         site.clone().spec(json!({"service": {"name": "missing", "port": 80}})),
         Site::new("app", HOST),
         Site::new("app", HOST).to(new.address),
@@ -91,20 +94,27 @@ async fn five_hundred_sockets_survive_two_hundred_edits() {
         ),
         moved.clone(),
     ];
+    let mut version = postern.metric("postern_snapshot_version", &[]).await;
     for i in 0..100 {
-        postern.apply(&related[i % related.len()]);
         let other = &others[i % others.len()];
-        match i / others.len() % 3 {
-            0 => postern.apply(&other.clone().to(new.address)),
-            1 => postern.remove(&other.name),
-            _ => postern.apply(other),
-        }
-        // The last one of each round is seen to be served before the next comes: none is merely skipped.
-        if (i + 1) % related.len() == 0 {
-            postern.answers("moved.test", 200).await;
-            assert_eq!(get(postern.http, HOST, "/").await.status(), 404);
+        for edit in 0..2 {
+            match (edit, i / others.len() % 3) {
+                (0, _) => postern.apply(&related[i % related.len()]),
+                (_, 0) => postern.apply(&other.clone().to(new.address)),
+                (_, 1) => postern.remove(&other.name),
+                (_, _) => postern.apply(other),
+            }
+            // Each is served before the next comes: none is merely skipped.
+            let served = async || postern.metric("postern_snapshot_version", &[]).await > version;
+            eventually(&format!("edit {edit} of round {i} is served"), served).await;
+            version = postern.metric("postern_snapshot_version", &[]).await;
         }
     }
+    assert_eq!(
+        get(postern.http, HOST, "/").await.status(),
+        404,
+        "the last edit moved the hostname"
+    );
     assert_open(&mut sockets).await;
     assert_eq!(
         postern
@@ -112,6 +122,61 @@ async fn five_hundred_sockets_survive_two_hundred_edits() {
             .await,
         500.0
     );
+}
+
+#[tokio::test]
+async fn rollouts_fail_no_request() {
+    let (old, new) = (Backend::saying("old").await, Backend::saying("new").await);
+    let postern = Postern::start(&[Site::new("app", HOST).to(old.address)]).await;
+    let address = postern.http;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Half of the clients keep their connection, half open one per request.
+    let clients = (0..4).map(|i| {
+        let stop = Arc::clone(&stop);
+        tokio::spawn(async move {
+            let mut wire = Wire::connect(address).await;
+            let mut answers = 0;
+            while !stop.load(Ordering::Relaxed) {
+                if i % 2 == 0 {
+                    wire = Wire::connect(address).await;
+                }
+                wire.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+                let answer = wire.answer().await;
+                assert_eq!(answer.status(), 200, "{answer:?}");
+                answers += 1;
+            }
+            answers
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    // Each pod goes on serving while its replacement takes over, as Kubernetes has it.
+    let terminating = json!({"ready": false, "serving": true, "terminating": true});
+    for round in 0..30 {
+        let (from, to, text) = if round % 2 == 0 {
+            (&old, &new, "new")
+        } else {
+            (&new, &old, "old")
+        };
+        postern.apply(&Site::new("app", HOST).to(from.address).to(to.address));
+        postern.apply(
+            &Site::new("app", HOST)
+                .endpoint(from.address, terminating.clone())
+                .to(to.address),
+        );
+        postern.apply(&Site::new("app", HOST).to(to.address));
+        let switched = async || {
+            let answers = [
+                get(address, HOST, "/").await.text(),
+                get(address, HOST, "/").await.text(),
+            ];
+            answers == [text, text]
+        };
+        eventually("the new one serves", switched).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.expect("no request fails") > 0);
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn exits(postern: &mut Postern) -> Option<i32> {
 async fn sigterm_fails_readiness_and_serves_on_for_the_delay() {
     let backend = Backend::saying("ok").await;
     let site = Site::new("app", HOST).to(backend.address);
-    let flags = ["--shutdown-delay", "3s", "--drain-deadline", "1s"];
+    let flags = ["--shutdown-delay", "4s", "--drain-deadline", "1s"];
     let mut postern = Postern::start_with(&[site], &flags).await;
     let mut idle = Wire::connect(postern.http).await;
     idle.send(GET).await;
@@ -43,13 +43,13 @@ async fn sigterm_fails_readiness_and_serves_on_for_the_delay() {
     idle.send(GET).await;
     assert_eq!(idle.answer().await.text(), "ok");
     assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "too slow a machine for a delay of 3 s"
+        start.elapsed() < Duration::from_secs(4),
+        "too slow a machine for a delay of 4 s"
     );
     // After the delay the idle connection goes, nobody is waited for, and the exit is a good one.
     assert_eq!(idle.rest().await, (Vec::new(), End::Fin));
     assert_eq!(exits(&mut postern).await, Some(0));
-    assert!(start.elapsed() >= Duration::from_secs(3));
+    assert!(start.elapsed() >= Duration::from_secs(4));
 }
 
 #[tokio::test]

@@ -201,6 +201,27 @@ async fn host_picks_the_deployment() {
 }
 
 #[tokio::test]
+async fn assigned_and_custom_hostnames_reach_the_same_app() {
+    let (backend, _sockets) = Backend::sockets().await;
+    let site = Site::new("app", "ws.customer.test")
+        .namespace("acme")
+        .to(backend.address);
+    let postern = Postern::start_with(&[site], &["--apex-domain", "example.app"]).await;
+    for host in ["app-acme.example.app", "ws.customer.test"] {
+        let answer = ask(postern.http, handshake(host, "/ws?x=1", "")).await;
+        assert_eq!((host, answer.status()), (host, 101));
+        let head = backend.heads().pop().expect("a request");
+        assert_eq!((head.target(), head.get("host")), ("/ws?x=1", Some(host)));
+    }
+    assert_eq!(
+        ask(postern.http, handshake("app-other.example.app", "/", ""))
+            .await
+            .status(),
+        404
+    );
+}
+
+#[tokio::test]
 async fn unknown_host_is_404_and_no_app_sees_it() {
     let (backend, _sockets) = Backend::sockets().await;
     let postern = Postern::start(&[Site::new("app", "*.two.test").to(backend.address)]).await;
@@ -237,6 +258,7 @@ async fn broken_handshakes_are_refused_before_the_app() {
     let good = handshake(HOST, "/", "");
     let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
     let cases = [
+        ("no version", good.replace("Sec-WebSocket-Version: 13\r\n", "")),
         ("no key", good.replace(&key, "")),
         ("empty key", good.replace(KEY, "")),
         ("short key", good.replace(KEY, "dGhlIHNhbXBsZQ==")),
@@ -266,11 +288,12 @@ async fn version_other_than_13_is_426_and_told_which() {
     let (backend, _sockets) = Backend::sockets().await;
     let postern = in_front_of(&backend).await;
     let good = handshake(HOST, "/", "");
-    for request in [
-        good.replace("Version: 13", "Version: 12"),
-        good.replace("Sec-WebSocket-Version: 13\r\n", ""),
-    ] {
-        let answer = ask(postern.http, request).await;
+    for version in ["12", "14", "013", "13, 8", "x"] {
+        let answer = ask(
+            postern.http,
+            good.replace("Version: 13", &format!("Version: {version}")),
+        )
+        .await;
         assert_refused(&answer, 426, "client:unsupported_version");
         assert_eq!(answer.head.get("upgrade"), Some("websocket"));
         assert_eq!(answer.head.get("sec-websocket-version"), Some("13"));

@@ -99,16 +99,22 @@ impl Backend {
         .await
     }
 
-    /// Accepts every upgrade and hands the upgraded connections to the test.
+    /// Accepts every upgrade and hands the upgraded connections to the test. A plain request gets 200.
     pub async fn sockets() -> (Self, mpsc::Receiver<Socket>) {
         let (sender, receiver) = mpsc::channel(1024);
         let backend = Self::start(move |mut visit| {
             let sender = sender.clone();
             async move {
-                let Some(request) = visit.head().await else { return };
-                visit.wire.send(ws::accepted(&request)).await;
-                let wire = visit.wire;
-                let _ = sender.send(Socket { request, wire }).await;
+                while let Some(request) = visit.head().await {
+                    if !request.has("upgrade") {
+                        visit.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                        continue;
+                    }
+                    visit.wire.send(ws::accepted(&request)).await;
+                    let wire = visit.wire;
+                    let _ = sender.send(Socket { request, wire }).await;
+                    return;
+                }
             }
         })
         .await;
