@@ -83,13 +83,14 @@ pub fn measure(before: SocketAddr, after: SocketAddr, quick: bool) -> anyhow::Re
 
 /// Postern on a folder of many Deployments, and what the folder says now.
 struct World {
+    /// First, so that it ends before its folder goes.
+    process: Process,
     layout: Layout,
     apps: Apps,
     folder: TempDir,
     texts: BTreeMap<usize, String>,
     http: SocketAddr,
     admin: SocketAddr,
-    process: Process,
 }
 
 impl World {
@@ -112,13 +113,13 @@ impl World {
         let mut process = proxy::postern(&manifests, http, admin)?;
         proxy::wait_served(&mut process, http, &hostname(deployments - 1))?;
         Ok(Self {
+            process,
             layout,
             apps,
             folder,
             texts,
             http,
             admin,
-            process,
         })
     }
 

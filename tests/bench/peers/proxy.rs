@@ -125,22 +125,12 @@ pub fn wait_served(process: &mut Process, address: SocketAddr, host: &str) -> an
 
 /// Postern as it ships, on a folder of manifests.
 pub fn postern(folder: &Path, http: SocketAddr, admin: SocketAddr) -> anyhow::Result<Process> {
-    let folder = folder.display().to_string();
-    let (http, admin) = (http.to_string(), admin.to_string());
-    let arguments = [
-        "run",
-        "--manifests",
-        &folder,
-        "--http-address",
-        &http,
-        "--admin-address",
-        &admin,
-        "--workers",
-        "2",
-        "--log",
-        "warn",
-    ];
-    Process::spawn(&postern_binary(), &arguments.map(str::to_owned))
+    let flags = format!(
+        "run --http-address {http} --admin-address {admin} --workers 2 --log error --shutdown-delay 0s --drain-deadline 0s"
+    );
+    let mut arguments: Vec<String> = flags.split(' ').map(str::to_owned).collect();
+    arguments.extend(["--manifests".to_owned(), folder.display().to_string()]);
+    Process::spawn(&postern_binary(), &arguments)
 }
 
 /// The one that Cargo built for this bench, or another to compare with.
