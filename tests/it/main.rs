@@ -1,6 +1,8 @@
 //! Everything that needs no cluster, in one binary. Most of it meets Postern as its users do: the binary on a folder of
 //! manifests, with real sockets on both sides.
 
+#![allow(clippy::expect_used, reason = "a test fails by a panic")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,8 +1,8 @@
 //! What the tests of every level stand on: real apps, scripted backends, plain sockets and a running Postern.
 //! Nothing here knows what is right; the tests say that.
 
-// Each level uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each level uses its own part of this")]
+#![allow(clippy::expect_used, reason = "a test fails by a panic")]
 
 pub mod apps;
 pub mod backend;
