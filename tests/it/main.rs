@@ -7,7 +7,6 @@
     clippy::unwrap_used,
     reason = "tests panic when they fail"
 )]
-#![allow(clippy::expect_used, reason = "a test fails by a panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,6 @@
 //! Nothing here knows what is right; the tests say that.
 
 #![allow(dead_code, reason = "each level uses its own part of this")]
-#![allow(clippy::expect_used, reason = "a test fails by a panic")]
 
 pub mod apps;
 pub mod backend;
