@@ -53,7 +53,7 @@ async fn post(to: SocketAddr, body: &str) -> Answer {
 
 #[tokio::test]
 async fn refused_endpoint_is_503() {
-    let (address, _port) = refusing().await;
+    let (address, _port) = refusing();
     fails_within(Duration::from_secs(2), to_all(&[address]), "upstream:unreachable").await;
 }
 
@@ -109,7 +109,7 @@ async fn no_ready_endpoint_is_503() {
 #[tokio::test]
 async fn dead_endpoint_is_retried_on_the_next() {
     let backend = Backend::saying("alive").await;
-    let (refused, _port) = refusing().await;
+    let (refused, _port) = refusing();
     let hole = BlackHole::open().await;
     let site = to_all(&[refused, unroutable(), hole.address, backend.address]).spec(quick());
     let postern = Postern::start(&[site]).await;
@@ -122,7 +122,7 @@ async fn dead_endpoint_is_retried_on_the_next() {
 #[tokio::test]
 async fn upgrade_is_retried_on_the_next_endpoint() {
     let backend = Backend::echoing().await;
-    let (refused, _port) = refusing().await;
+    let (refused, _port) = refusing();
     let hole = BlackHole::open().await;
     let site = to_all(&[refused, unroutable(), hole.address, backend.address]).spec(quick());
     let postern = Postern::start(&[site]).await;
@@ -143,7 +143,7 @@ async fn body_survives_the_dial_of_the_next_endpoint() {
         }
     })
     .await;
-    let (refused, _port) = refusing().await;
+    let (refused, _port) = refusing();
     let postern = Postern::start(&[to_all(&[refused, unroutable(), backend.address])]).await;
     for i in 0..10 {
         let body = format!("body {i}");
@@ -191,7 +191,7 @@ async fn reset_of_a_connection_is_502() {
 
 #[tokio::test]
 async fn endpoint_that_comes_back_is_served_again() {
-    let (address, port) = refusing().await;
+    let (address, port) = refusing();
     let postern = Postern::start(&[to_all(&[address])]).await;
     assert_eq!(get(postern.http, HOST, "/").await.status(), 503);
     drop(port);
@@ -229,7 +229,7 @@ async fn endpoints_are_reached_over_ipv6_and_ipv4() {
 #[tokio::test]
 async fn dial_attempts_are_counted_by_result() {
     let backend = Backend::saying("alive").await;
-    let (refused, _port) = refusing().await;
+    let (refused, _port) = refusing();
     let postern = Postern::start(&[to_all(&[refused])]).await;
     get(postern.http, HOST, "/").await;
     let attempts = async |labels: &[(&str, &str)]| postern.metric("postern_dial_attempts_total", labels).await;

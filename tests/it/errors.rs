@@ -104,7 +104,7 @@ async fn head_gets_the_error_without_its_body() {
 
 #[tokio::test]
 async fn refused_upgrades_get_the_status_of_a_plain_request() {
-    let (refused, _port) = refusing().await;
+    let (refused, _port) = refusing();
     let sites = [
         Site::new("empty", "empty.test"),
         Site::new("stopped", "stopped.test")
@@ -165,7 +165,7 @@ async fn retry_after_of_an_empty_deployment_is_spread() {
 
 #[tokio::test]
 async fn errors_tell_nothing_of_what_is_behind() {
-    let (refused, _port) = refusing().await;
+    let (refused, _port) = refusing();
     let postern = Postern::start(&[Site::new("app", "app.test").to(refused)]).await;
     let answer = get(postern.http, "app.test", "/").await;
     let port = refused.port().to_string();

@@ -1,10 +1,15 @@
 //! The handshake: which upgrades reach the app, in what shape, and which answers open a socket. What happens on open
 //! sockets is in websocket.rs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::support::apps::curl;
 use crate::support::backend::{Backend, next};
+use crate::support::eventually;
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::{Answer, Wire, ask};
@@ -463,6 +468,97 @@ async fn app_that_never_answers_the_handshake_is_504() {
         504,
         "upstream:timeout",
     );
+}
+
+#[tokio::test]
+async fn informational_answers_before_the_101_do_not_disturb() {
+    let backend = Backend::start(|mut visit| async move {
+        let Some(request) = visit.head().await else { return };
+        let answers = format!(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{}",
+            ws::accepted(&request)
+        );
+        visit.wire.send(answers).await;
+        visit.wire.echo().await;
+    })
+    .await;
+    let postern = in_front_of(&backend).await;
+    let mut client = Wire::connect(postern.http).await;
+    client.send(handshake(HOST, "/", "")).await;
+    let mut head = client.head().await;
+    while head.status() == 103 {
+        head = client.head().await;
+    }
+    assert_eq!(head.status(), 101);
+    client.send("x").await;
+    assert_eq!(client.exactly(1).await, b"x");
+}
+
+/// An app that is silent until the switch is turned, and accepts from then on. It tells when a silent one was given up.
+async fn silent_until(accepts: &Arc<AtomicBool>, given_up: &Arc<AtomicUsize>) -> Backend {
+    let (accepts, given_up) = (Arc::clone(accepts), Arc::clone(given_up));
+    Backend::start(move |mut visit| {
+        let (accepts, given_up) = (Arc::clone(&accepts), Arc::clone(&given_up));
+        async move {
+            let Some(request) = visit.head().await else { return };
+            if accepts.load(Ordering::SeqCst) {
+                visit.wire.send(ws::accepted(&request)).await;
+                return visit.wire.echo().await;
+            }
+            visit.wire.rest().await;
+            given_up.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn client_that_leaves_during_the_handshake_is_passed_on() {
+    let (accepts, given_up) = (Arc::default(), Arc::default());
+    let backend = silent_until(&accepts, &given_up).await;
+    let postern = in_front_of(&backend).await;
+    let mut client = Wire::connect(postern.http).await;
+    client.send(handshake(HOST, "/", "")).await;
+    backend.request().await;
+    client.reset();
+    // Long before the 10 s that a handshake may take.
+    let start = Instant::now();
+    eventually("the app is let go", async || given_up.load(Ordering::SeqCst) == 1).await;
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn failed_handshakes_leave_nothing_behind() {
+    let (accepts, given_up) = (Arc::default(), Arc::default());
+    let backend = silent_until(&accepts, &given_up).await;
+    let site = Site::new("app", HOST)
+        .to(backend.address)
+        .spec(json!({"webSocket": {"handshakeTimeout": "1s"}}));
+    let postern = Postern::start(&[site]).await;
+    let address = postern.http;
+    let asking: Vec<_> = (0..1000)
+        .map(|_| tokio::spawn(ask(address, handshake(HOST, "/", ""))))
+        .collect();
+    eventually("handshakes are in flight", async || backend.hits() > 0).await;
+    // However many reach the app before their time is up, each is answered.
+    for answer in asking {
+        let answer = answer.await.expect("is answered");
+        let code = answer.head.get("x-postern-error").unwrap_or_default();
+        assert!(
+            matches!(
+                (answer.status(), code),
+                (504, "upstream:timeout") | (503, "capacity:overloaded")
+            ),
+            "{answer:?}"
+        );
+    }
+    let let_go = async || given_up.load(Ordering::SeqCst) == backend.hits();
+    eventually("the app is let go", let_go).await;
+    eventually("descriptors are back", async || postern.descriptors() < 100).await;
+    accepts.store(true, Ordering::SeqCst);
+    for _ in 0..10 {
+        ws::open(address, HOST, "/").await;
+    }
 }
 
 #[tokio::test]

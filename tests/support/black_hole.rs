@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// A listening socket whose queue is full: the kernel drops every further SYN, as a dead node does.
 pub struct BlackHole {
@@ -41,16 +41,10 @@ pub fn unroutable() -> SocketAddr {
 }
 
 /// A loopback port that nobody listens on: bound and never listening, so that nobody else gets it either.
-pub async fn refusing() -> (SocketAddr, Socket) {
+pub fn refusing() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("opens a socket");
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     socket.bind(&any.into()).expect("binds");
     let address = socket.local_addr().expect("is bound");
     (address.as_socket().expect("an address"), socket)
-}
-
-/// A port that was free a moment ago: for an app that is to come back on the same one.
-pub async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    listener.local_addr().expect("is bound")
 }

@@ -192,7 +192,7 @@ fn path(folder: &TempDir, name: &str) -> PathBuf {
 
 /// Collects the log on a thread of its own; returns the bound addresses, which it tells.
 fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> (SocketAddr, SocketAddr) {
-    let (found, addresses) = mpsc::channel();
+    let (found, addresses) = mpsc::sync_channel(1);
     let lines = Arc::clone(&log);
     thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
