@@ -16,7 +16,6 @@ pub enum ConditionReason {
     HostnameConflict,
     HostnameNotAllowed,
     Invalid,
-    Pending,
     PortNotFound,
     Programmed,
     ResolvedRefs,

@@ -352,4 +352,15 @@ spec: {hostnames: [a.example.com], service: {name: a, port: 80}}
             assert_eq!(keys(text), [format!("error {reason}")]);
         }
     }
+
+    proptest::proptest! {
+        /// Whatever an editor saves half way: no panic, and every document is either understood or answered for.
+        #[test]
+        fn no_text_makes_it_panic(noise in "\\PC{0,40}|[-:{}\\[\\]#&*!|>'\"\\n \t%@`a0]{0,60}", at in 0..200_usize, cut in 0..200_usize) {
+            let text = DEPLOYMENT.repeat(2).replacen("\napi", "\n---\napi", 2);
+            let (at, cut) = (at.min(text.len()), cut.min(text.len()));
+            parse(&noise);
+            parse(&format!("{}{noise}{}", &text[..at], &text[at.max(cut)..]));
+        }
+    }
 }

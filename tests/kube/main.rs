@@ -15,6 +15,7 @@ mod crd_rules;
 mod leader;
 mod link;
 mod outage;
+mod rights;
 mod status;
 mod traffic;
 mod watch;

@@ -292,6 +292,25 @@ async fn a_recreated_object_gets_a_status_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn objects_of_another_class_are_left_to_their_own_installation() {
+    let cluster = Cluster::shared("class").await;
+    let ours = cluster.postern(&[]).await;
+    cluster.service("app").await;
+    let mut theirs = spec("theirs.test", "app");
+    theirs["className"] = "internal".into();
+    cluster.deployment("theirs", theirs).await;
+    cluster.deployment("ours", spec("ours.test", "app")).await;
+    until(&cluster, "ours", "Programmed", "True Programmed").await;
+    assert!(get(&cluster, "theirs").await.status.is_none());
+    ours.answers("theirs.test", 404).await;
+
+    let internal = cluster.postern(&["--class", "internal"]).await;
+    until(&cluster, "theirs", "Programmed", "True Programmed").await;
+    internal.answers("ours.test", 404).await;
+    ours.answers("theirs.test", 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_burst_is_written_at_a_bounded_pace_and_completely() {
     let cluster = Cluster::shared("burst").await;
     let control_plane = ControlPlane::shared().await.expect("a control plane");

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::cluster::{Cluster, applying};
 use crate::link::Link;
 use crate::support::control_plane::ControlPlane;
+use crate::support::postern::Postern;
 use crate::support::{eventually, within};
 use crate::traffic::pod_address;
 
@@ -223,7 +224,8 @@ async fn an_undecodable_object_costs_itself_and_a_missing_crd_is_waited_for() {
         .expect("creates the CRD");
     source.until("all kinds are listed", Store::is_complete).await;
 
-    let api: Api<DynamicObject> = Api::namespaced_with(client, "default", &ApiResource::erase::<Deployment>(&()));
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), "default", &ApiResource::erase::<Deployment>(&()));
     let apply = async |name: &str, spec: Value| {
         let object = json!({"apiVersion": "postern.dev/v1alpha1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec});
         api.patch(name, &applying(), &Patch::Apply(object))
@@ -248,17 +250,32 @@ async fn an_undecodable_object_costs_itself_and_a_missing_crd_is_waited_for() {
         .expect_err("is broken");
     assert!(error.starts_with("spec.hostnames[0]: "), "{error}");
 
+    // Who wrote it is told where they look, and the other one is served.
+    let postern = Postern::in_cluster(&control_plane.kubeconfig(), &[]);
+    postern.is_ready().await;
+    postern.refuses("good.test", "config:backend_not_found").await;
+    eventually("its status says what is wrong", async || {
+        let object = api.get("bad").await.expect("is there");
+        let conditions = object.data["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        conditions.iter().any(|condition| {
+            condition["type"] == "Accepted"
+                && condition["reason"] == "Invalid"
+                && condition["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains("spec.hostnames[0]"))
+        })
+    })
+    .await;
+
     // In a list, too.
-    let mut late = Source::start(api.into_client(), &[]);
+    let mut late = Source::start(client.clone(), &[]);
     late.until("all kinds are listed", Store::is_complete).await;
     assert!(host(&late.store, &good).is_some());
     assert!(late.store.deployment(&bad).expect("is known").spec.is_err());
 
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        control_plane.client().await.expect("a client"),
-        "default",
-        &ApiResource::erase::<Deployment>(&()),
-    );
     let mended = json!({"spec": spec("bad.test")});
     api.patch("bad", &Default::default(), &Patch::Merge(mended))
         .await
