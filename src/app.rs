@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -23,7 +24,8 @@ use crate::live::LiveCell;
 use crate::proxy::{Proxy, connection, listener};
 use crate::publish::Publisher;
 use crate::state::State;
-use crate::status::Mailbox;
+use crate::status::lease::{self, Candidate};
+use crate::status::{self, Mailbox};
 use crate::store::{Batch, Kind};
 use crate::telemetry::metrics::Metrics;
 use crate::watch::cluster;
@@ -206,13 +208,62 @@ impl App {
                     restarts: restarts.get_or_create_owned(&[("kind", format!("{kind:?}"))]),
                     undecodable: undecodable.get_or_create_owned(&[("kind", format!("{kind:?}"))]),
                 };
+                let mailbox = self.spawn_status(&client, settings, metrics);
                 self.spawn("the watch on the apiserver", async move {
                     cluster::watch(&client, &namespaces, &sender, counters).await;
                     Ok(())
                 });
-                Ok(None)
+                Ok(Some(mailbox))
             }
         }
+    }
+
+    /// Starts the campaign for the lease, and what writes status while it is ours.
+    fn spawn_status(&mut self, client: &Client, settings: &Settings, metrics: &Metrics) -> Arc<Mailbox> {
+        let namespace = settings
+            .lease_namespace
+            .as_deref()
+            .unwrap_or(client.default_namespace());
+        let identity = lease::identity();
+        let candidate = Candidate::new(client.clone(), namespace, &settings.routing.class, identity.clone());
+        let (leading, leadership) = watch::channel(false);
+        let stop = CancellationToken::new();
+        self.status = Some(stop.clone());
+        self.spawn("the campaign for the lease", async move {
+            candidate.campaign(leading, stop).await;
+            Ok(())
+        });
+        let (gauge, mut told) = (metrics.leader.clone(), leadership.clone());
+        self.spawn("the metric of leadership", async move {
+            while told.changed().await.is_ok() {
+                gauge.set(i64::from(*told.borrow_and_update()));
+            }
+            Ok(())
+        });
+        let result = |result: &str| {
+            metrics
+                .status_writes
+                .get_or_create_owned(&[("result", result.to_owned())])
+        };
+        let counters = status::Counters {
+            written: result("written"),
+            gone: result("gone"),
+            failed: result("failed"),
+        };
+        let mailbox = Arc::<Mailbox>::default();
+        let status = status::run(
+            client.clone(),
+            identity,
+            mailbox.clone(),
+            leadership,
+            self.settings.clone(),
+            counters,
+        );
+        self.spawn("the status writer", async move {
+            status.await;
+            Ok(())
+        });
+        mailbox
     }
 
     fn spawn(&mut self, name: &'static str, part: impl Future<Output = anyhow::Result<()>> + Send + 'static) {

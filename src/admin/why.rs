@@ -193,3 +193,135 @@ impl fmt::Display for Share {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::proxy::balance::choose_backend;
+    use crate::snapshot::{Deployment, HostTable};
+    use crate::snapshot::{
+        Endpoint, Host, HostName, Protocol, RunState, Slot, Strategy, Timeouts, Upstream, UpstreamKey,
+    };
+    use crate::store::ObjectKey;
+
+    /// What a backend can be: without a Service, without an endpoint, whole.
+    #[derive(Clone, Copy, Debug)]
+    enum Kind {
+        Missing,
+        Empty,
+        Ready,
+    }
+
+    fn backend(kind: Kind, weight: u32) -> Backend {
+        let endpoint = Endpoint {
+            address: "10.0.0.1:80".parse().unwrap(),
+            runtime: Slot::default(),
+        };
+        let upstream = |endpoints: Vec<Endpoint>| {
+            Some(Arc::new(Upstream {
+                key: UpstreamKey {
+                    namespace: "acme".into(),
+                    service: "shop".into(),
+                    port: 80,
+                },
+                protocol: Protocol::Http1,
+                rotation: Slot::default(),
+                endpoints: endpoints.into(),
+            }))
+        };
+        let upstream = match kind {
+            Kind::Missing => None,
+            Kind::Empty => upstream(Vec::new()),
+            Kind::Ready => upstream(vec![endpoint]),
+        };
+        Backend { weight, upstream }
+    }
+
+    fn snapshot(action: Action) -> Snapshot {
+        let deployment = Deployment {
+            key: ObjectKey::new("acme", "shop"),
+            uid: "1".into(),
+            id: "shop".parse().unwrap(),
+            state: RunState::Running,
+            timeouts: Timeouts {
+                connect: None,
+                dial_budget: None,
+                response: None,
+                idle: None,
+                total: None,
+                handshake: None,
+            },
+            strategy: Strategy::Random,
+            runtime: Slot::default(),
+        };
+        let route = Route {
+            path: PathMatch::Prefix("/cart".into()),
+            deployment: Arc::new(deployment),
+            action,
+        };
+        let name: HostName = "*.shop.example".parse().unwrap();
+        let mut hosts = HostTable::default();
+        hosts.wildcard.insert(
+            "shop.example".into(),
+            Arc::new(Host {
+                name,
+                routes: [route].into(),
+            }),
+        );
+        Snapshot {
+            hosts,
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn the_error_is_the_one_that_the_proxy_would_answer_with() {
+        let kinds = [Kind::Missing, Kind::Empty, Kind::Ready];
+        let one = kinds
+            .into_iter()
+            .flat_map(|kind| [0, 1, 3].map(|weight| (kind, weight)));
+        for (a, b) in one.clone().flat_map(|a| one.clone().map(move |b| (a, b))) {
+            let backends: Arc<[Backend]> = [backend(a.0, a.1), backend(b.0, b.1)].into();
+            let answers: Vec<_> = (0..100).map(|_| choose_backend(&backends).map(|_| ())).collect();
+            let expected = if answers.iter().any(Result::is_ok) {
+                Ok(())
+            } else {
+                answers[0]
+            };
+            let explanation = explain(&snapshot(Action::Forward(backends)), "a.shop.example", "/cart");
+            let code = explanation.error.map(|error| error.code);
+            assert_eq!(
+                code,
+                expected.err().map(|reason| reason.code().to_owned()),
+                "{a:?} {b:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_names_what_was_found_and_what_was_not() {
+        let snapshot = snapshot(Action::Refuse(Reason::DeploymentOffline));
+        let text = |host: &str, path: &str| explain(&snapshot, host, path).to_string();
+        let found = text("A.shop.example.:8080", "/cart/1");
+        for line in [
+            "hostname    *.shop.example",
+            "path        Prefix /cart",
+            "deployment  acme/shop",
+            "503 capacity:deployment_offline",
+        ] {
+            assert!(found.contains(line), "{line}: {found}");
+        }
+        let path = text("a.shop.example", "/carts");
+        assert!(
+            path.contains("its paths   Prefix /cart") && path.contains("404 routing:path_not_found"),
+            "{path}"
+        );
+        let host = text("a.b.shop.example", "/cart");
+        assert!(
+            host.contains("404 routing:host_not_found") && !host.contains("hostname "),
+            "{host}"
+        );
+    }
+}

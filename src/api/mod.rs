@@ -24,7 +24,7 @@ pub fn crds_yaml() -> String {
 /// One CRD as a document.
 pub fn yaml(crd: &CustomResourceDefinition) -> String {
     // A CRD is plain maps, lists and scalars: there is nothing in it that YAML could not say.
-    #[allow(clippy::expect_used)]
+    #[expect(clippy::expect_used, reason = "the line above")]
     let text = serde_saphyr::to_string(crd).expect("a CRD is plain data");
     text
 }

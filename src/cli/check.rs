@@ -44,9 +44,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let plural = if count == 1 { "" } else { "s" };
     write!(out, "{count} Deployment{plural} checked: ")?;
     match (count, faulty) {
-        (0, _) => writeln!(out, "nothing is served")?,
-        (_, 0) => writeln!(out, "all fully accepted")?,
-        (_, faulty) => writeln!(out, "{faulty} not fully accepted")?,
+        (0, _) => write!(out, "nothing is served")?,
+        (_, 0) => write!(out, "all fully accepted")?,
+        (_, faulty) => write!(out, "{faulty} not fully accepted")?,
+    }
+    match world.problems.len() {
+        0 => writeln!(out)?,
+        problems => writeln!(out, "; problems in the files: {problems}")?,
     }
     let fine = count > 0 && faulty == 0 && world.problems.is_empty();
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,10 +14,14 @@ const CYAN: &str = "36";
 
 impl Terminal {
     pub fn stdout() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "https://no-color.org: not a setting of Postern's"
+        )]
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             out: stdout(),
-            // https://no-color.org
-            colour: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            colour: stdout().is_terminal() && !unwanted,
         }
     }
 

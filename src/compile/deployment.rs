@@ -73,11 +73,11 @@ pub struct Target {
 }
 
 // As the CRD's schema has them.
-const MAX_HOSTNAMES: usize = 16;
-const MAX_PATHS: usize = 32;
-const MAX_BACKENDS: usize = 16;
-const MAX_WEIGHT: u32 = 1000;
-const MAX_ID: usize = 253;
+pub const MAX_HOSTNAMES: usize = 16;
+pub const MAX_PATHS: usize = 32;
+pub const MAX_BACKENDS: usize = 16;
+pub const MAX_WEIGHT: u32 = 1000;
+pub const MAX_ID: usize = 253;
 
 impl Wanted {
     pub fn age(&self) -> Age {

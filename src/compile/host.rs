@@ -2,7 +2,7 @@
 //! namespace, and within it each path goes to the oldest Deployment that has it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::snapshot::{HostName, PathMatch, Route};
@@ -12,8 +12,8 @@ use crate::store::ObjectKey;
 #[derive(Default)]
 pub struct Names {
     names: HashMap<HostName, Claims>,
-    /// Exact names that are claimed, by what a wildcard over them is kept under.
-    below: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Exact names that are claimed, by the parent that a wildcard over them would have.
+    below: HashMap<Arc<str>, HashSet<Arc<str>>>,
 }
 
 /// The claims to one name, oldest first.
@@ -72,8 +72,9 @@ pub struct Lost {
 
 /// What became of a name.
 pub struct Settled {
-    /// In the order of `Host::routes`. Empty: the name is not served.
-    pub routes: Box<[Route]>,
+    /// In the order of `Host::routes`. None: nobody owns the name. Empty: its owner has no usable path, and no wildcard of
+    /// another's may answer in its place.
+    pub routes: Option<Box<[Route]>>,
     /// Deployments that fare otherwise than before.
     pub affected: Vec<ObjectKey>,
     pub owner_changed: bool,
@@ -108,13 +109,18 @@ impl Names {
         claims[at].outcome.as_ref()
     }
 
-    /// The exact names that are claimed under a wildcard.
+    /// The exact names that are claimed under a wildcard, in no order.
     pub fn below(&self, wildcard: &HostName) -> impl Iterator<Item = HostName> {
         let parent = match wildcard {
             HostName::Wildcard(parent) => self.below.get(parent),
             HostName::Exact(_) => None,
         };
         parent.into_iter().flatten().cloned().map(HostName::Exact)
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.names.len().max(self.below.values().map(HashSet::len).sum())
     }
 
     /// Judges all claims to a name. Wildcards must be settled before the names below them.
@@ -179,7 +185,7 @@ impl Names {
         let owner_changed = claims.owner != owner;
         claims.owner = owner;
         Settled {
-            routes: served.into(),
+            routes: claims.owner.is_some().then(|| served.into()),
             affected,
             owner_changed,
         }
@@ -230,7 +236,7 @@ impl Claim {
 impl Settled {
     fn nothing(owner_changed: bool) -> Self {
         Self {
-            routes: Box::default(),
+            routes: None,
             affected: Vec::new(),
             owner_changed,
         }

@@ -288,22 +288,22 @@ impl Compilation<'_> {
         settled.owner_changed
     }
 
-    fn keep_host(&mut self, name: &HostName, routes: Box<[Route]>) {
+    fn keep_host(&mut self, name: &HostName, routes: Option<Box<[Route]>>) {
         let hosts = &mut self.memory.snapshot.hosts;
         let (table, key) = match name {
             HostName::Exact(name) => (&mut hosts.exact, name),
             HostName::Wildcard(parent) => (&mut hosts.wildcard, parent),
         };
-        match table.get(&**key) {
-            Some(old) if old.routes == routes => return,
-            None if routes.is_empty() => return,
-            _ => self.changed = true,
+        if table.get(&**key).map(|old| &old.routes) == routes.as_ref() {
+            return;
         }
-        if routes.is_empty() {
-            table.remove(&**key);
-        } else {
-            let name = name.clone();
-            table.insert(key.clone(), Arc::new(Host { name, routes }));
+        self.changed = true;
+        match routes {
+            Some(routes) => {
+                let name = name.clone();
+                table.insert(key.clone(), Arc::new(Host { name, routes }));
+            }
+            None => table.remove(&**key),
         }
     }
 
@@ -332,3 +332,6 @@ impl Compilation<'_> {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,7 @@ fn claim(wanted: &Wanted, claimed: &Claimed, names: &Names, problems: &mut Vec<P
         Some(Outcome::UnderWildcard { owner }) => (
             ConditionReason::HostnameNotAllowed,
             format!(
-                "is under a wildcard of namespace {:?}, whose Deployment {owner} listed it first; \
+                "is under a wildcard of namespace {:?}, which Deployment {owner} listed before; \
                  hostnameGrants in the installation's configuration can allow it",
                 owner.namespace
             ),

@@ -22,7 +22,7 @@ pub enum InvalidPath {
 }
 
 /// As the CRD's schema has it.
-const MAX_PATH: usize = 1024;
+pub const MAX_PATH: usize = 1024;
 
 /// What stands in an object, as the data plane matches it.
 pub fn parse_path(text: &str, kind: PathType) -> Result<PathMatch, InvalidPath> {

@@ -77,6 +77,7 @@ pub struct EndpointRules {
     /// own, they may be named.
     pub refuse_local: bool,
     /// Our own listeners on each of our interfaces: an endpoint there would be a loop. Known once they are bound.
+    #[serde(skip)]
     pub own: BTreeSet<SocketAddr>,
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
 use super::flags::HOT;
+use super::watch::Watched;
 use super::*;
 use crate::snapshot::HostName;
 
@@ -180,7 +181,7 @@ async fn a_broken_edit_changes_nothing_and_the_next_good_one_applies() {
     let flags = Flags::default();
     let running = flags.overlaid("shutdownDelay: 1s\n").unwrap();
     let (sender, receiver) = tokio::sync::watch::channel(Arc::new(running.settings().unwrap()));
-    let mut watched = super::watch::Watched::new(path.clone(), flags, running);
+    let mut watched = Watched::new(path.clone(), flags, running);
 
     for broken in ["shutdownDelay: soon\n", "log: info\nnope: 1\n", "", "[", "- a list\n"] {
         std::fs::write(&path, broken).unwrap();

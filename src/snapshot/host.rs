@@ -53,3 +53,54 @@ impl PathMatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exact_path_is_that_path_alone() {
+        let exact = PathMatch::Exact("/chat".into());
+        assert!(exact.matches("/chat"));
+        assert!(
+            ["/chat/", "/chat/a", "/Chat", "/cha", "/"]
+                .iter()
+                .all(|path| !exact.matches(path))
+        );
+    }
+
+    #[test]
+    fn a_prefix_goes_by_whole_segments() {
+        let prefix = PathMatch::Prefix("/chat".into());
+        assert!(
+            ["/chat", "/chat/", "/chat/a", "/chat//"]
+                .iter()
+                .all(|path| prefix.matches(path))
+        );
+        assert!(
+            ["/chatter", "/", "/cha", "/a/chat"]
+                .iter()
+                .all(|path| !prefix.matches(path))
+        );
+        let root = PathMatch::Prefix("/".into());
+        assert!(["/", "/chat", "//", "*"].iter().all(|path| root.matches(path)));
+    }
+
+    #[test]
+    fn an_exact_name_goes_before_a_wildcard() {
+        let host = |name: &str| {
+            let name: HostName = name.parse().unwrap();
+            let routes = Box::default();
+            Arc::new(Host { name, routes })
+        };
+        let mut table = HostTable::default();
+        table.exact.insert("a.example.com".into(), host("a.example.com"));
+        table.wildcard.insert("example.com".into(), host("*.example.com"));
+        let find = |name: &str| table.find(name).map(|host| host.name.to_string());
+        assert_eq!(find("a.example.com").as_deref(), Some("a.example.com"));
+        assert_eq!(find("b.example.com").as_deref(), Some("*.example.com"));
+        assert_eq!(find("c.b.example.com"), None);
+        assert_eq!(find("example.com"), None);
+        assert_eq!(find(".example.com"), None);
+    }
+}

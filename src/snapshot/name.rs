@@ -83,3 +83,78 @@ fn is_label(label: &str) -> bool {
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<String> {
+        text.parse::<HostName>().ok().map(|name| name.to_string())
+    }
+
+    #[test]
+    fn names_are_kept_in_lower_case_and_without_the_trailing_dot() {
+        assert_eq!(parse("App.Example.COM."), Some("app.example.com".to_owned()));
+        assert_eq!(parse("*.Example.com"), Some("*.example.com".to_owned()));
+        assert_eq!(parse("localhost"), Some("localhost".to_owned()));
+        assert_eq!(parse("xn--bcher-kva.example"), Some("xn--bcher-kva.example".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_hostname_is_refused() {
+        let too_long_label = "a".repeat(64);
+        let too_long = ["a".repeat(63).as_str(); 4].join(".");
+        let refused = [
+            "",
+            ".",
+            "*",
+            "*.",
+            "a..b",
+            ".a",
+            "a.",
+            "a.*.b",
+            "**.a",
+            "*a.b",
+            "a_b",
+            "-a.b",
+            "a-.b",
+            "a b",
+            "a:80",
+            "http://a",
+            "a/b",
+            "b\u{fc}cher.example",
+            "*.*.a",
+            &too_long_label,
+            &too_long,
+        ];
+        let accepted: Vec<_> = refused.iter().filter(|text| parse(text).is_some()).collect();
+        // "a." is "a" with its trailing dot.
+        assert_eq!(accepted, [&"a."]);
+    }
+
+    #[test]
+    fn the_longest_name_and_label_fit() {
+        let longest = format!("{}.{}", ["a".repeat(62).as_str(); 3].join("."), "b".repeat(63));
+        assert_eq!(longest.len(), 252);
+        assert_eq!(parse(&longest), Some(longest.clone()));
+        assert_eq!(parse(&format!("*.{longest}")), None);
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_exactly_one_label() {
+        let wildcard: HostName = "*.example.com".parse().unwrap();
+        assert!(wildcard.covers("a.example.com"));
+        for host in ["example.com", "b.a.example.com", ".example.com", "aexample.com"] {
+            assert!(!wildcard.covers(host), "{host}");
+        }
+        let name: HostName = "a.example.com".parse().unwrap();
+        assert_eq!(name.wildcard_above(), Some(wildcard.clone()));
+        assert_eq!(wildcard.wildcard_above(), None);
+    }
+
+    #[test]
+    fn the_error_shows_a_bounded_part_of_the_name() {
+        let error = "\u{fc}".repeat(10_000).parse::<HostName>().unwrap_err();
+        assert!(error.to_string().len() < 500);
+    }
+}

@@ -1,16 +1,17 @@
 //! One Service port and the endpoints that answer for it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Slot;
 use crate::state;
 
 /// The stable identity of an upstream: counts and pools follow it through every change of its endpoints.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpstreamKey {
     pub namespace: Arc<str>,
     pub service: Arc<str>,
@@ -41,4 +42,16 @@ pub struct Endpoint {
     pub address: SocketAddr,
     #[serde(skip)]
     pub runtime: Slot<state::Endpoint>,
+}
+
+impl fmt::Display for UpstreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
+}
+
+impl Serialize for UpstreamKey {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
 }

@@ -1,13 +1,40 @@
 //! Reports become conditions on the objects (server-side apply, only on change, by the leader alone) and Events.
 
+pub mod conditions;
+mod events;
+pub mod lease;
+mod writer;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::Notify;
+use kube::Client;
+use tokio::sync::{Notify, watch};
 
 use crate::api::deployment::DeploymentStatus;
 use crate::compile::report::Report;
+use crate::config::Settings;
 use crate::store::ObjectKey;
+
+pub use writer::Counters;
+
+/// Writes what the mailbox receives while we lead, until nobody can tell any more whether we do. `instance` names this
+/// process in Events.
+pub async fn run(
+    client: Client,
+    instance: String,
+    mailbox: Arc<Mailbox>,
+    leadership: watch::Receiver<bool>,
+    settings: watch::Receiver<Arc<Settings>>,
+    counters: Counters,
+) {
+    let (notices, received) = events::Notices::new();
+    let publish = events::publish(client.clone(), instance, received);
+    tokio::join!(
+        writer::run(client, mailbox, leadership, settings, notices, counters),
+        publish
+    );
+}
 
 /// What is known of one object: what its status should say and what it says.
 #[derive(Clone, Debug)]

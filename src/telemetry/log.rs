@@ -1,6 +1,6 @@
 //! Log lines on stderr, JSON or text, with levels that change while running. Per-request records are the access log's.
 
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -26,7 +26,10 @@ pub fn init(format: LogFormat, levels: EnvFilter) -> Result<Levels, TryInitError
     let (filter, handle) = reload::Layer::new(levels);
     let lines = match format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
-        LogFormat::Text => fmt::layer().with_writer(stderr).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_ansi(stderr().is_terminal())
+            .with_writer(stderr)
+            .boxed(),
     };
     // The filter is innermost: it is the one that knows its subscriber's type, and it decides for all.
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;

@@ -1,12 +1,19 @@
 //! Everything that needs no cluster, in one binary. Most of it meets Postern as its users do: the binary on a folder of
 //! manifests, with real sockets on both sides.
 
-#![allow(clippy::expect_used, reason = "a test fails by a panic")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests panic when they fail"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod balance;
+mod cli;
+mod compile;
 mod dial;
 mod edits;
 mod errors;
@@ -14,6 +21,7 @@ mod generated;
 mod headers;
 mod http;
 mod hygiene;
+mod layering;
 mod metrics;
 mod shutdown;
 mod upgrade;

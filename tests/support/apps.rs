@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -24,9 +24,19 @@ pub struct App {
 impl App {
     /// A script of tests/apps, on a free port of loopback.
     pub async fn start(runtime: Runtime, script: &'static str) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST, runtime, script).await
+    }
+
+    /// On a free port of that address; an app that does not let its address be chosen has them all.
+    pub async fn start_at(ip: Ipv4Addr, runtime: Runtime, script: &'static str) -> Self {
         blocking(move || {
             let mut command = command(runtime, script);
-            let mut child = command.env("PORT", "0").stdout(Stdio::piped()).spawn().expect("starts");
+            let mut child = command
+                .env("HOST", ip.to_string())
+                .env("PORT", "0")
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("starts");
             let stdout = child.stdout.take().expect("is piped");
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).expect("prints a line");
@@ -37,7 +47,7 @@ impl App {
             let Some(port) = port else {
                 panic!("{script} does not listen: {line:?}")
             };
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            let address = SocketAddr::from((ip, port));
             Self { address, child }
         })
         .await
@@ -49,6 +59,11 @@ impl Drop for App {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Installs what the apps need. A test that enters a network namespace does it before: the registries lie outside.
+pub async fn install_all() {
+    blocking(|| [Runtime::Node, Runtime::Python].map(installed)).await;
 }
 
 /// Runs a client of tests/apps to its end, which must be a good one. Each has its own time limit.

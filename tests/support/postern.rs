@@ -1,9 +1,9 @@
-//! A running Postern as its operator has it: the binary, a folder of manifests, its two ports and its log.
+//! A running Postern as its operator has it: the binary, a folder of manifests or a cluster, its two ports and its log.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -36,23 +36,26 @@ impl Postern {
         for site in sites {
             fs::write(path(&folder, &site.name), site.manifest()).expect("writes");
         }
-        let postern = Self::spawn(folder, flags);
-        let ready = async || postern.probe("/readyz").await == 200;
-        eventually("Postern is ready", ready).await;
+        let mut command = command();
+        command.arg("--manifests").arg(folder.path()).args(flags);
+        let postern = Self::spawn(command, folder);
+        postern.is_ready().await;
         postern
     }
 
-    fn spawn(folder: TempDir, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-        command.args(["run", "--log-format", "json", "--workers", "2"]);
-        command.args([
-            "--http-address",
-            "127.0.0.1:0",
-            "--admin-address",
-            "127.0.0.1:0",
-            "--manifests",
-        ]);
-        command.arg(folder.path()).args(flags).stderr(Stdio::piped());
+    /// On a cluster, not waiting for anything.
+    pub fn in_cluster(kubeconfig: &Path, flags: &[&str]) -> Self {
+        let mut command = command();
+        command.arg("--kubeconfig").arg(kubeconfig).args(flags);
+        Self::spawn(command, tempfile::tempdir().expect("makes a folder"))
+    }
+
+    pub async fn is_ready(&self) {
+        eventually("Postern is ready", async || self.probe("/readyz").await == 200).await;
+    }
+
+    fn spawn(mut command: Command, folder: TempDir) -> Self {
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("starts");
         let stderr = child.stderr.take().expect("is piped");
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -87,6 +90,24 @@ impl Postern {
         eventually(&format!("{host} answers {status}"), so).await;
     }
 
+    /// Waits until that host is routed to an app that answers, whatever it says.
+    pub async fn serves(&self, host: &str) {
+        let so = async || !matches!(get(self.http, host, "/").await.status(), 404 | 503);
+        eventually(&format!("{host} is served"), so).await;
+    }
+
+    /// Waits until a GET for that host gets this text.
+    pub async fn says(&self, host: &str, text: &str) {
+        let so = async || get(self.http, host, "/").await.text() == text;
+        eventually(&format!("{host} says {text}"), so).await;
+    }
+
+    /// Waits until a GET for that host is refused with this code.
+    pub async fn refuses(&self, host: &str, code: &str) {
+        let so = async || get(self.http, host, "/").await.head.get("x-postern-error") == Some(code);
+        eventually(&format!("{host} is refused with {code}"), so).await;
+    }
+
     /// An answer of the admin port.
     pub async fn ask_admin(&self, target: &str) -> Answer {
         get(self.admin, &self.admin.to_string(), target).await
@@ -119,8 +140,26 @@ impl Postern {
 
     /// SIGTERM, as the kubelet sends it.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// SIGKILL, as the kernel out of memory does it.
+    pub fn kill(&self) {
+        self.signal("-KILL");
+    }
+
+    /// Stops the whole process until `resume`.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let mut kill = Command::new("kill");
-        let status = kill.arg("-TERM").arg(self.child.id().to_string()).status();
+        let status = kill.arg(signal).arg(self.child.id().to_string()).status();
         assert!(status.expect("kill is installed").success());
     }
 
@@ -138,6 +177,13 @@ impl Drop for Postern {
             eprintln!("Postern's log:\n{}", log.unwrap_or_default());
         }
     }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+    command.args(["run", "--log-format", "json", "--workers", "2"]);
+    command.args(["--http-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"]);
+    command
 }
 
 fn path(folder: &TempDir, name: &str) -> PathBuf {

@@ -1,0 +1,367 @@
+//! Brings the statuses on the objects in line with the reports: by the leader alone, only what differs, at a bounded
+//! pace. What a status says is decided in conditions.rs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Api, Client};
+use prometheus_client::metrics::counter::Counter;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::conditions::{self, Difference};
+use super::events::{Notice, Notices};
+use super::{Mailbox, Update};
+use crate::api::deployment::{Deployment, DeploymentStatus};
+use crate::api::{GROUP, VERSION};
+use crate::compile::report::Report;
+use crate::config::Settings;
+use crate::store::ObjectKey;
+
+/// How writes ended: postern_status_writes_total by result.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    pub written: Counter,
+    /// The object was gone, or another one of its name had taken its place.
+    pub gone: Counter,
+    /// Refused or not answered in time; tried again.
+    pub failed: Counter,
+}
+
+/// What is known of one object.
+struct Tracked {
+    report: Arc<Report>,
+    observed: Option<Arc<DeploymentStatus>>,
+    /// What we wrote last, and when: until it has come back by the watch, `observed` may be older.
+    written: Option<(DeploymentStatus, Instant)>,
+    failures: u32,
+    /// Not before this time: after a failure.
+    rest: Option<Instant>,
+    in_flight: bool,
+    queued: Option<Place>,
+}
+
+/// The order of writes: conditions before counts, and first come, first served.
+type Place = (Difference, u64);
+
+enum Outcome {
+    Written(Box<DeploymentStatus>),
+    Gone,
+    Failed(String),
+}
+
+struct Done {
+    key: ObjectKey,
+    uid: Arc<str>,
+    before: Option<DeploymentStatus>,
+    outcome: Outcome,
+}
+
+struct Writer {
+    client: Client,
+    notices: Notices,
+    counters: Counters,
+    addresses: Vec<String>,
+    objects: BTreeMap<ObjectKey, Tracked>,
+    queue: BTreeSet<(Place, ObjectKey)>,
+    sequence: u64,
+    /// When to look at an object again.
+    timers: BTreeSet<(Instant, ObjectKey)>,
+}
+
+/// Runs until leadership cannot be known any more.
+pub(super) async fn run(
+    client: Client,
+    mailbox: Arc<Mailbox>,
+    mut leadership: watch::Receiver<bool>,
+    mut settings: watch::Receiver<Arc<Settings>>,
+    notices: Notices,
+    counters: Counters,
+) {
+    let mut writer = Writer {
+        client,
+        notices,
+        counters,
+        addresses: settings.borrow_and_update().publish_addresses.clone(),
+        objects: BTreeMap::new(),
+        queue: BTreeSet::new(),
+        sequence: 0,
+        timers: BTreeSet::new(),
+    };
+    let mut leading = *leadership.borrow_and_update();
+    let mut writes: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let timer = writer.timers.first().map(|(at, _)| *at).filter(|_| leading);
+        let may_write = leading && writes.len() < CONCURRENT && !writer.queue.is_empty();
+        tokio::select! {
+            updates = mailbox.take() => {
+                for (key, update) in updates {
+                    writer.track(key.clone(), update);
+                    if leading {
+                        writer.examine(&key);
+                    }
+                }
+            }
+            changed = leadership.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                leading = *leadership.borrow_and_update();
+                // Dropped at once: somebody else may lead soon.
+                writes.clear();
+                writer.start_over();
+                if leading {
+                    writer.examine_all();
+                }
+            }
+            Ok(()) = settings.changed() => {
+                let addresses = settings.borrow_and_update().publish_addresses.clone();
+                if addresses != writer.addresses {
+                    writer.addresses = addresses;
+                    if leading {
+                        writer.examine_all();
+                    }
+                }
+            }
+            Some(done) = writes.next() => writer.finish(done),
+            () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => writer.due(),
+            _ = pace.tick(), if may_write => writes.extend(writer.next()),
+        }
+    }
+}
+
+impl Writer {
+    fn track(&mut self, key: ObjectKey, update: Update) {
+        let Some(report) = update.report else {
+            if let Some(place) = self.objects.remove(&key).and_then(|tracked| tracked.queued) {
+                self.queue.remove(&(place, key));
+            }
+            return;
+        };
+        match self.objects.get_mut(&key) {
+            Some(tracked) if tracked.report.uid == report.uid => {
+                tracked.report = report;
+                tracked.observed = update.observed;
+            }
+            // New, or another object of the same name.
+            known => {
+                let (in_flight, queued) = known.map_or((false, None), |old| (old.in_flight, old.queued));
+                let (written, failures, rest) = (None, 0, None);
+                let observed = update.observed;
+                self.objects.insert(
+                    key,
+                    Tracked {
+                        report,
+                        observed,
+                        written,
+                        failures,
+                        rest,
+                        in_flight,
+                        queued,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Leadership changed: what was queued, timed or on its way is so no more.
+    fn start_over(&mut self) {
+        self.queue.clear();
+        self.timers.clear();
+        for tracked in self.objects.values_mut() {
+            *tracked = Tracked {
+                report: tracked.report.clone(),
+                observed: tracked.observed.take(),
+                written: None,
+                failures: 0,
+                rest: None,
+                in_flight: false,
+                queued: None,
+            };
+        }
+    }
+
+    fn examine_all(&mut self) {
+        let keys: Vec<_> = self.objects.keys().cloned().collect();
+        keys.iter().for_each(|key| self.examine(key));
+    }
+
+    /// Queues a write, or sets a timer, if the status on the object is not what it should be.
+    fn examine(&mut self, key: &ObjectKey) {
+        let Some(tracked) = self.objects.get_mut(key) else {
+            return;
+        };
+        if let Some(place) = tracked.queued.take() {
+            self.queue.remove(&(place, key.clone()));
+        }
+        if tracked.in_flight {
+            return;
+        }
+        let now = Instant::now();
+        tracked.written = tracked.written.take().filter(|(_, at)| now < *at + SETTLE);
+        let (before, settled) = tracked.before();
+        let wanted = conditions::status(&tracked.report, before, &self.addresses, Timestamp::now());
+        let difference = conditions::difference(&wanted, before);
+        let counts_rest = tracked
+            .written
+            .as_ref()
+            .map(|(_, at)| *at + COUNTS)
+            .filter(|_| difference == Some(Difference::Counts));
+        let rest = [tracked.rest, counts_rest]
+            .into_iter()
+            .flatten()
+            .max()
+            .filter(|rest| *rest > now);
+        match (difference, rest) {
+            (None, _) => self.timers.extend(settled.map(|at| (at, key.clone()))),
+            (Some(_), Some(rest)) => {
+                self.timers.insert((rest, key.clone()));
+            }
+            (Some(difference), None) => {
+                let place = (difference, self.sequence);
+                self.sequence += 1;
+                tracked.queued = Some(place);
+                self.queue.insert((place, key.clone()));
+            }
+        }
+    }
+
+    fn due(&mut self) {
+        let now = Instant::now();
+        while let Some((at, key)) = self.timers.pop_first() {
+            if at > now {
+                self.timers.insert((at, key));
+                return;
+            }
+            self.examine(&key);
+        }
+    }
+
+    /// The next write, begun.
+    fn next(&mut self) -> Option<BoxFuture<'static, Done>> {
+        let (_, key) = self.queue.pop_first()?;
+        let tracked = self.objects.get_mut(&key)?;
+        let (before, _) = tracked.before();
+        let before = before.cloned();
+        let status = conditions::status(&tracked.report, before.as_ref(), &self.addresses, Timestamp::now());
+        tracked.queued = None;
+        tracked.in_flight = true;
+        let uid = tracked.report.uid.clone();
+        let client = self.client.clone();
+        Some(Box::pin(async move {
+            let outcome = write(client, &key, &uid, status).await;
+            Done {
+                key,
+                uid,
+                before,
+                outcome,
+            }
+        }))
+    }
+
+    fn finish(&mut self, done: Done) {
+        let Done {
+            key,
+            uid,
+            before,
+            outcome,
+        } = done;
+        let tracked = self.objects.get_mut(&key);
+        if let Outcome::Written(status) = &outcome {
+            self.counters.written.inc();
+            for transition in conditions::transitions(before.as_ref(), status) {
+                self.notices.leave(Notice {
+                    key: key.clone(),
+                    uid: uid.to_string(),
+                    transition,
+                });
+            }
+        }
+        let Some(tracked) = tracked else { return };
+        tracked.in_flight = false;
+        if tracked.report.uid == uid {
+            let now = Instant::now();
+            match outcome {
+                Outcome::Written(status) => {
+                    tracked.written = Some((*status, now));
+                    tracked.failures = 0;
+                    tracked.rest = None;
+                }
+                Outcome::Gone => {
+                    self.counters.gone.inc();
+                    debug!(object = %key, "status not written: the object is gone");
+                    // The watch will tell; should it not, this is no reason to try every moment.
+                    tracked.rest = Some(now + MAX_REST);
+                }
+                Outcome::Failed(error) => {
+                    self.counters.failed.inc();
+                    let rest = MAX_REST.min(MIN_REST * 2_u32.saturating_pow(tracked.failures));
+                    tracked.failures = tracked.failures.saturating_add(1);
+                    tracked.rest = Some(now + rest);
+                    warn!(object = %key, error, again_in = ?rest, "status not written");
+                }
+            }
+        }
+        self.examine(&key);
+    }
+}
+
+impl Tracked {
+    /// The status that stands on the object as far as we know, and until when that rests on our word: what we wrote is
+    /// believed for a while, since the watch may lag behind.
+    fn before(&self) -> (Option<&DeploymentStatus>, Option<Instant>) {
+        match &self.written {
+            Some((written, at)) => (Some(written), Some(*at + SETTLE)),
+            None => (self.observed.as_deref(), None),
+        }
+    }
+}
+
+/// Server-side apply: what we no longer say goes, what others say stays. The uid goes along, lest a new object of the
+/// same name gets its predecessor's status.
+async fn write(client: Client, key: &ObjectKey, uid: &str, status: DeploymentStatus) -> Outcome {
+    let kind = ApiResource::erase::<Deployment>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &kind);
+    let body = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "Deployment",
+        "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    match timeout(CALL, api.patch_status(&key.name, &params, &Patch::Apply(body))).await {
+        // The answer is the object; if its status is not what we know how to read, it is still what we said.
+        Ok(Ok(mut object)) => {
+            let found = object.data.get_mut("status").map(serde_json::Value::take);
+            let found = found.and_then(|found| serde_json::from_value(found).ok());
+            Outcome::Written(Box::new(found.unwrap_or(status)))
+        }
+        Ok(Err(kube::Error::Api(refusal))) if refusal.code == 404 || refusal.code == 409 => Outcome::Gone,
+        Ok(Err(error)) => Outcome::Failed(error.to_string()),
+        Err(_) => Outcome::Failed("no answer in time".to_owned()),
+    }
+}
+
+/// The field manager that owns the status.
+const MANAGER: &str = "postern";
+/// 50 writes a second.
+const PACE: Duration = Duration::from_millis(20);
+const CONCURRENT: usize = 8;
+const COUNTS: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(30);
+const MIN_REST: Duration = Duration::from_secs(1);
+const MAX_REST: Duration = Duration::from_secs(60);
+const CALL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+use std::sync::Mutex;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::*;
+use crate::api::condition::{ConditionReason, ConditionType};
+use crate::compile::report::{Counts, Finding};
+use crate::config::{EndpointRules, Listen, LogFormat, Routing, Source};
+
+/// An apiserver that takes every status, unless told otherwise, and remembers when it got which.
+#[derive(Clone, Default)]
+struct Server {
+    writes: Arc<Mutex<Vec<(Instant, String, DeploymentStatus)>>>,
+    refuse: Arc<Mutex<Option<u16>>>,
+}
+
+impl Server {
+    fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                sleep(Duration::from_millis(10)).await;
+                let sent: Value = serde_json::from_slice(&body).unwrap();
+                assert!(
+                    head.uri.path().ends_with("/status") && head.uri.query().unwrap().contains("fieldManager=postern")
+                );
+                let name = sent["metadata"]["name"].as_str().unwrap().to_owned();
+                let status = serde_json::from_value(sent["status"].clone()).unwrap();
+                server.writes.lock().unwrap().push((Instant::now(), name, status));
+                let refuse = *server.refuse.lock().unwrap();
+                let (code, answer) = match refuse {
+                    None => (200, sent),
+                    Some(code) => (
+                        code,
+                        json!({"kind": "Status", "status": "Failure", "code": code, "message": "no", "reason": "no"}),
+                    ),
+                };
+                let body = Body::from(serde_json::to_vec(&answer).unwrap());
+                Ok::<_, kube::Error>(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.writes
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, name, _)| name.clone())
+            .collect()
+    }
+
+    fn count(&self) -> usize {
+        self.writes.lock().unwrap().len()
+    }
+
+    fn last(&self) -> Arc<DeploymentStatus> {
+        Arc::new(self.writes.lock().unwrap().last().unwrap().2.clone())
+    }
+}
+
+struct Run {
+    server: Server,
+    mailbox: Arc<Mailbox>,
+    leading: watch::Sender<bool>,
+    settings: watch::Sender<Arc<Settings>>,
+    counters: Counters,
+    notices: tokio::sync::mpsc::Receiver<Notice>,
+    _task: JoinHandle<()>,
+}
+
+impl Run {
+    fn start(leads: bool) -> Self {
+        let server = Server::default();
+        let mailbox = Arc::new(Mailbox::default());
+        let (leading, leadership) = watch::channel(leads);
+        let (settings, received) = watch::channel(Arc::new(settings(&[])));
+        let counters = Counters::default();
+        let (left, notices) = Notices::new();
+        let task = tokio::spawn(run(
+            server.client(),
+            mailbox.clone(),
+            leadership,
+            received,
+            left,
+            counters.clone(),
+        ));
+        Self {
+            server,
+            mailbox,
+            leading,
+            settings,
+            counters,
+            notices,
+            _task: task,
+        }
+    }
+
+    fn post(&self, name: &str, report: Report, observed: Option<Arc<DeploymentStatus>>) {
+        let update = Update {
+            report: Some(Arc::new(report)),
+            observed,
+        };
+        self.mailbox.post([(ObjectKey::new("n", name), update)]);
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.notices.try_recv().ok())
+            .map(|notice| notice.transition.reason)
+            .collect()
+    }
+}
+
+fn settings(addresses: &[&str]) -> Settings {
+    let any = "127.0.0.1:0".parse().unwrap();
+    Settings {
+        listen: Listen {
+            http: any,
+            https: any,
+            admin: any,
+        },
+        source: Source::Cluster { kubeconfig: None },
+        workers: std::num::NonZeroUsize::MIN,
+        log: String::new(),
+        log_format: LogFormat::Text,
+        shutdown_delay: Duration::ZERO,
+        drain_deadline: Duration::ZERO,
+        publish_addresses: addresses.iter().map(|address| address.to_string()).collect(),
+        lease_namespace: None,
+        watch_namespaces: Vec::new(),
+        routing: Routing {
+            class: "postern".into(),
+            apex_domain: None,
+            hostname_grants: None,
+            selectorless_services: true,
+            endpoints: EndpointRules::default(),
+        },
+    }
+}
+
+fn report(name: &str, generation: i64, ready: u32) -> Report {
+    Report {
+        key: ObjectKey::new("n", name),
+        uid: format!("uid-{name}").into(),
+        generation,
+        conditions: vec![Finding {
+            r#type: ConditionType::Accepted,
+            status: true,
+            reason: ConditionReason::Accepted,
+            message: String::new(),
+        }],
+        endpoints: Counts { ready, total: ready },
+        hostnames: Vec::new(),
+    }
+}
+
+/// Long enough for anything that is due now.
+async fn settle() {
+    sleep(Duration::from_millis(500)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_leader_writes_and_a_new_one_compares_everything() {
+    let run = Run::start(false);
+    run.post("a", report("a", 1, 1), None);
+    run.post("b", report("b", 1, 1), None);
+    settle().await;
+    assert_eq!(run.server.count(), 0);
+    run.leading.send(true).unwrap();
+    settle().await;
+    assert_eq!(run.server.names(), ["a", "b"]);
+    assert_eq!(run.counters.written.get(), 2);
+
+    run.leading.send(false).unwrap();
+    run.post("a", report("a", 2, 1), None);
+    settle().await;
+    assert_eq!(run.server.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_there_already_is_not_written_again() {
+    let mut run = Run::start(true);
+    run.post("a", report("a", 1, 1), None);
+    settle().await;
+    assert_eq!(run.told(), ["Programmed"]);
+    let status = run.server.last();
+    // The watch lags: it still knows nothing, then it does.
+    run.post("a", report("a", 1, 1), None);
+    settle().await;
+    run.post("a", report("a", 1, 1), Some(status.clone()));
+    sleep(SETTLE * 2).await;
+    assert_eq!(run.server.count(), 1);
+    // Somebody else overwrites it.
+    run.post("a", report("a", 1, 1), Some(Arc::default()));
+    settle().await;
+    assert_eq!((run.server.count(), run.server.last()), (2, status));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_generation_is_written_though_all_else_is_equal() {
+    let run = Run::start(true);
+    run.post("a", report("a", 1, 1), None);
+    settle().await;
+    run.post("a", report("a", 2, 1), Some(run.server.last()));
+    settle().await;
+    assert_eq!(run.server.count(), 2);
+    assert_eq!(run.server.last().conditions[0].observed_generation, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_are_written_at_most_every_ten_seconds_and_the_last_one_stands() {
+    let run = Run::start(true);
+    run.post("a", report("a", 1, 1), None);
+    settle().await;
+    let start = Instant::now();
+    for ready in 2..=50 {
+        run.post("a", report("a", 1, ready), None);
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(
+        run.server.count() <= 1 + 5,
+        "{} writes in {:?}",
+        run.server.count(),
+        start.elapsed()
+    );
+    sleep(COUNTS).await;
+    assert_eq!(run.server.last().endpoints.unwrap().ready, 50);
+    // A condition does not wait for counts.
+    let before = run.server.count();
+    run.post("a", report("a", 2, 50), None);
+    settle().await;
+    assert_eq!(run.server.count(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_are_paced_and_conditions_go_first() {
+    let run = Run::start(false);
+    // Statuses of which only the counts are old come first by name, and last by urgency.
+    for index in 0..100 {
+        let name = format!("a{index:03}");
+        let old = conditions::status(&report(&name, 1, 0), None, &[], Timestamp::UNIX_EPOCH);
+        run.post(&name, report(&name, 1, 1), Some(Arc::new(old)));
+        let name = format!("b{index:03}");
+        run.post(&name, report(&name, 1, 1), None);
+    }
+    settle().await;
+    run.leading.send(true).unwrap();
+    sleep(Duration::from_secs(10)).await;
+    let writes = run.server.writes.lock().unwrap().clone();
+    assert_eq!(writes.len(), 200);
+    assert!(writes[..100].iter().all(|(_, name, _)| name.starts_with('b')));
+    for (index, (at, ..)) in writes.iter().enumerate() {
+        let second = writes[index..]
+            .iter()
+            .take_while(|(later, ..)| *later < *at + Duration::from_secs(1));
+        assert!(second.count() <= 51);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_writes_are_tried_again_ever_more_seldom() {
+    let run = Run::start(true);
+    *run.server.refuse.lock().unwrap() = Some(500);
+    run.post("a", report("a", 1, 1), None);
+    sleep(Duration::from_secs(120)).await;
+    let tries = run.server.count();
+    assert!((5..=9).contains(&tries), "{tries} tries in two minutes");
+    assert_eq!(
+        (run.counters.failed.get(), run.counters.written.get()),
+        (tries as u64, 0)
+    );
+    *run.server.refuse.lock().unwrap() = None;
+    let start = Instant::now();
+    while run.counters.written.get() == 0 {
+        assert!(start.elapsed() <= MAX_REST, "not tried again");
+        settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_gone_is_left_alone() {
+    let run = Run::start(true);
+    *run.server.refuse.lock().unwrap() = Some(409);
+    run.post("a", report("a", 1, 1), None);
+    settle().await;
+    run.mailbox.post([(
+        ObjectKey::new("n", "a"),
+        Update {
+            report: None,
+            observed: None,
+        },
+    )]);
+    sleep(MAX_REST * 2).await;
+    assert_eq!((run.server.count(), run.counters.gone.get()), (1, 1));
+    // Another object of the same name is served at once.
+    *run.server.refuse.lock().unwrap() = None;
+    run.post(
+        "a",
+        Report {
+            uid: "another".into(),
+            ..report("a", 1, 1)
+        },
+        None,
+    );
+    settle().await;
+    assert_eq!(run.counters.written.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_addresses_are_written_to_all() {
+    let run = Run::start(true);
+    run.post("a", report("a", 1, 1), None);
+    settle().await;
+    run.settings.send(Arc::new(settings(&["192.0.2.1"]))).unwrap();
+    settle().await;
+    assert_eq!(run.server.last().addresses, ["192.0.2.1"]);
+}

@@ -1,0 +1,446 @@
+//! Random histories in a small world, where everything meets everything. Whatever happened before, compile with memory gives
+//! what compile without memory gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use postern::api::deployment::{
+    BackendRef, Balancing, DeploymentSpec, PathRule, PathType, ServiceRef, State, Strategy as Strategies,
+};
+use postern::compile::{Compiled, Fresh, Input, Previous, compile, report::Report};
+use postern::config::{EndpointRules, Routing};
+use postern::snapshot::{Action, Snapshot, Upstream};
+use postern::store::{
+    Batch, Changes, Deployment, EndpointSlice, Event, Kind, Object, ObjectKey, Service, ServicePort, SliceEndpoint,
+    SlicePort, Store,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Event(Event),
+    Configure(Routing),
+    Compile,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn compile_with_memory_equals_compile_from_scratch(start in routing(), history in vec(step(), 1..60)) {
+        let mut observer = Observer::new(start);
+        for step in history {
+            observer.take(step);
+        }
+        observer.take(Step::Compile);
+    }
+
+    #[test]
+    fn the_order_of_events_does_not_matter(
+        routing in routing(),
+        (objects, shuffled) in vec(object(), 1..25).prop_map(one_of_each).prop_flat_map(|objects| {
+            (Just(objects.clone()), Just(objects).prop_shuffle())
+        }),
+    ) {
+        let (one, other) = (from_scratch(&store(objects), &routing), from_scratch(&store(shuffled), &routing));
+        prop_assert_eq!(serde_json::to_string(&one.snapshot).unwrap(), serde_json::to_string(&other.snapshot).unwrap());
+        prop_assert_eq!(one.snapshot.hash(), other.snapshot.hash());
+        prop_assert_eq!(reports(&one.previous), reports(&other.previous));
+    }
+}
+
+/// Compiles as publish does, and checks each result.
+struct Observer {
+    store: Store,
+    routing: Routing,
+    previous: Previous,
+    serving: Snapshot,
+    reports: BTreeMap<ObjectKey, Arc<Report>>,
+    /// The uid of every Deployment that was ever served and is not gone.
+    alive: BTreeMap<ObjectKey, Arc<str>>,
+}
+
+impl Observer {
+    fn new(routing: Routing) -> Self {
+        Self {
+            store: Store::default(),
+            routing,
+            previous: Previous::default(),
+            serving: Snapshot::default(),
+            reports: BTreeMap::new(),
+            alive: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Event(event) => self.store.apply(batch(event)),
+            Step::Configure(routing) => self.routing = routing,
+            Step::Compile => self.compile(),
+        }
+    }
+
+    fn compile(&mut self) {
+        let changes = self.store.take_changes();
+        let input = Input {
+            store: &self.store,
+            changes: &changes,
+        };
+        let compiled = compile(&input, &self.routing, std::mem::take(&mut self.previous));
+        let wanted = from_scratch(&self.store, &self.routing);
+
+        assert_eq!(compiled.snapshot, wanted.snapshot);
+        assert_eq!(compiled.snapshot.hash(), wanted.snapshot.hash());
+        assert_eq!(reports(&compiled.previous), reports(&wanted.previous));
+        assert_eq!(
+            compiled.changed,
+            compiled.snapshot != self.serving,
+            "`changed` says whether to swap"
+        );
+        for (key, report) in &compiled.reports {
+            assert_eq!(compiled.previous.report(key), report.as_ref());
+            let before = match report {
+                Some(report) => self.reports.insert(key.clone(), report.clone()),
+                None => self.reports.remove(key),
+            };
+            assert_ne!(&before, report, "only reports that differ are told");
+        }
+        assert_eq!(
+            self.reports.values().collect::<Vec<_>>(),
+            compiled.previous.reports().collect::<Vec<_>>()
+        );
+        self.check_life(&compiled);
+        publish(&compiled.fresh);
+        assert_all_published(&compiled.snapshot);
+        self.serving = compiled.snapshot;
+        self.previous = compiled.previous;
+    }
+
+    /// A Deployment is told as removed when its object is gone, and not while it merely cannot be decoded.
+    fn check_life(&mut self, compiled: &Compiled) {
+        let gone = |key: &ObjectKey, uid: &Arc<str>| {
+            self.store.deployment(key).is_none_or(|object| {
+                object.uid != *uid
+                    || object
+                        .spec
+                        .as_ref()
+                        .is_ok_and(|spec| *spec.class_name != *self.routing.class)
+            })
+        };
+        let removed: Vec<_> = self
+            .alive
+            .iter()
+            .filter(|(key, uid)| gone(key, uid))
+            .map(|(key, _)| key.clone())
+            .collect();
+        assert_eq!(compiled.removed, removed);
+        self.alive.retain(|key, _| !removed.contains(key));
+        self.alive.extend(
+            compiled
+                .snapshot
+                .deployments
+                .iter()
+                .map(|(key, part)| (key.clone(), part.uid.clone())),
+        );
+    }
+}
+
+fn publish(fresh: &Fresh) {
+    for deployment in &fresh.deployments {
+        assert!(!deployment.runtime.is_filled(), "a fresh part has no state yet");
+        deployment.runtime.fill(Arc::default());
+    }
+    for upstream in &fresh.upstreams {
+        for endpoint in &upstream.endpoints {
+            assert!(!endpoint.runtime.is_filled(), "a fresh part has no state yet");
+            endpoint.runtime.fill(Arc::default());
+        }
+    }
+}
+
+/// Nothing gets into a snapshot without having been told as fresh, and one upstream stands there as one part.
+fn assert_all_published(snapshot: &Snapshot) {
+    let mut upstreams: BTreeMap<_, &Arc<Upstream>> = BTreeMap::new();
+    for (key, deployment) in snapshot.deployments.iter() {
+        assert!(deployment.runtime.is_filled(), "{key} was never told as fresh");
+    }
+    for (_, host) in snapshot.hosts.exact.iter().chain(snapshot.hosts.wildcard.iter()) {
+        for route in &host.routes {
+            let part = snapshot.deployments.get(&route.deployment.key).unwrap();
+            assert!(
+                Arc::ptr_eq(part, &route.deployment),
+                "a route has a Deployment of its own"
+            );
+            let Action::Forward(backends) = &route.action else {
+                continue;
+            };
+            for upstream in backends.iter().filter_map(|backend| backend.upstream.as_ref()) {
+                assert!(upstream.endpoints.iter().all(|endpoint| endpoint.runtime.is_filled()));
+                let first = upstreams.entry(&upstream.key).or_insert(upstream);
+                assert!(Arc::ptr_eq(first, upstream), "{:?} stands there twice", upstream.key);
+            }
+        }
+    }
+}
+
+pub fn from_scratch(store: &Store, routing: &Routing) -> Compiled {
+    compile(
+        &Input {
+            store,
+            changes: &Changes::default(),
+        },
+        routing,
+        Previous::default(),
+    )
+}
+
+pub fn store(objects: Vec<Object>) -> Store {
+    let mut store = Store::default();
+    objects
+        .into_iter()
+        .map(Event::Apply)
+        .for_each(|event| store.apply(batch(event)));
+    store
+}
+
+/// The last of each key: of what is told twice, the order does matter.
+pub fn one_of_each(objects: Vec<Object>) -> Vec<Object> {
+    let keyed = objects.into_iter().map(|object| (identity(&object), object));
+    keyed.collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+fn identity(object: &Object) -> (Kind, ObjectKey) {
+    match object {
+        Object::Deployment(deployment) => (Kind::Deployment, deployment.key.clone()),
+        Object::EndpointSlice(slice) => (Kind::EndpointSlice, slice.key.clone()),
+        Object::Service(service) => (Kind::Service, service.key.clone()),
+    }
+}
+
+fn reports(previous: &Previous) -> Vec<Report> {
+    previous.reports().map(|report| Report::clone(report)).collect()
+}
+
+fn batch(event: Event) -> Batch {
+    Batch {
+        events: vec![event],
+        seen: Instant::now(),
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => object().prop_map(Event::Apply).prop_map(Step::Event),
+        3 => (select(Kind::ALL.to_vec()), any_key()).prop_map(|(kind, key)| Step::Event(Event::Delete(kind, key))),
+        1 => (select(Kind::ALL.to_vec()), subsequence(all_keys(), 0..=all_keys().len())).prop_map(|(kind, keys)| {
+            Step::Event(Event::Listed(kind, BTreeSet::from_iter(keys)))
+        }),
+        1 => routing().prop_map(Step::Configure),
+        6 => Just(Step::Compile),
+    ]
+}
+
+const NAMESPACES: [&str; 2] = ["a", "b"];
+const NAMES: [&str; 3] = ["one", "two", "th.ree"];
+
+fn all_keys() -> Vec<ObjectKey> {
+    NAMESPACES
+        .iter()
+        .flat_map(|namespace| NAMES.iter().map(|name| ObjectKey::new(namespace, name)))
+        .collect()
+}
+
+fn any_key() -> impl Strategy<Value = ObjectKey> {
+    select(all_keys())
+}
+
+pub fn routing() -> impl Strategy<Value = Routing> {
+    let grants = select(vec![
+        vec![("a", "*.example.com"), ("b", "x.example.com")],
+        vec![("a", "x.example.com"), ("b", "*.example.com"), ("b", "example.com")],
+        vec![],
+    ]);
+    (
+        any::<bool>(),
+        option::weighted(0.3, grants),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(apex, grants, selectorless_services, refuse_local)| Routing {
+            class: "postern".into(),
+            apex_domain: apex.then(|| "example.com".parse().unwrap()),
+            hostname_grants: grants.map(|grants| {
+                let mut all = BTreeMap::<Arc<str>, Vec<_>>::new();
+                for (namespace, pattern) in grants {
+                    all.entry(namespace.into()).or_default().push(pattern.parse().unwrap());
+                }
+                all
+            }),
+            selectorless_services,
+            endpoints: EndpointRules {
+                refuse_local,
+                own: BTreeSet::from(["10.0.0.1:81".parse().unwrap()]),
+            },
+        })
+}
+
+pub fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        3 => deployment().prop_map(Object::Deployment),
+        1 => service().prop_map(Object::Service),
+        2 => slice().prop_map(Object::EndpointSlice),
+    ]
+}
+
+pub fn deployment() -> impl Strategy<Value = Deployment> {
+    let spec = prop_oneof![9 => spec().prop_map(|spec| Ok(Arc::new(spec))), 1 => Just(Err("spec.x: no".into()))];
+    (any_key(), select(vec!["u1", "u2"]), 1..3i64, 1..4i64, spec).prop_map(|(key, uid, generation, created, spec)| {
+        Deployment {
+            key,
+            uid: uid.into(),
+            generation,
+            created,
+            spec,
+            status: None,
+        }
+    })
+}
+
+fn spec() -> impl Strategy<Value = DeploymentSpec> {
+    let hostnames = [
+        "example.com",
+        "x.example.com",
+        "y.example.com",
+        "*.example.com",
+        "x.y.example.com",
+        "*.y.example.com",
+        "one-a.example.com",
+        "X.EXAMPLE.COM.",
+        "not_a_name",
+    ];
+    (
+        prop_oneof![9 => Just("postern"), 1 => Just("other")],
+        vec(select(hostnames.to_vec()), 0..4),
+        backends(),
+        vec(path_rule(), 0..4),
+        option::weighted(0.2, select(vec!["id", "", "ü"])),
+        prop_oneof![4 => Just(State::Running), 1 => Just(State::Stopped)],
+        select(vec![Strategies::LeastConnections, Strategies::Random]),
+    )
+        .prop_map(
+            |(class, hostnames, (service, backends), paths, id, state, strategy)| DeploymentSpec {
+                class_name: class.to_owned(),
+                hostnames: hostnames.into_iter().map(str::to_owned).collect(),
+                service,
+                backends,
+                paths,
+                deployment_id: id.map(str::to_owned),
+                state,
+                timeouts: Default::default(),
+                balancing: Balancing { strategy },
+                web_socket: Default::default(),
+            },
+        )
+}
+
+fn path_rule() -> impl Strategy<Value = PathRule> {
+    let paths = ["/", "/a", "/a/", "/a/b", "/ab", "/a/b/c", "a", "/b"];
+    (
+        select(paths.to_vec()),
+        select(vec![PathType::Prefix, PathType::Exact]),
+        backends(),
+    )
+        .prop_map(|(path, r#type, (service, backends))| PathRule {
+            path: path.to_owned(),
+            r#type,
+            service,
+            backends,
+        })
+}
+
+fn backends() -> impl Strategy<Value = (Option<ServiceRef>, Vec<BackendRef>)> {
+    let backend =
+        (service_ref(), select(vec![0, 1, 5, 2000])).prop_map(|(service, weight)| BackendRef { service, weight });
+    prop_oneof![
+        4 => service_ref().prop_map(|service| (Some(service), Vec::new())),
+        2 => vec(backend.clone(), 0..3).prop_map(|backends| (None, backends)),
+        1 => (service_ref(), backend).prop_map(|(service, backend)| (Some(service), vec![backend])),
+    ]
+}
+
+fn service_ref() -> impl Strategy<Value = ServiceRef> + Clone {
+    let port = prop_oneof![
+        select(vec![80, 81, 0]).prop_map(IntOrString::Int),
+        select(vec!["http", "alt", "80"]).prop_map(|name| IntOrString::String(name.to_owned())),
+    ];
+    (select(vec!["one", "two"]), port).prop_map(|(name, port)| ServiceRef {
+        name: name.to_owned(),
+        port,
+    })
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let protocol = prop_oneof![5 => Just("TCP"), 1 => Just("UDP")];
+    let app_protocol = option::weighted(0.3, select(vec!["http", "kubernetes.io/h2c"]));
+    let port = (
+        option::of(select(vec!["http", "alt"])),
+        select(vec![80, 81]),
+        protocol,
+        app_protocol,
+    );
+    let ports = vec(port, 0..3).prop_map(|ports| {
+        let ports = ports
+            .into_iter()
+            .map(|(name, port, protocol, app_protocol)| ServicePort {
+                name: name.map(Into::into),
+                port,
+                protocol: protocol.into(),
+                app_protocol: app_protocol.map(Into::into),
+            });
+        ports.collect()
+    });
+    (any_key(), prop::bool::weighted(0.1), prop::bool::weighted(0.2), ports).prop_map(
+        |(key, external_name, selectorless, ports)| Service {
+            key,
+            external_name,
+            selectorless,
+            ports,
+        },
+    )
+}
+
+fn slice() -> impl Strategy<Value = EndpointSlice> {
+    let addresses = ["10.0.0.1", "10.0.0.2", "::ffff:10.0.0.1", "2001:db8::1", "127.0.0.1"];
+    let address = select(addresses.to_vec()).prop_map(|address| address.parse::<IpAddr>().unwrap());
+    let endpoint = (vec(address, 1..3), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(addresses, ready, serving, terminating)| SliceEndpoint {
+            addresses,
+            ready,
+            serving,
+            terminating,
+        },
+    );
+    let port = (option::of(select(vec!["http", "alt"])), select(vec![81, 8080])).prop_map(|(name, port)| SlicePort {
+        name: name.map(Into::into),
+        port,
+        protocol: "TCP".into(),
+    });
+    (
+        any_key(),
+        select(vec!["one", "two"]),
+        vec(port, 0..3),
+        vec(endpoint, 0..3),
+    )
+        .prop_map(|(key, service, ports, endpoints)| EndpointSlice {
+            key,
+            service: service.into(),
+            ports,
+            endpoints,
+        })
+}

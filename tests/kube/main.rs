@@ -1,0 +1,18 @@
+//! Everything that needs a real apiserver, in one binary: Postern as a whole between real objects and real sockets.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests panic when they fail"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
+mod crd_rules;
+mod link;
+mod outage;
+mod traffic;
+mod watch;
