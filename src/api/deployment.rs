@@ -1,4 +1,5 @@
 //! The Deployment CRD: which hosts reach which app. The comments on the fields are what `kubectl explain` prints.
+#![allow(clippy::duplicated_attributes, reason = "columns of the same type are no duplicates")]
 
 use std::time::Duration as StdDuration;
 

@@ -77,6 +77,20 @@ impl Reason {
         self.row().2
     }
 
+    /// Where a request's end is in doubt, nothing that follows it on its connection is a request.
+    fn ends_connection(self) -> bool {
+        use Reason as R;
+        matches!(
+            self,
+            R::BadRequest
+                | R::BadUpgrade
+                | R::HeadersTooLarge
+                | R::MethodNotAllowed
+                | R::RequestTimeout
+                | R::UriTooLong
+        )
+    }
+
     /// Seconds, on every 503: jittered, so that those who were refused together do not come back together.
     fn retry_after(self) -> Option<u32> {
         match self {
@@ -212,6 +226,9 @@ pub fn answer(reason: Reason, asker: Asker<'_>) -> Response<Body> {
     }
     if let Some(seconds) = reason.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if reason.ends_connection() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     match reason {
         Reason::UnsupportedVersion => {

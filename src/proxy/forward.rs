@@ -31,6 +31,7 @@ use crate::snapshot::{Deployment, Upstream};
 use crate::state::endpoint::Open;
 use crate::state::traffic::DialResult;
 use crate::websocket::handshake::{Handshake, has_token};
+use crate::websocket::socket::Socket;
 use crate::websocket::tunnel::Opening;
 
 /// Where `timeouts` says "0s", the kernel's own patience with an unanswered SYN is the bound.
@@ -128,8 +129,7 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake) -> Result<Respons
     errand.client.open_socket(Opening {
         app: parts.io.into_inner(),
         early: parts.read_buf,
-        open,
-        deployment: runtime.clone(),
+        socket: Socket::open(runtime, open),
         permit,
     });
     let (mut head, _) = response.into_parts();

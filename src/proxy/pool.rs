@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -84,14 +84,17 @@ impl Pool {
 
     fn put(&self, idle: Idle) {
         let mut connections = self.lock();
-        if connections.len() >= MAX_IDLE {
-            connections.retain(|idle| idle.life.phase.load(Ordering::Relaxed) == IDLE);
-        }
         if connections.len() < MAX_IDLE {
             connections.push(idle);
         } else {
             idle.life.close();
         }
+    }
+
+    /// Takes out what has closed.
+    fn sweep(&self) {
+        self.lock()
+            .retain(|idle| idle.life.phase.load(Ordering::Relaxed) == IDLE);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -114,7 +117,7 @@ impl Lease {
         deployment: &Arc<state::Deployment>,
     ) -> Self {
         let life = Arc::new(Life::new());
-        tokio::spawn(drive(connection, life.clone()));
+        tokio::spawn(drive(connection, life.clone(), Arc::downgrade(open.endpoint())));
         Self::new(sender, life, open, deployment, false)
     }
 
@@ -273,7 +276,11 @@ impl Drop for Counted {
 }
 
 /// Drives one connection until it ends, is given up by its user, or has been idle for too long.
-async fn drive(connection: Connection<TokioIo<TcpStream>, ClientBody>, life: Arc<Life>) {
+async fn drive(
+    connection: Connection<TokioIo<TcpStream>, ClientBody>,
+    life: Arc<Life>,
+    endpoint: Weak<state::Endpoint>,
+) {
     let mut connection = pin!(connection);
     let mut tick = pin!(tokio::time::sleep(IDLE_LIMIT));
     poll_fn(|cx| {
@@ -291,4 +298,7 @@ async fn drive(connection: Connection<TokioIo<TcpStream>, ClientBody>, life: Arc
     })
     .await;
     life.phase.store(CLOSED, Ordering::Release);
+    if let Some(endpoint) = endpoint.upgrade() {
+        endpoint.pool.sweep();
+    }
 }

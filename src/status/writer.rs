@@ -327,26 +327,29 @@ impl Tracked {
     }
 }
 
-/// Server-side apply: what we no longer say goes, what others say stays. The uid goes along, lest a new object of the
-/// same name gets its predecessor's status.
+/// Server-side apply: what we no longer say goes, what others say stays.
+///
+/// On the status subresource the apiserver ignores a uid that is sent along, so a new object of the same name may get
+/// its predecessor's status. The answer tells; its own status follows.
 async fn write(client: Client, key: &ObjectKey, uid: &str, status: DeploymentStatus) -> Outcome {
     let kind = ApiResource::erase::<Deployment>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &kind);
     let body = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "Deployment",
-        "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
+        "metadata": {"name": &*key.name, "namespace": &*key.namespace},
         "status": status,
     });
     let params = PatchParams::apply(MANAGER).force();
     match timeout(CALL, api.patch_status(&key.name, &params, &Patch::Apply(body))).await {
+        Ok(Ok(object)) if object.metadata.uid.as_deref() != Some(uid) => Outcome::Gone,
         // The answer is the object; if its status is not what we know how to read, it is still what we said.
         Ok(Ok(mut object)) => {
             let found = object.data.get_mut("status").map(serde_json::Value::take);
             let found = found.and_then(|found| serde_json::from_value(found).ok());
             Outcome::Written(Box::new(found.unwrap_or(status)))
         }
-        Ok(Err(kube::Error::Api(refusal))) if refusal.code == 404 || refusal.code == 409 => Outcome::Gone,
+        Ok(Err(kube::Error::Api(refusal))) if refusal.code == 404 => Outcome::Gone,
         Ok(Err(error)) => Outcome::Failed(error.to_string()),
         Err(_) => Outcome::Failed("no answer in time".to_owned()),
     }

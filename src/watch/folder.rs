@@ -2,11 +2,12 @@
 //! system matter stands here; what files say, in manifests.rs.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -40,9 +41,15 @@ pub struct Folder {
 struct Reader {
     root: PathBuf,
     manifests: Manifests,
+    /// By file, how it looked from outside when it was read.
+    stamps: BTreeMap<PathBuf, Stamp>,
     /// Files that could not be found, and since when.
     missing: BTreeMap<Arc<Path>, Instant>,
 }
+
+/// What tells a file's versions apart without opening it: length, time of change, inode.
+#[derive(PartialEq)]
+struct Stamp(u64, Option<SystemTime>, u64);
 
 /// What has to be looked at.
 enum Look {
@@ -62,6 +69,8 @@ impl Folder {
         let overflow = overflowed.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let lost = match event {
+                // Dropped here: our own reading makes as many events as there are files.
+                Ok(event) if !concerns(&event) => false,
                 Ok(event) => sender.try_send(event).is_err(),
                 Err(error) => {
                     warn!(%error, "watching the manifests failed, looking at all of them");
@@ -82,6 +91,7 @@ impl Folder {
             reader: Reader {
                 root,
                 manifests: Manifests::default(),
+                stamps: BTreeMap::new(),
                 missing: BTreeMap::new(),
             },
             events,
@@ -175,6 +185,11 @@ impl Reader {
                 found.extend(self.manifests.files().map(|file| file.to_path_buf()));
                 found.sort();
                 found.dedup();
+                // To open a file makes an event, and too many events make us look everywhere.
+                found.retain(|path| match (path.metadata(), self.stamps.get(path)) {
+                    (Ok(metadata), Some(known)) => Stamp::of(&metadata) != *known,
+                    _ => true,
+                });
                 found
             }
         };
@@ -186,14 +201,16 @@ impl Reader {
         let overdue: Vec<PathBuf> = overdue.map(|(path, _)| path.to_path_buf()).collect();
         for path in paths.into_iter().chain(overdue) {
             match read(&path) {
-                Ok(text) => {
+                Ok((stamp, text)) => {
                     self.missing.remove(&*path);
                     self.manifests.load(&path, &text);
+                    self.stamps.insert(path, stamp);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let since = *self.missing.entry(path.as_path().into()).or_insert(now);
                     if now.duration_since(since) >= GRACE {
                         self.missing.remove(&*path);
+                        self.stamps.remove(&path);
                         self.manifests.remove(&path);
                     }
                 }
@@ -211,19 +228,6 @@ impl Reader {
     fn concern(&self, event: &notify::Event) -> Look {
         if event.need_rescan() {
             return Look::Everywhere;
-        }
-        let concerns = match event.kind {
-            // On Linux a file that was written is looked at when it is closed, not while it is half written.
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-            EventKind::Access(_) => false,
-            EventKind::Modify(ModifyKind::Data(_)) => !cfg!(target_os = "linux"),
-            EventKind::Create(CreateKind::File) if cfg!(target_os = "linux") => {
-                event.paths.iter().any(|path| path.is_symlink())
-            }
-            _ => true,
-        };
-        if !concerns {
-            return Look::Nowhere;
         }
         let mut paths = Vec::new();
         for path in &event.paths {
@@ -257,6 +261,20 @@ impl Reader {
     }
 }
 
+/// Whether an event can mean that a file says something else now.
+fn concerns(event: &notify::Event) -> bool {
+    match event.kind {
+        // On Linux a file that was written is looked at when it is closed, not while it is half written.
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_)) => !cfg!(target_os = "linux"),
+        EventKind::Create(CreateKind::File) if cfg!(target_os = "linux") => {
+            event.paths.iter().any(|path| path.is_symlink())
+        }
+        _ => true,
+    }
+}
+
 /// Manifests in a folder and those below it. Hidden files and folders are an editor's or a ConfigMap's own business.
 fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in folder.read_dir()? {
@@ -280,7 +298,17 @@ fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()>
     Ok(())
 }
 
-fn read(path: &Path) -> io::Result<String> {
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Self(metadata.len(), metadata.modified().ok(), inode)
+    }
+}
+
+fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let metadata = path.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
@@ -288,7 +316,7 @@ fn read(path: &Path) -> io::Result<String> {
     if metadata.len() > MAX_SIZE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 MiB"));
     }
-    std::fs::read_to_string(path)
+    Ok((Stamp::of(&metadata), std::fs::read_to_string(path)?))
 }
 
 fn is_manifest(path: &Path) -> bool {

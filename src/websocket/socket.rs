@@ -1,7 +1,7 @@
 //! One open socket as the rest of Postern knows it: counted, listed, and told to end. The bytes are the tunnel's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ pub struct Socket {
     id: u64,
     opened: Instant,
     ending: AtomicBool,
+    /// A `ClosedBy`, once one is known.
+    closed_by: AtomicU8,
     tunnel: AtomicWaker,
     deployment: Arc<state::Deployment>,
     /// Counts the socket at its endpoint.
@@ -27,13 +29,17 @@ pub struct Socket {
 #[derive(Debug)]
 pub struct Registered(Arc<Socket>);
 
+const STILL_OPEN: u8 = u8::MAX;
+
 impl Socket {
+    /// From the moment the app has accepted the handshake.
     pub fn open(deployment: &Arc<state::Deployment>, open: Open) -> Registered {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let socket = Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             opened: Instant::now(),
             ending: AtomicBool::new(false),
+            closed_by: AtomicU8::new(STILL_OPEN),
             tunnel: AtomicWaker::new(),
             deployment: deployment.clone(),
             _open: open,
@@ -66,14 +72,26 @@ impl Registered {
         &self.0.deployment.traffic
     }
 
-    pub fn count_closed(&self, by: ClosedBy) {
-        self.traffic().sockets_closed[by as usize].fetch_add(1, Ordering::Relaxed);
+    /// Who ended it; the first word counts.
+    pub fn closed_by(&self, by: ClosedBy) {
+        let _ = self
+            .0
+            .closed_by
+            .compare_exchange(STILL_OPEN, by as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let traffic = self.traffic();
+        let by = usize::from(self.0.closed_by.load(Ordering::Relaxed));
+        // Without a word the tunnel never began: the client was gone before its 101.
+        let by = if by < ClosedBy::ALL.len() {
+            by
+        } else {
+            ClosedBy::Client as usize
+        };
+        traffic.sockets_closed[by].fetch_add(1, Ordering::Relaxed);
         traffic.sockets_open.fetch_sub(1, Ordering::Relaxed);
         traffic.socket_duration.observe(self.0.opened.elapsed());
         self.0.deployment.deregister(self.0.id);

@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,9 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
-use super::socket::{Registered, Socket};
-use crate::state;
-use crate::state::endpoint::Open;
+use super::socket::Registered;
 use crate::state::traffic::ClosedBy;
 
 /// How long one side may go on after the other has ended.
@@ -39,8 +36,7 @@ pub struct Opening {
     pub app: TcpStream,
     /// What the app sent right behind its 101.
     pub early: Bytes,
-    pub open: Open,
-    pub deployment: Arc<state::Deployment>,
+    pub socket: Registered,
     /// The handshake's place among those in flight, given back when the tunnel stands.
     pub permit: OwnedSemaphorePermit,
 }
@@ -50,8 +46,7 @@ pub fn run(client: TcpStream, early: Bytes, opening: Opening) -> Tunnel<TcpStrea
     let Opening {
         app,
         early: from_app,
-        open,
-        deployment,
+        socket,
         permit,
     } = opening;
     drop(permit);
@@ -62,7 +57,7 @@ pub fn run(client: TcpStream, early: Bytes, opening: Opening) -> Tunnel<TcpStrea
         to_client: Direction::starting_with(from_app),
         timer: None,
         ending: false,
-        socket: Socket::open(&deployment, open),
+        socket,
     }
 }
 
@@ -113,7 +108,7 @@ where
         let this = self.get_mut();
         if !this.ending && this.socket.is_ending(cx.waker()) {
             this.ending = true;
-            this.count_closed(ClosedBy::Postern);
+            this.socket.closed_by(ClosedBy::Postern);
             this.timer = Some(Box::pin(tokio::time::sleep(ENDING)));
         }
         let traffic = this.socket.traffic();
@@ -139,7 +134,7 @@ where
             _ => Some(ClosedBy::App),
         };
         if let Some(by) = by {
-            this.count_closed(by);
+            this.socket.closed_by(by);
             match (to_app, to_client) {
                 (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) | (Poll::Ready(_), Poll::Ready(_)) => {
                     return Poll::Ready(());
@@ -152,15 +147,6 @@ where
         match &mut this.timer {
             Some(timer) => timer.as_mut().poll(cx),
             None => Poll::Pending,
-        }
-    }
-}
-
-impl<C, A> Tunnel<C, A> {
-    /// The first end counts: the timer runs from it.
-    fn count_closed(&self, by: ClosedBy) {
-        if self.timer.is_none() {
-            self.socket.count_closed(by);
         }
     }
 }

@@ -12,7 +12,9 @@ mod support;
 
 mod cluster;
 mod crd_rules;
+mod leader;
 mod link;
 mod outage;
+mod status;
 mod traffic;
 mod watch;

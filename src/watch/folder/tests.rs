@@ -192,3 +192,32 @@ fn what_is_no_folder_is_refused() {
         Err(FolderError::NotAFolder(_))
     ));
 }
+
+/// To open a file makes an event: opening all of them because of too many events would never end.
+#[test]
+fn another_look_everywhere_opens_only_what_looks_different() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, service("a", 1)).unwrap();
+    let mut reader = Folder::open(folder.path()).unwrap().reader;
+    let mut look = || {
+        reader.look(Look::Everywhere).unwrap();
+        reader.manifests.changes(Instant::now()).len()
+    };
+    assert_eq!((look(), look()), (1, 0));
+
+    let modified = path.metadata().unwrap().modified().unwrap();
+    fs::write(&path, service("a", 2)).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
+    assert_eq!(look(), 0, "it was opened though it looks the same");
+    fs::write(&path, service("a", 10)).unwrap();
+    assert_eq!(look(), 1);
+
+    let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
+    assert!(!concerns(&notify::Event::new(opened)));
+}
