@@ -10,12 +10,12 @@ use kube::{Client, ResourceExt};
 use postern::api::deployment::Deployment;
 use serde_json::{Value, json};
 
-use crate::support::apps;
-use crate::support::control_plane::ControlPlane;
-use crate::support::netns;
-use crate::support::pods::Pods;
-use crate::support::postern::Postern;
-use crate::support::{eventually, within};
+use super::support::apps;
+use super::support::control_plane::ControlPlane;
+use super::support::netns;
+use super::support::pods::Pods;
+use super::support::postern::Postern;
+use super::support::{eventually, within};
 
 pub struct Cluster {
     pub client: Client,
