@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
 use crate::live::LiveCell;
-use crate::proxy::{Proxy, connection, listener};
+use crate::proxy::{Proxy, listener};
 use crate::publish::Publisher;
 use crate::state::State;
 use crate::status::lease::{self, Candidate};
@@ -78,12 +78,7 @@ impl App {
             .build()
             .context("cannot start the data plane's threads")?;
         let state = Arc::<State>::default();
-        let proxy = Arc::new(Proxy {
-            live: Arc::<LiveCell>::default(),
-            state: state.clone(),
-            draining: CancellationToken::new(),
-            connections: connection::Count::default(),
-        });
+        let proxy = Arc::new(Proxy::new(Arc::default(), state.clone()));
         let accepting = CancellationToken::new();
         let http = {
             let _its_reactor = data_plane.enter();
@@ -162,7 +157,7 @@ impl App {
         }
         sleep(delay).await;
         self.accepting.cancel();
-        self.proxy.draining.cancel();
+        self.proxy.drain();
         info!(
             ?deadline,
             requests = self.proxy.connections.get(),
@@ -177,7 +172,7 @@ impl App {
                 "the deadline has come"
             );
             for (_, deployment) in self.proxy.state.deployments() {
-                deployment.sockets().iter().for_each(|socket| socket.end());
+                deployment.close().iter().for_each(|socket| socket.end());
             }
             let _ = timeout_at(Instant::now() + LAST_BYTES, self.drained()).await;
         }

@@ -16,12 +16,12 @@ use crate::compile::report::Report;
 use crate::compile::{Compiled, Input, Previous, compile};
 use crate::config::{Routing, Settings};
 use crate::live::{Live, LiveCell};
-use crate::snapshot::RunState;
+use crate::snapshot::{Deployment, RunState};
 use crate::state::State;
 use crate::status::{Mailbox, Update};
 use crate::store::{Batch, Changes, Kind, ObjectKey, Store};
 use crate::telemetry::metrics::Published;
-use crate::websocket::socket::end_spread;
+use crate::websocket::socket::{Socket, end_spread};
 
 /// Over how long the sockets of a Deployment that is deleted or Stopped are ended.
 const END_WINDOW: Duration = Duration::from_secs(30);
@@ -94,8 +94,24 @@ impl Publisher {
             removed,
             reports,
         } = compiled;
+        // Before the swap: a handshake that the old snapshot lets through afterwards still meets the closed door.
+        let ending: Vec<_> = removed
+            .iter()
+            .chain(
+                fresh
+                    .deployments
+                    .iter()
+                    .filter(is_stopped)
+                    .map(|deployment| &deployment.key),
+            )
+            .flat_map(|key| self.close(key))
+            .collect();
         for deployment in &fresh.deployments {
-            deployment.runtime.fill(self.state.deployment(&deployment.key));
+            let state = self.state.deployment(&deployment.key);
+            if !is_stopped(&deployment) {
+                state.reopen();
+            }
+            deployment.runtime.fill(state);
         }
         for upstream in &fresh.upstreams {
             self.state.pair(upstream);
@@ -110,27 +126,24 @@ impl Publisher {
             self.figures.hash.store(hash, Relaxed);
             debug!(version, hash = format!("{hash:016x}"), took = ?started.elapsed(), "snapshot published");
         }
-        let stopped = fresh
-            .deployments
-            .iter()
-            .filter(|deployment| deployment.state == RunState::Stopped);
-        removed
-            .iter()
-            .chain(stopped.map(|deployment| &deployment.key))
-            .for_each(|key| self.end_sockets(key));
+        if !ending.is_empty() {
+            tokio::spawn(end_spread(ending, END_WINDOW));
+        }
         self.report(store, &changes, &previous, &reports);
         previous
     }
 
-    fn end_sockets(&self, key: &ObjectKey) {
-        let Some(deployment) = self.state.existing(key) else {
-            return;
-        };
-        let sockets = deployment.sockets();
+    /// The sockets that are to end with their Deployment.
+    fn close(&self, key: &ObjectKey) -> Vec<Arc<Socket>> {
+        let sockets = self
+            .state
+            .existing(key)
+            .map(|deployment| deployment.close())
+            .unwrap_or_default();
         if !sockets.is_empty() {
             info!(deployment = %key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");
-            tokio::spawn(end_spread(sockets, END_WINDOW));
         }
+        sockets
     }
 
     fn report(
@@ -173,6 +186,10 @@ impl Publisher {
             };
         }
     }
+}
+
+fn is_stopped(deployment: &&Arc<Deployment>) -> bool {
+    deployment.state == RunState::Stopped
 }
 
 fn is_accepted(report: &Report) -> bool {

@@ -3,7 +3,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -53,13 +53,21 @@ pub struct Account {
 pub struct ClientBody {
     incoming: Option<Incoming>,
     pause: Pause,
-    /// With `Expect: 100-continue` the body waits for the app's 100: polling it makes hyper send the client one.
-    gate: Option<Gate>,
+    hold: Hold,
     sent: Arc<Sent>,
 }
 
 /// Opened by the app's 100, or after a while without one; never once the final answer is there instead.
 pub type Gate = Pin<Box<Timeout<oneshot::Receiver<()>>>>;
+
+/// With `Expect: 100-continue` the body waits for the app's 100: polling it makes hyper send the client one.
+#[derive(Debug)]
+pub enum Hold {
+    Free,
+    Waiting(Gate),
+    /// The final answer came instead. The body stays where it is; the connection is closed after the answer.
+    Refused,
+}
 
 /// How far a request body got, for who waits for the answer.
 #[derive(Debug, Default)]
@@ -68,8 +76,18 @@ pub struct Sent {
     pub whole: AtomicBool,
     /// Frames handed over so far.
     pub frames: AtomicU64,
-    /// It was the client that paused too long.
-    pub stalled: AtomicBool,
+    /// A `Fault`, once there is one.
+    fault: AtomicU8,
+}
+
+/// Why a request body ended early. The app is not to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client paused for too long.
+    Paused = 1,
+    TotalTimeout,
+    /// It broke its framing, or went away.
+    Broken,
 }
 
 /// The longest pause between two frames, and an end to all of them. The timer exists only once there was a pause.
@@ -171,10 +189,10 @@ impl ClientBody {
         Self::of(None, None, None)
     }
 
-    pub fn new(incoming: Incoming, idle: Option<Duration>, end: Option<Instant>, gate: Option<Gate>) -> Self {
+    pub fn new(incoming: Incoming, idle: Option<Duration>, end: Option<Instant>, hold: Hold) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self {
-            gate,
+            hold,
             ..Self::of(incoming, idle, end)
         }
     }
@@ -187,7 +205,7 @@ impl ClientBody {
         Self {
             incoming,
             pause: Pause::new(idle, end),
-            gate: None,
+            hold: Hold::Free,
             sent: Arc::new(sent),
         }
     }
@@ -203,12 +221,16 @@ impl http_body::Body for ClientBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(gate) = &mut this.gate {
+        if let Hold::Refused = this.hold {
+            return Poll::Pending;
+        }
+        if let Hold::Waiting(gate) = &mut this.hold {
             if let Ok(Err(_keeper_gone)) = ready!(gate.as_mut().poll(cx)) {
-                // hyper drops the keeper with the final answer. The body stays where it is; the connection will be closed.
+                // hyper drops the keeper with the final answer.
+                this.hold = Hold::Refused;
                 return Poll::Pending;
             }
-            this.gate = None;
+            this.hold = Hold::Free;
             this.pause.last = Instant::now();
         }
         let Some(incoming) = &mut this.incoming else {
@@ -220,7 +242,7 @@ impl http_body::Body for ClientBody {
             None => this.sent.whole.store(true, Relaxed),
             Some(Ok(_)) if incoming.is_end_stream() => this.sent.whole.store(true, Relaxed),
             Some(Ok(_)) => {}
-            Some(Err(error)) => this.sent.stalled.store(matches!(error, BodyError::Paused), Relaxed),
+            Some(Err(error)) => this.sent.fault.store(Fault::of(error) as u8, Relaxed),
         }
         Poll::Ready(polled)
     }
@@ -233,6 +255,25 @@ impl http_body::Body for ClientBody {
         self.incoming
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Sent {
+    pub fn fault(&self) -> Option<Fault> {
+        let fault = self.fault.load(Relaxed);
+        [Fault::Paused, Fault::TotalTimeout, Fault::Broken]
+            .into_iter()
+            .find(|known| *known as u8 == fault)
+    }
+}
+
+impl Fault {
+    fn of(error: &BodyError) -> Self {
+        match error {
+            BodyError::Paused => Self::Paused,
+            BodyError::TotalTimeout => Self::TotalTimeout,
+            BodyError::Hyper(_) => Self::Broken,
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::body::Body;
@@ -108,8 +109,6 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>) {
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
-        // The app's Date passes; answers of ours set their own.
-        .auto_date_header(false)
         .serve_connection(io, Exchanges(client.clone()));
     let ended = drive(&mut connection, &client).await;
     let parts = connection.into_parts();
@@ -121,9 +120,11 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>) {
             // A new, small task: this one's memory, hyper's included, goes with it.
             tokio::spawn(tunnel::run(stream, parts.read_buf, opening));
         }
+        // Cut in mid-answer: after a FIN an answer without a length would look whole.
+        (Ended::TimedOut(Phase::Sending), _) => reset(stream),
         (Ended::TimedOut(phase), _) => {
-            if phase == Phase::Head && client.heard.load(Relaxed) {
-                // A courtesy to a slow client, not to be waited for.
+            // A courtesy to a slow client, not to be waited for; unless an earlier answer is still on its way to it.
+            if phase == Phase::Head && client.heard.load(Relaxed) && !client.write_blocked.load(Relaxed) {
                 let _ = stream.try_write(&error::raw(Reason::RequestTimeout, &exchange::request_id()));
             }
             linger(stream).await;
@@ -135,22 +136,35 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>) {
 /// FIN, then reading to the end for a while: closing on unread bytes would send a reset, and a reset may eat the answer on
 /// its way (RFC 9112 section 9.6).
 async fn linger(mut stream: TcpStream) {
-    let mut sink = [0; 4096];
     let drain = async {
         stream.shutdown().await?;
-        while stream.read(&mut sink).await? > 0 {}
-        io::Result::Ok(())
+        loop {
+            stream.readable().await?;
+            // Not a buffer of the task: it would make every connection's larger.
+            match stream.try_read(&mut [0; 4096]) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+        }
     };
-    let _ = tokio::time::timeout(LINGER, drain).await;
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(LINGER, drain).await;
+}
+
+fn reset(stream: TcpStream) {
+    // Failing, it leaves a FIN.
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Polls hyper to its end, the connection's clock beside it, and passes on the word to finish.
 async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client) -> Ended {
     let mut tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let mut draining = pin!(client.proxy.draining.cancelled());
-    let mut told = false;
+    let (mut first, mut told) = (true, false);
     poll_fn(|cx| {
-        if !told && draining.as_mut().poll(cx).is_ready() {
+        // The first poll leaves the waker. Each takes locks that all connections share: the others look at a flag.
+        let look = std::mem::take(&mut first) || client.proxy.is_draining.load(Relaxed);
+        if look && !told && draining.as_mut().poll(cx).is_ready() {
             told = true;
             Pin::new(&mut *connection).graceful_shutdown();
         }
@@ -212,6 +226,11 @@ impl Clock {
         self.enter(Phase::Sending);
     }
 
+    /// The app has accepted an upgrade: the client's socket must take the 101 as soon as a head must come.
+    pub fn switching(&self) {
+        self.enter(Phase::Head);
+    }
+
     /// The answer has ended, or was given up.
     pub fn idle(&self) {
         self.enter(Phase::Idle);
@@ -221,9 +240,11 @@ impl Clock {
         self.mark.store(now_millis() << 2 | phase as u64, Relaxed);
     }
 
-    fn heard(&self) {
+    /// `write_blocked`: an earlier answer is still on its way.
+    fn heard(&self, write_blocked: bool) {
         match self.read().0 {
-            Phase::Idle => self.enter(Phase::Head),
+            Phase::Idle if !write_blocked => self.enter(Phase::Head),
+            Phase::Idle => self.enter(Phase::Idle),
             Phase::Sending => self.enter(Phase::Sending),
             Phase::Head | Phase::Busy => {}
         }
@@ -307,7 +328,7 @@ impl Read for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() {
-            self.client.clock.heard();
+            self.client.clock.heard(self.client.write_blocked.load(Relaxed));
             self.client.heard.store(true, Relaxed);
         }
         polled

@@ -31,13 +31,12 @@ fn classify(error: &io::Error) -> DialResult {
     use io::ErrorKind as K;
     // ENFILE, EMFILE, ENOBUFS, ENOMEM: the next endpoint would fare no better.
     if matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12)) {
-        return DialResult::Exhausted;
+        return DialResult::NoDescriptors;
     }
     match error.kind() {
         K::ConnectionRefused => DialResult::Refused,
         K::TimedOut => DialResult::TimedOut,
-        // EADDRNOTAVAIL: no ephemeral port left toward this endpoint.
-        K::AddrNotAvailable => DialResult::Exhausted,
+        K::AddrNotAvailable => DialResult::NoPorts,
         K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::InvalidInput | K::PermissionDenied => {
             DialResult::Unroutable
         }

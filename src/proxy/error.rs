@@ -1,8 +1,6 @@
 //! Every answer that is Postern's own: its status, its code and whose fault it is. The metric, the log, the header
 //! and the body all name the same closed list.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -24,7 +22,6 @@ pub enum Reason {
     BadUpgrade,
     BadUpstreamUpgrade,
     DeploymentOffline,
-    HeadersTooLarge,
     HostNotFound,
     InternalError,
     MethodNotAllowed,
@@ -41,14 +38,13 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of the variants, so that `reason as usize` is an index.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::BackendNotFound,
         Self::BadGateway,
         Self::BadRequest,
         Self::BadUpgrade,
         Self::BadUpstreamUpgrade,
         Self::DeploymentOffline,
-        Self::HeadersTooLarge,
         Self::HostNotFound,
         Self::InternalError,
         Self::MethodNotAllowed,
@@ -82,12 +78,7 @@ impl Reason {
         use Reason as R;
         matches!(
             self,
-            R::BadRequest
-                | R::BadUpgrade
-                | R::HeadersTooLarge
-                | R::MethodNotAllowed
-                | R::RequestTimeout
-                | R::UriTooLong
+            R::BadRequest | R::BadUpgrade | R::MethodNotAllowed | R::RequestTimeout | R::UriTooLong
         )
     }
 
@@ -132,11 +123,6 @@ impl Reason {
                 S::SERVICE_UNAVAILABLE,
                 "capacity:deployment_offline",
                 "This deployment is stopped.",
-            ),
-            Self::HeadersTooLarge => (
-                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "client:headers_too_large",
-                "The request's headers are too many or too large.",
             ),
             Self::HostNotFound => (
                 S::NOT_FOUND,
@@ -220,10 +206,6 @@ pub fn answer(reason: Reason, asker: Asker<'_>) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_POSTERN_ERROR, HeaderValue::from_static(reason.code()));
     headers.insert(X_REQUEST_ID, asker.request_id.clone());
-    // RFC 9110 section 6.6.1: an origin's answers carry a Date, and of this one we are the origin.
-    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
-        headers.insert(header::DATE, date);
-    }
     if let Some(seconds) = reason.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

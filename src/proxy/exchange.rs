@@ -78,7 +78,8 @@ async fn respond(
 
 /// By host, then by path, then by weight. The one look at the configuration that this request takes.
 fn route(client: &Client, target: &Target, found: &mut Option<Arc<Deployment>>) -> Result<Arc<Upstream>, Reason> {
-    let live = client.proxy.live.load().ok_or(Reason::Starting)?;
+    let live = client.proxy.live.look();
+    let live = live.as_ref().ok_or(Reason::Starting)?;
     let host = live
         .snapshot
         .hosts

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::body::{Account, AppBody, Body, ClientBody, Gate, Sent};
+use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
 use super::connection::Client;
 use super::error::Reason;
 use super::headers::{self, Told};
@@ -51,6 +51,16 @@ pub struct Errand<'a> {
     pub started: std::time::Instant,
 }
 
+/// The dials of one request.
+struct Attempts {
+    end: Instant,
+    tried: Vec<usize>,
+    /// To be dialled next, whatever the balance says by then.
+    chosen: Option<(usize, Open)>,
+    /// What to answer when none is left.
+    worst: Reason,
+}
+
 enum Failed {
     /// Not a byte of the request has left.
     Unsent(Box<Request<ClientBody>>),
@@ -63,43 +73,49 @@ enum Failed {
 pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Body>, Reason> {
     let timeouts = &errand.deployment.timeouts;
     let end = timeouts.total.map(|total| Instant::now() + total);
-    let (opener, gate) = gate(errand.head, &incoming);
-    let expect = gate.is_some();
-    let body = ClientBody::new(incoming, timeouts.idle, end, gate);
+    let (opener, hold) = hold(errand.head, &incoming);
+    let body = ClientBody::new(incoming, timeouts.idle, end, hold);
     // RFC 9110 section 9.2.2.
     let repeatable = errand.head.method.is_idempotent() && body.is_end_stream();
-    let mut request = errand.request(body, None, expect);
+    let mut request = errand.request(body, None, opener.is_some());
     if let Some(opener) = opener {
         open_on_continue(&mut request, opener);
     }
-    let mut lease = errand.lease(true).await?;
+    let mut attempts = errand.attempts(Instant::now() + KERNEL_LIMIT);
+    let mut lease = errand.lease(&mut attempts, true).await?;
     let response = loop {
         match errand.send(&mut lease, request, end).await {
             Ok(response) => break response,
-            Err(Failed::Unsent(unsent)) if lease.reused => request = *unsent,
+            Err(Failed::Unsent(unsent)) => request = *unsent,
             Err(Failed::Unanswered) if lease.reused && repeatable => {
                 request = errand.request(ClientBody::none(), None, false);
             }
-            Err(Failed::Unsent(_) | Failed::Unanswered) => return Err(Reason::BadGateway),
+            Err(Failed::Unanswered) => return Err(Reason::BadGateway),
             Err(Failed::Refused(reason)) => return Err(reason),
         }
-        lease = errand.lease(false).await?;
+        lease = errand.lease(&mut attempts, false).await?;
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Reason::BadUpstreamUpgrade);
     }
-    Ok(errand.pass(response, lease, end))
+    errand.pass(response, lease, end)
 }
 
 /// A WebSocket handshake, always on a connection of its own: a 101 consumes it.
 pub async fn upgrade(errand: Errand<'_>, handshake: Handshake) -> Result<Response<Body>, Reason> {
     let runtime = errand.deployment.runtime.get();
     let deadline = Instant::now() + errand.deployment.timeouts.handshake.unwrap_or(KERNEL_LIMIT);
+    // Past the bound they wait; what is left of the time is then for the app.
+    let waited = runtime.upgrades.available_permits() == 0;
     let permit = match timeout_at(deadline, runtime.upgrades.clone().acquire_owned()).await {
         Ok(Ok(permit)) => permit,
         _ => return Err(Reason::Overloaded),
     };
-    let (stream, open) = errand.dial(deadline).await?;
+    let (stream, open) = match errand.dial(&mut errand.attempts(deadline)).await {
+        // It was the wait that left no time to reach anyone.
+        Err(Reason::Unreachable) if waited && deadline <= Instant::now() => return Err(Reason::Overloaded),
+        dialled => dialled?,
+    };
     let mut connection = match http1::handshake(TokioIo::new(stream)).await {
         Ok((sender, connection)) => Halves {
             sender,
@@ -117,7 +133,7 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake) -> Result<Respons
         // The app's refusal passes as it is, body and all.
         let mut lease = Lease::of(connection.sender, connection.connection, open, runtime);
         lease.forbid_reuse();
-        return Ok(errand.pass(response, lease, None));
+        return errand.pass(response, lease, None);
     }
     if !handshake.is_accepted_by(response.headers()) {
         return Err(Reason::BadUpstreamUpgrade);
@@ -126,6 +142,8 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake) -> Result<Respons
         .await
         .map_err(|_elapsed| Reason::UpstreamTimeout)?;
     let parts = connection.connection.into_parts();
+    // The 101 has to be taken by the client in good time too.
+    errand.client.clock.switching();
     errand.client.open_socket(Opening {
         app: parts.io.into_inner(),
         early: parts.read_buf,
@@ -133,7 +151,7 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake) -> Result<Respons
         permit,
     });
     let (mut head, _) = response.into_parts();
-    headers::to_client(&mut head.headers, errand.request_id, true);
+    headers::to_client(&mut head, errand.request_id);
     head.headers.remove(header::CONTENT_LENGTH);
     head.version = Version::HTTP_11;
     runtime.traffic.answered[0].fetch_add(1, Relaxed);
@@ -173,65 +191,66 @@ impl Halves {
 }
 
 impl Errand<'_> {
+    /// Dials until `deadline`, and within the budget.
+    fn attempts(&self, deadline: Instant) -> Attempts {
+        let budget = self.deployment.timeouts.dial_budget.unwrap_or(KERNEL_LIMIT);
+        Attempts {
+            end: deadline.min(Instant::now() + budget),
+            tried: Vec::new(),
+            chosen: None,
+            worst: Reason::Unreachable,
+        }
+    }
+
     /// A pooled connection (`reuse`), or a fresh one.
-    async fn lease(&self, reuse: bool) -> Result<Lease, Reason> {
+    async fn lease(&self, attempts: &mut Attempts, reuse: bool) -> Result<Lease, Reason> {
         let runtime = self.deployment.runtime.get();
         if reuse && let Some(index) = balance::choose_endpoint(self.deployment.strategy, self.upstream, &[]) {
             let endpoint = self.upstream.endpoints[index].runtime.get();
             match endpoint.pool.take(Open::at(endpoint), runtime) {
                 Ok(lease) => return Ok(lease),
-                Err(open) => {
-                    // The balance holds: the one that was chosen is dialled first.
-                    let (stream, open) = self
-                        .dial_from(Some((index, open)), Instant::now() + KERNEL_LIMIT)
-                        .await?;
-                    return fresh(stream, open, runtime).await;
-                }
+                // The balance holds: the one that was chosen is dialled first.
+                Err(open) => attempts.chosen = Some((index, open)),
             }
         }
-        let (stream, open) = self.dial(Instant::now() + KERNEL_LIMIT).await?;
-        fresh(stream, open, runtime).await
+        let (stream, open) = self.dial(attempts).await?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|_| Reason::BadGateway)?;
+        Ok(Lease::of(sender, connection, open, runtime))
     }
 
-    async fn dial(&self, deadline: Instant) -> Result<(TcpStream, Open), Reason> {
-        self.dial_from(None, deadline).await
-    }
-
-    /// Endpoint after endpoint, each at most once, all within the budget.
-    async fn dial_from(
-        &self,
-        mut first: Option<(usize, Open)>,
-        deadline: Instant,
-    ) -> Result<(TcpStream, Open), Reason> {
+    /// Endpoint after endpoint, each at most once.
+    async fn dial(&self, attempts: &mut Attempts) -> Result<(TcpStream, Open), Reason> {
         let Deployment {
             timeouts,
             strategy,
             runtime,
             ..
         } = &**self.deployment;
-        let end = deadline.min(Instant::now() + timeouts.dial_budget.unwrap_or(KERNEL_LIMIT));
-        let mut tried = Vec::new();
         loop {
-            let (index, open) = match first.take() {
+            let (index, open) = match attempts.chosen.take() {
                 Some(chosen) => chosen,
                 None => {
-                    let index =
-                        balance::choose_endpoint(*strategy, self.upstream, &tried).ok_or(Reason::Unreachable)?;
+                    let index = balance::choose_endpoint(*strategy, self.upstream, &attempts.tried);
+                    let index = index.ok_or(attempts.worst)?;
                     (index, Open::at(self.upstream.endpoints[index].runtime.get()))
                 }
             };
-            let left = end.saturating_duration_since(Instant::now());
+            let left = attempts.end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Reason::Unreachable);
             }
             let limit = left.min(timeouts.connect.unwrap_or(KERNEL_LIMIT));
             let address = self.upstream.endpoints[index].address;
+            attempts.tried.push(index);
             match dial::connect(address, limit, &runtime.get().traffic).await {
                 Ok(stream) => return Ok((stream, open)),
-                Err(DialResult::Exhausted) => return Err(Reason::Overloaded),
+                Err(DialResult::NoDescriptors) => return Err(Reason::Overloaded),
+                // Of this endpoint's address alone: another one may have ports left.
+                Err(DialResult::NoPorts) => attempts.worst = Reason::Overloaded,
                 Err(result) => {
-                    tracing::debug!(deployment = %self.deployment.key, %address, result = result.label(), "cannot reach endpoint");
-                    tried.push(index);
+                    let (deployment, result) = (&self.deployment.key, result.label());
+                    tracing::debug!(%deployment, %address, result, "cannot reach endpoint");
                 }
             }
         }
@@ -294,8 +313,11 @@ impl Errand<'_> {
     }
 
     fn blame(&self, error: hyper::Error, sent: &Sent) -> Failed {
-        if sent.stalled.load(Relaxed) {
-            return Failed::Refused(Reason::RequestTimeout);
+        match sent.fault() {
+            Some(Fault::Paused) => return Failed::Refused(Reason::RequestTimeout),
+            Some(Fault::TotalTimeout) => return Failed::Refused(Reason::UpstreamTimeout),
+            Some(Fault::Broken) => return Failed::Refused(Reason::BadRequest),
+            None => {}
         }
         tracing::debug!(deployment = %self.deployment.key, %error, "no answer from the app");
         if error.is_parse() || error.is_parse_too_large() {
@@ -306,7 +328,13 @@ impl Errand<'_> {
     }
 
     /// The app's answer toward the client.
-    fn pass(&self, response: Response<Incoming>, mut lease: Lease, end: Option<Instant>) -> Response<Body> {
+    fn pass(
+        &self,
+        response: Response<Incoming>,
+        mut lease: Lease,
+        end: Option<Instant>,
+    ) -> Result<Response<Body>, Reason> {
+        headers::check_coding(response.headers())?;
         let (mut head, incoming) = response.into_parts();
         let timeouts = &self.deployment.timeouts;
         if head.headers.contains_key(header::TRANSFER_ENCODING) && head.headers.contains_key(header::CONTENT_LENGTH) {
@@ -316,7 +344,7 @@ impl Errand<'_> {
         if let Some(timeout) = keep_alive(&head.headers) {
             lease.keep_alive(timeout);
         }
-        headers::to_client(&mut head.headers, self.request_id, false);
+        headers::to_client(&mut head, self.request_id);
         // The client's hop has a version of its own; hyper knows it.
         head.version = Version::HTTP_11;
         self.client.clock.sending(timeouts.idle);
@@ -327,24 +355,17 @@ impl Errand<'_> {
             started: self.started,
         };
         let body = AppBody::new(incoming, lease, account, timeouts.idle, end);
-        Response::from_parts(head, Body::App(Box::new(body)))
+        Ok(Response::from_parts(head, Body::App(Box::new(body))))
     }
-}
-
-async fn fresh(stream: TcpStream, open: Open, runtime: &Arc<crate::state::Deployment>) -> Result<Lease, Reason> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| Reason::BadGateway)?;
-    Ok(Lease::of(sender, connection, open, runtime))
 }
 
 /// With `Expect: 100-continue`, what holds the client's body back and what lets it go.
-fn gate(head: &Parts, incoming: &Incoming) -> (Option<oneshot::Sender<()>>, Option<Gate>) {
+fn hold(head: &Parts, incoming: &Incoming) -> (Option<oneshot::Sender<()>>, Hold) {
     if incoming.is_end_stream() || !has_token(&head.headers, header::EXPECT, "100-continue") {
-        return (None, None);
+        return (None, Hold::Free);
     }
     let (opener, gate) = oneshot::channel();
-    (Some(opener), Some(Box::pin(timeout(EXPECT_LIMIT, gate))))
+    (Some(opener), Hold::Waiting(Box::pin(timeout(EXPECT_LIMIT, gate))))
 }
 
 fn open_on_continue(request: &mut Request<ClientBody>, opener: oneshot::Sender<()>) {

@@ -1,9 +1,11 @@
 //! Which header fields pass, and which ones Postern sets. Toward the app a new map is built, so that the client's own stays
 //! as it came, for a retry; nothing that Postern sets can be nominated away by `Connection`.
 
+use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
 
-use super::error::{X_POSTERN_ERROR, X_REQUEST_ID};
+use super::error::{Reason, X_POSTERN_ERROR, X_REQUEST_ID};
 use crate::websocket::handshake::{has_token, tokens};
 
 const X_DEPLOYMENT_ID: HeaderName = HeaderName::from_static("x-deployment-id");
@@ -54,8 +56,25 @@ pub fn to_app(client: &HeaderMap, told: Told<'_>) -> HeaderMap {
     headers
 }
 
-/// The head's fields toward the client, in place. `upgrade`: of a 101.
-pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue, upgrade: bool) {
+/// The app's Transfer-Encoding, which hyper has taken off as if it were one `chunked`: any other coding would still be on
+/// the body, and nothing would say so (RFC 9112 section 6.1).
+pub fn check_coding(headers: &HeaderMap) -> Result<(), Reason> {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = |coding: &HeaderValue| {
+        [&b"chunked"[..], b"identity"]
+            .iter()
+            .any(|plain| coding.as_bytes().eq_ignore_ascii_case(plain))
+    };
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if plain(coding) => Ok(()),
+        _ => Err(Reason::BadGateway),
+    }
+}
+
+/// The head's fields toward the client, in place.
+pub fn to_client(head: &mut Parts, request_id: &HeaderValue) {
+    let (status, headers) = (head.status, &mut head.headers);
     if headers.contains_key(header::CONNECTION) {
         let nominated: Vec<HeaderName> = tokens(headers, header::CONNECTION)
             .filter_map(|name| name.parse().ok())
@@ -63,18 +82,39 @@ pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue, upgrade: boo
             .collect();
         nominated.iter().for_each(|name| remove(headers, name));
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if headers.contains_key(header::TRANSFER_ENCODING) || status == StatusCode::SWITCHING_PROTOCOLS {
         // RFC 9112 section 6.3: the coding wins, and hyper's server aborts where both are set.
         remove(headers, &header::CONTENT_LENGTH);
     }
+    unify_content_length(headers);
     for name in &HOP_BY_HOP {
-        remove(headers, name);
+        // RFC 9110 section 15.5.22: a 426 says to what.
+        if !(status == StatusCode::UPGRADE_REQUIRED && name == header::UPGRADE) {
+            remove(headers, name);
+        }
     }
     remove(headers, &X_POSTERN_ERROR);
     headers.insert(X_REQUEST_ID, request_id.clone());
-    if upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        StatusCode::UPGRADE_REQUIRED => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        _ => {}
+    }
+}
+
+/// hyper's client has checked that several lengths agree, but leaves them as they are; its server takes only one.
+fn unify_content_length(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(header::CONTENT_LENGTH) else {
+        return;
+    };
+    let one = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
+    if let Ok(one) = HeaderValue::from_bytes(one.trim_ascii()) {
+        headers.insert(header::CONTENT_LENGTH, one);
     }
 }
 
@@ -100,15 +140,14 @@ fn passes_to_app(name: &HeaderName, expect: bool) -> bool {
         "expect" => expect,
         "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" => false,
         "proxy-authenticate" | "proxy-authorization" => false,
-        other => !is_reserved(other),
+        // Of an h2c upgrade; and what CGI's heirs take for the variable HTTP_PROXY.
+        "http2-settings" | "proxy" => false,
+        other => !is_reserved(other) && !is_framing_twin(other),
     }
 }
 
 /// What Postern says to the app, in every spelling that an app might fold into it: `_` is `-` to CGI and its heirs.
 fn is_reserved(name: &str) -> bool {
-    if !name.as_bytes().iter().any(|byte| matches!(byte, b'x' | b'f')) {
-        return false;
-    }
     let starts = |prefix: &str| {
         same(
             name.as_bytes().get(..prefix.len()).unwrap_or_default(),
@@ -116,12 +155,25 @@ fn is_reserved(name: &str) -> bool {
         )
     };
     let is = |whole: &str| same(name.as_bytes(), whole.as_bytes());
-    starts("x-postern-")
-        || starts("x-forwarded-")
-        || is("forwarded")
-        || is("x-deployment-id")
-        || is("x-real-ip")
-        || is("x-request-id")
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            starts("x-postern-")
+                || starts("x-forwarded-")
+                || is("x-deployment-id")
+                || is("x-real-ip")
+                || is("x-request-id")
+        }
+        Some(b'f') => is("forwarded"),
+        _ => false,
+    }
+}
+
+/// What an app that folds `_` into `-` might frame the message by.
+fn is_framing_twin(name: &str) -> bool {
+    name.contains('_')
+        && ["connection", "content-length", "host", "transfer-encoding", "upgrade"]
+            .iter()
+            .any(|framing| same(name.as_bytes(), framing.as_bytes()))
 }
 
 fn same(name: &[u8], wanted: &[u8]) -> bool {

@@ -77,20 +77,13 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: tokio_util::s
             Ok((stream, peer)) => {
                 tokio::spawn(connection::serve(stream, peer, proxy.clone()));
             }
-            // Of one connection: the next may do.
-            Err(e) if is_of_the_peer(&e) => {}
-            Err(error) => {
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM: until something is given back.
+            Err(error) if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) => {
                 tracing::error!(%error, "cannot accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            // Of one connection: the next may do.
+            Err(_) => {}
         }
     }
-}
-
-fn is_of_the_peer(error: &io::Error) -> bool {
-    use io::ErrorKind as K;
-    matches!(
-        error.kind(),
-        K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused
-    )
 }

@@ -14,6 +14,7 @@ pub mod pool;
 pub mod target;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,25 @@ pub struct Proxy {
     pub live: Arc<LiveCell>,
     pub state: Arc<State>,
     /// Cancelled when connections are to finish what they do and close.
-    pub draining: CancellationToken,
+    draining: CancellationToken,
+    is_draining: AtomicBool,
     pub connections: connection::Count,
+}
+
+impl Proxy {
+    pub fn new(live: Arc<LiveCell>, state: Arc<State>) -> Self {
+        Self {
+            live,
+            state,
+            draining: CancellationToken::new(),
+            is_draining: AtomicBool::new(false),
+            connections: connection::Count::default(),
+        }
+    }
+
+    /// Connections close when their request is answered, idle ones at once. Open sockets stay.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.draining.cancel();
+    }
 }

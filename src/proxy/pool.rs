@@ -3,8 +3,8 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,27 +25,25 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(4);
 const MAX_IDLE: usize = 256;
 
 #[derive(Debug, Default)]
-pub struct Pool(Mutex<Vec<Idle>>);
+pub struct Pool(Mutex<Vec<Link>>);
 
+/// A connection to the app, in use or idle.
 #[derive(Debug)]
-struct Idle {
+struct Link {
     sender: SendRequest<ClientBody>,
     life: Arc<Life>,
-    /// Counts it as idle for the Deployment that used it last.
-    _counted: Counted,
+    counted: Counted,
 }
 
 /// One connection in use by one exchange. Dropping it closes the connection; `release` puts it back.
 #[derive(Debug)]
 pub struct Lease {
-    sender: Option<SendRequest<ClientBody>>,
-    life: Arc<Life>,
+    /// None once it was put back: then somebody else may use it.
+    link: Option<Link>,
     open: Open,
-    deployment: Arc<state::Deployment>,
     request: Option<Arc<Sent>>,
     reusable: bool,
     pub reused: bool,
-    _counted: Counted,
 }
 
 /// What the connection's task and its user agree by.
@@ -63,6 +61,7 @@ const BUSY: u8 = 0;
 const IDLE: u8 = 1;
 const CLOSED: u8 = 2;
 
+/// Stands in a Deployment's gauge of active or of idle connections.
 #[derive(Debug)]
 struct Counted {
     deployment: Arc<state::Deployment>,
@@ -73,38 +72,46 @@ impl Pool {
     /// An idle connection that still lives, the latest used first.
     pub fn take(&self, open: Open, deployment: &Arc<state::Deployment>) -> Result<Lease, Open> {
         loop {
-            let popped = self.lock().pop();
-            let Some(idle) = popped else { return Err(open) };
-            if idle.life.take() && idle.sender.is_ready() {
-                return Ok(Lease::new(idle.sender, idle.life, open, deployment, true));
+            let mut links = self.lock();
+            // One that was put back a moment ago may not be ready yet: its task has still to say so.
+            let ready = links.iter().rposition(|link| link.sender.is_ready());
+            let taken = ready.map(|index| links.remove(index));
+            drop(links);
+            let Some(mut link) = taken else {
+                return Err(open);
+            };
+            if link.life.take() {
+                link.counted.activate(deployment);
+                return Ok(Lease::new(link, open, true));
             }
-            idle.life.close();
+            link.life.close();
         }
     }
 
-    fn put(&self, idle: Idle) {
-        let mut connections = self.lock();
-        if connections.len() < MAX_IDLE {
-            connections.push(idle);
+    fn put(&self, link: Link) {
+        let mut links = self.lock();
+        // Looked at under the lock: what closes later finds itself here, and is swept.
+        if links.len() < MAX_IDLE && link.life.phase.load(Ordering::Acquire) == IDLE {
+            links.push(link);
         } else {
-            idle.life.close();
+            link.life.close();
         }
     }
 
     /// Takes out what has closed.
     fn sweep(&self) {
         self.lock()
-            .retain(|idle| idle.life.phase.load(Ordering::Relaxed) == IDLE);
+            .retain(|link| link.life.phase.load(Ordering::Relaxed) == IDLE);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Link>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.lock().iter().for_each(|idle| idle.life.close());
+        self.lock().iter().for_each(|link| link.life.close());
     }
 }
 
@@ -118,32 +125,24 @@ impl Lease {
     ) -> Self {
         let life = Arc::new(Life::new());
         tokio::spawn(drive(connection, life.clone(), Arc::downgrade(open.endpoint())));
-        Self::new(sender, life, open, deployment, false)
+        let counted = Counted::active(deployment);
+        Self::new(Link { sender, life, counted }, open, false)
     }
 
-    fn new(
-        sender: SendRequest<ClientBody>,
-        life: Arc<Life>,
-        open: Open,
-        deployment: &Arc<state::Deployment>,
-        reused: bool,
-    ) -> Self {
+    fn new(link: Link, open: Open, reused: bool) -> Self {
         Self {
-            sender: Some(sender),
-            life,
+            link: Some(link),
             open,
-            deployment: deployment.clone(),
             request: None,
             reusable: true,
             reused,
-            _counted: Counted::new(deployment, false),
         }
     }
 
     /// None only after `release`.
     pub fn sender(&mut self, request: Arc<Sent>) -> Option<&mut SendRequest<ClientBody>> {
         self.request = Some(request);
-        self.sender.as_mut()
+        self.link.as_mut().map(|link| &mut link.sender)
     }
 
     /// The answer's framing is doubtful: nothing may follow it on this connection.
@@ -153,45 +152,38 @@ impl Lease {
 
     /// The app said how long it keeps an idle connection: `Keep-Alive: timeout=N`.
     pub fn keep_alive(&self, timeout: Duration) {
-        let limit = timeout.saturating_sub(Duration::from_secs(1)).min(IDLE_LIMIT);
-        self.life.idle_limit.store(limit.as_millis() as u64, Ordering::Relaxed);
+        if let Some(link) = &self.link {
+            let limit = timeout.saturating_sub(Duration::from_secs(1)).min(IDLE_LIMIT);
+            link.life.idle_limit.store(limit.as_millis() as u64, Ordering::Relaxed);
+        }
     }
 
     /// The answer has ended. A request that has not ended with it leaves the connection unusable.
     pub fn release(mut self) {
-        let whole = self
-            .request
-            .as_ref()
-            .is_some_and(|request| request.whole.load(Ordering::Relaxed));
-        let limit = self.life.idle_limit.load(Ordering::Relaxed);
-        if let Some(sender) = self.sender.take()
-            && self.reusable
+        let request = self.request.take();
+        let whole = request.is_some_and(|request| request.whole.load(Ordering::Relaxed));
+        if self.reusable
             && whole
-            && limit > 0
-            && !sender.is_closed()
+            && let Some(mut link) = self.link.take_if(|link| link.is_reusable())
         {
-            self.life.rest();
-            let counted = Counted::new(&self.deployment, true);
-            self.open.endpoint().pool.put(Idle {
-                sender,
-                life: self.life.clone(),
-                _counted: counted,
-            });
+            link.counted.rest();
+            link.life.rest();
+            self.open.endpoint().pool.put(link);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Still BUSY: not put back, so nobody will use it again.
-        if self
-            .life
-            .phase
-            .compare_exchange(BUSY, CLOSED, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
-            self.life.task.wake();
+        if let Some(link) = &self.link {
+            link.life.close();
         }
+    }
+}
+
+impl Link {
+    fn is_reusable(&self) -> bool {
+        self.life.idle_limit.load(Ordering::Relaxed) > 0 && !self.sender.is_closed()
     }
 }
 
@@ -213,7 +205,7 @@ impl Life {
     }
 
     fn take(&self) -> bool {
-        // The task looks at its clock only now and then; the app may have closed by what it said.
+        // The task looks at its clock only every few seconds; the app may have closed by what it said.
         self.due() > Instant::now()
             && self
                 .phase
@@ -250,16 +242,25 @@ impl Life {
 }
 
 impl Counted {
-    fn new(deployment: &Arc<state::Deployment>, idle: bool) -> Self {
-        let counted = Self {
+    fn active(deployment: &Arc<state::Deployment>) -> Self {
+        deployment.traffic.connections_active.fetch_add(1, Ordering::Relaxed);
+        Self {
             deployment: deployment.clone(),
-            idle,
-        };
-        counted.gauge().fetch_add(1, Ordering::Relaxed);
-        counted
+            idle: false,
+        }
     }
 
-    fn gauge(&self) -> &std::sync::atomic::AtomicI64 {
+    fn activate(&mut self, deployment: &Arc<state::Deployment>) {
+        *self = Self::active(deployment);
+    }
+
+    fn rest(&mut self) {
+        self.gauge().fetch_sub(1, Ordering::Relaxed);
+        self.idle = true;
+        self.gauge().fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn gauge(&self) -> &AtomicI64 {
         let traffic = &self.deployment.traffic;
         if self.idle {
             &traffic.connections_idle

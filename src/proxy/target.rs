@@ -9,6 +9,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use super::error::Reason;
 
+/// Of path and query. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
+const MAX_TARGET: usize = 32 * 1024;
+
 #[derive(Debug)]
 pub struct Target {
     /// As the app sees it: verbatim, with its port.
@@ -19,6 +22,13 @@ pub struct Target {
 
 impl Target {
     pub fn of(head: &Parts) -> Result<Self, Reason> {
+        if head
+            .uri
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > MAX_TARGET)
+        {
+            return Err(Reason::UriTooLong);
+        }
         if head.method == Method::CONNECT {
             return Err(Reason::MethodNotAllowed);
         }

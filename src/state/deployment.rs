@@ -1,7 +1,7 @@
 //! What belongs to one Deployment object while it is configured or has requests or sockets.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
@@ -17,33 +17,50 @@ const UPGRADES_IN_FLIGHT: usize = 128;
 pub struct Deployment {
     pub traffic: Traffic,
     pub upgrades: Arc<Semaphore>,
-    sockets: Mutex<HashMap<u64, Arc<Socket>>>,
+    sockets: Mutex<Sockets>,
+}
+
+#[derive(Debug, Default)]
+struct Sockets {
+    open: HashMap<u64, Arc<Socket>>,
+    /// Deleted or Stopped: a handshake that was under way then ends as soon as it is a socket.
+    closed: bool,
 }
 
 impl Deployment {
     pub(crate) fn register(&self, socket: Arc<Socket>) {
-        self.lock().insert(socket.id(), socket);
+        let mut sockets = self.lock();
+        if sockets.closed {
+            socket.end();
+        }
+        sockets.open.insert(socket.id(), socket);
     }
 
     pub(crate) fn deregister(&self, id: u64) {
-        let mut sockets = self.lock();
-        sockets.remove(&id);
+        let open = &mut self.lock().open;
+        open.remove(&id);
         // A storm's table is not kept for the few that stay.
-        if sockets.capacity() > 64 && sockets.len() < sockets.capacity() / 8 {
-            sockets.shrink_to_fit();
+        if open.capacity() > 64 && open.len() < open.capacity() / 8 {
+            open.shrink_to_fit();
         }
     }
 
-    /// The sockets that are open now.
-    pub fn sockets(&self) -> Vec<Arc<Socket>> {
-        self.lock().values().cloned().collect()
+    /// From now on no socket is to stay; returns those that are open, for the caller to end.
+    pub fn close(&self) -> Vec<Arc<Socket>> {
+        let mut sockets = self.lock();
+        sockets.closed = true;
+        sockets.open.values().cloned().collect()
+    }
+
+    pub fn reopen(&self) {
+        self.lock().closed = false;
     }
 
     pub fn socket_count(&self) -> usize {
-        self.lock().len()
+        self.lock().open.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Socket>>> {
+    fn lock(&self) -> MutexGuard<'_, Sockets> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -33,8 +33,10 @@ pub enum DialResult {
     Refused,
     TimedOut,
     Unroutable,
-    /// Our own lack: descriptors, ports, memory.
-    Exhausted,
+    /// Our own lack of descriptors or memory.
+    NoDescriptors,
+    /// Our own lack of ephemeral ports toward this address, or of any address of its family.
+    NoPorts,
     Failed,
 }
 
@@ -72,12 +74,13 @@ impl Traffic {
 }
 
 impl DialResult {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Connected,
         Self::Refused,
         Self::TimedOut,
         Self::Unroutable,
-        Self::Exhausted,
+        Self::NoDescriptors,
+        Self::NoPorts,
         Self::Failed,
     ];
 
@@ -87,7 +90,8 @@ impl DialResult {
             Self::Refused => "refused",
             Self::TimedOut => "timed_out",
             Self::Unroutable => "unroutable",
-            Self::Exhausted => "exhausted",
+            Self::NoDescriptors => "no_descriptors",
+            Self::NoPorts => "no_ports",
             Self::Failed => "failed",
         }
     }

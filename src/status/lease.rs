@@ -34,6 +34,7 @@ enum Failure {
 /// A name for the holder that nobody else has, not even an earlier run of the same pod.
 #[allow(clippy::disallowed_methods, reason = "who we are is no setting")]
 pub fn identity() -> String {
+    #[expect(clippy::disallowed_methods, reason = "who we are is the pod's to say, not a setting")]
     let pod = ["POD_NAME", "HOSTNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());

@@ -21,13 +21,15 @@ pub struct Socket {
     closed_by: AtomicU8,
     tunnel: AtomicWaker,
     deployment: Arc<state::Deployment>,
-    /// Counts the socket at its endpoint.
-    _open: Open,
 }
 
 /// The tunnel's hold on its socket: while it lives the socket is registered and counted as open.
 #[derive(Debug)]
-pub struct Registered(Arc<Socket>);
+pub struct Registered {
+    socket: Arc<Socket>,
+    /// Counts it at its endpoint.
+    _open: Open,
+}
 
 const STILL_OPEN: u8 = u8::MAX;
 
@@ -42,12 +44,11 @@ impl Socket {
             closed_by: AtomicU8::new(STILL_OPEN),
             tunnel: AtomicWaker::new(),
             deployment: deployment.clone(),
-            _open: open,
         });
         deployment.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
         deployment.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
         deployment.register(socket.clone());
-        Registered(socket)
+        Registered { socket, _open: open }
     }
 
     pub fn id(&self) -> u64 {
@@ -64,18 +65,18 @@ impl Socket {
 impl Registered {
     /// Whether `end` was called; if not yet, `waker` will hear of it.
     pub fn is_ending(&self, waker: &Waker) -> bool {
-        self.0.tunnel.register(waker);
-        self.0.ending.load(Ordering::Acquire)
+        self.socket.tunnel.register(waker);
+        self.socket.ending.load(Ordering::Acquire)
     }
 
     pub fn traffic(&self) -> &Traffic {
-        &self.0.deployment.traffic
+        &self.socket.deployment.traffic
     }
 
     /// Who ended it; the first word counts.
     pub fn closed_by(&self, by: ClosedBy) {
         let _ = self
-            .0
+            .socket
             .closed_by
             .compare_exchange(STILL_OPEN, by as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -84,7 +85,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let traffic = self.traffic();
-        let by = usize::from(self.0.closed_by.load(Ordering::Relaxed));
+        let by = usize::from(self.socket.closed_by.load(Ordering::Relaxed));
         // Without a word the tunnel never began: the client was gone before its 101.
         let by = if by < ClosedBy::ALL.len() {
             by
@@ -93,8 +94,8 @@ impl Drop for Registered {
         };
         traffic.sockets_closed[by].fetch_add(1, Ordering::Relaxed);
         traffic.sockets_open.fetch_sub(1, Ordering::Relaxed);
-        traffic.socket_duration.observe(self.0.opened.elapsed());
-        self.0.deployment.deregister(self.0.id);
+        traffic.socket_duration.observe(self.socket.opened.elapsed());
+        self.socket.deployment.deregister(self.socket.id);
     }
 }
 

@@ -19,6 +19,8 @@ use crate::state::traffic::ClosedBy;
 
 /// How long one side may go on after the other has ended.
 const HALF_CLOSE: Duration = Duration::from_secs(60);
+/// The same after a reset, when the other side has only to be told.
+const AFTER_RESET: Duration = Duration::from_secs(10);
 /// How long the sides are read to their end after Postern's own FIN, lest a reset eats what is on its way.
 const ENDING: Duration = Duration::from_secs(2);
 /// Larger than the usual message: a read that does not fill it tells tokio that the socket is empty, and saves the read that
@@ -77,24 +79,28 @@ pub struct Tunnel<C, A> {
 struct Direction {
     /// Read, and not yet taken by the other side: no more is read until it is.
     spill: Option<Box<Bytes>>,
-    state: Flow,
+    flow: Flow,
+    /// What ended it, as far as it is not open.
+    cause: Option<Cause>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
     Open,
-    /// The reading side has ended; the FIN is to be passed on.
+    /// The source has ended; what was read and then the FIN are to be passed on.
     Ended,
-    /// The FIN is out while the reading side goes on: what it still says is read and dropped.
+    /// The sink takes nothing more. What the source still says is read and dropped: closing on unread bytes would send a
+    /// reset, and that may eat what the other direction has on its way.
     Dropping,
     Done,
 }
 
-/// Which side of a direction failed; what exactly is of no use to anyone.
-#[derive(Clone, Copy, Debug)]
-enum Broken {
-    Source,
-    Sink,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    SourceEnded,
+    /// A reset: the source takes nothing more either.
+    SourceFailed,
+    SinkFailed,
 }
 
 impl<C, A> Future for Tunnel<C, A>
@@ -111,42 +117,46 @@ where
             this.socket.closed_by(ClosedBy::Postern);
             this.timer = Some(Box::pin(tokio::time::sleep(ENDING)));
         }
-        let traffic = this.socket.traffic();
-        let to_app = this.to_app.poll(
-            cx,
-            &mut this.client,
-            &mut this.app,
-            this.ending,
-            &traffic.socket_bytes_to_app,
-        );
-        let to_client = this.to_client.poll(
-            cx,
-            &mut this.app,
-            &mut this.client,
-            this.ending,
-            &traffic.socket_bytes_to_client,
-        );
-        let by = match (&to_app, &to_client) {
-            (Poll::Pending, Poll::Pending) => None,
-            (Poll::Ready(Err(Broken::Source)) | Poll::Ready(Ok(())), _) | (_, Poll::Ready(Err(Broken::Sink))) => {
-                Some(ClosedBy::Client)
+        loop {
+            let traffic = this.socket.traffic();
+            let (ending, to_app, to_client) = (this.ending, &mut this.to_app, &mut this.to_client);
+            let bytes = (&traffic.socket_bytes_to_app, &traffic.socket_bytes_to_client);
+            let up = to_app.poll(cx, &mut this.client, &mut this.app, ending, bytes.0);
+            let down = to_client.poll(cx, &mut this.app, &mut this.client, ending, bytes.1);
+            if up.is_ready() && down.is_ready() {
+                return Poll::Ready(());
             }
-            _ => Some(ClosedBy::App),
-        };
-        if let Some(by) = by {
+            // A client that is gone has nobody to be told anything; an app that is gone has a client that may not know yet.
+            let client_gone = to_app.cause == Some(Cause::SourceFailed) && to_client.give_up(Flow::Done);
+            let app_gone = to_client.cause == Some(Cause::SourceFailed) && to_app.give_up(Flow::Dropping);
+            if !client_gone && !app_gone {
+                break;
+            }
+        }
+        if let Some(by) = this.first_end() {
             this.socket.closed_by(by);
-            match (to_app, to_client) {
-                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) | (Poll::Ready(_), Poll::Ready(_)) => {
-                    return Poll::Ready(());
-                }
-                _ => this
-                    .timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSE))),
-            };
+            let limit = if this.is_reset() { AFTER_RESET } else { HALF_CLOSE };
+            this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         }
         match &mut this.timer {
             Some(timer) => timer.as_mut().poll(cx),
             None => Poll::Pending,
+        }
+    }
+}
+
+impl<C, A> Tunnel<C, A> {
+    fn is_reset(&self) -> bool {
+        let failed = |cause: Option<Cause>| matches!(cause, Some(Cause::SourceFailed | Cause::SinkFailed));
+        failed(self.to_app.cause) || failed(self.to_client.cause)
+    }
+
+    fn first_end(&self) -> Option<ClosedBy> {
+        use Cause::{SinkFailed, SourceEnded, SourceFailed};
+        match (self.to_app.cause, self.to_client.cause) {
+            (None, None) => None,
+            (Some(SinkFailed), _) | (None, Some(SourceEnded | SourceFailed)) => Some(ClosedBy::App),
+            _ => Some(ClosedBy::Client),
         }
     }
 }
@@ -157,7 +167,8 @@ impl Direction {
         let spill = (!early.is_empty()).then(|| Box::new(Bytes::copy_from_slice(&early)));
         Self {
             spill,
-            state: Flow::Open,
+            flow: Flow::Open,
+            cause: None,
         }
     }
 
@@ -169,25 +180,26 @@ impl Direction {
         to: &mut W,
         ending: bool,
         count: &AtomicU64,
-    ) -> Poll<Result<(), Broken>>
+    ) -> Poll<()>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
         loop {
-            match self.state {
-                Flow::Done => return Poll::Ready(Ok(())),
-                Flow::Open | Flow::Ended if self.spill.is_some() => ready!(self.poll_spill(cx, to))?,
+            match self.flow {
+                Flow::Done => return Poll::Ready(()),
+                Flow::Open | Flow::Ended if self.spill.is_some() => ready!(self.poll_spill(cx, to)),
                 Flow::Ended => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).or(Err(Broken::Sink))?;
-                    self.state = Flow::Done;
+                    // A sink that is gone needs no FIN.
+                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                    self.flow = Flow::Done;
                 }
                 Flow::Open if ending => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).or(Err(Broken::Sink))?;
-                    self.state = Flow::Dropping;
+                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                    self.flow = Flow::Dropping;
                 }
                 Flow::Open | Flow::Dropping => {
-                    ready!(BUFFER.with_borrow_mut(|buffer| self.poll_pass(cx, from, to, buffer, count)))?;
+                    ready!(BUFFER.with_borrow_mut(|buffer| self.poll_pass(cx, from, to, buffer, count)));
                 }
             }
         }
@@ -201,44 +213,62 @@ impl Direction {
         to: &mut W,
         buffer: &mut [u8],
         count: &AtomicU64,
-    ) -> Poll<Result<(), Broken>>
+    ) -> Poll<()>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
         let mut read = ReadBuf::new(buffer);
-        ready!(Pin::new(from).poll_read(cx, &mut read)).or(Err(Broken::Source))?;
+        let cause = match ready!(Pin::new(from).poll_read(cx, &mut read)) {
+            Ok(()) => Cause::SourceEnded,
+            Err(_) => Cause::SourceFailed,
+        };
         let bytes = read.filled();
-        match self.state {
-            Flow::Open if bytes.is_empty() => self.state = Flow::Ended,
+        match self.flow {
+            Flow::Open if bytes.is_empty() => self.end(cause, Flow::Ended),
             Flow::Open => {
                 count.fetch_add(bytes.len() as u64, Relaxed);
-                let written = match Pin::new(to).poll_write(cx, bytes) {
-                    Poll::Ready(Ok(written)) => written,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
-                    Poll::Pending => 0,
-                };
-                if written < bytes.len() {
-                    self.spill = Some(Box::new(Bytes::copy_from_slice(&bytes[written..])));
+                match Pin::new(to).poll_write(cx, bytes) {
+                    Poll::Ready(Ok(written)) if written == bytes.len() => {}
+                    Poll::Ready(Ok(written)) => self.spill = Some(Box::new(Bytes::copy_from_slice(&bytes[written..]))),
+                    Poll::Pending => self.spill = Some(Box::new(Bytes::copy_from_slice(bytes))),
+                    Poll::Ready(Err(_)) => self.end(Cause::SinkFailed, Flow::Dropping),
                 }
             }
-            _ if bytes.is_empty() => self.state = Flow::Done,
+            _ if bytes.is_empty() => self.flow = Flow::Done,
             _ => {}
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 
-    fn poll_spill<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Broken>> {
+    fn poll_spill<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<()> {
         while let Some(spill) = &mut self.spill {
             let written = ready!(Pin::new(&mut *to).poll_write(cx, spill)).unwrap_or(0);
             if written == 0 {
-                return Poll::Ready(Err(Broken::Sink));
+                self.give_up(Flow::Dropping);
+                self.cause.get_or_insert(Cause::SinkFailed);
+                break;
             }
             spill.advance(written);
             if spill.is_empty() {
                 self.spill = None;
             }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
+    }
+
+    fn end(&mut self, cause: Cause, flow: Flow) {
+        self.cause = Some(cause);
+        self.flow = flow;
+    }
+
+    /// Nothing more can be passed on. Whether that is news.
+    fn give_up(&mut self, flow: Flow) -> bool {
+        let news = self.flow != flow && self.flow != Flow::Done;
+        if news {
+            self.spill = None;
+            self.flow = if self.flow == Flow::Ended { Flow::Done } else { flow };
+        }
+        news
     }
 }

@@ -1,6 +1,15 @@
 //! What a full compile and a single change cost, at 10,000 Deployments and at 100,000. Prints figures; asserts nothing.
 //! `cargo bench --bench compile`
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, waits, and ends when something is wrong"
+)]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

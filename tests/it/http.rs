@@ -190,7 +190,7 @@ async fn trailers_pass_both_ways() {
     let (backend, mut visits) = visited().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    let lines = "TE: trailers\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n";
+    let lines = "TE: trailers\r\nTrailer: X-Sum, Content-Length, X-Deployment-Id\r\nTransfer-Encoding: chunked\r\n";
     // A trailer may not change what the head has said (RFC 9110 section 6.5.1).
     let body = "3\r\nabc\r\n0\r\nX-Sum: up\r\nContent-Length: 99\r\nX-Deployment-Id: forged\r\n\r\n";
     client

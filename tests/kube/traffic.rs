@@ -137,7 +137,7 @@ async fn sockets_survive_edits_and_end_with_their_deployment() {
                         &format!("new-{edit}"),
                         json!({"hostnames": [host], "service": {"name": "app", "port": 80}}),
                     )
-                    .await
+                    .await;
             }
         }
     }

@@ -4,6 +4,15 @@
 //! `cargo bench --bench peers` measures everything; `-- --quick` less of it, `-- cpu memory` only these parts.
 //! Proxy, app and client are processes of their own. Machines differ and are noisy: only ratios within one run count.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, waits, and ends when something is wrong"
+)]
+
 mod asker;
 mod backend;
 mod client;
