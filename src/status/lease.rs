@@ -91,12 +91,11 @@ impl Candidate {
             }
         }
         tell(&leading, false);
-        if renewed.is_some() {
-            match timeout(CALL, self.release()).await {
-                Ok(Ok(())) => info!(lease = self.name, "lease released"),
-                Ok(Err(error)) => warn!(lease = self.name, %error, "lease not released, it has to expire"),
-                Err(_) => warn!(lease = self.name, "lease not released in time, it has to expire"),
-            }
+        match timeout(CALL, self.release()).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => info!(lease = self.name, "lease released"),
+            Ok(Err(error)) => warn!(lease = self.name, %error, "lease not released, it has to expire"),
+            Err(_) => warn!(lease = self.name, "lease not released in time, it has to expire"),
         }
     }
 
@@ -131,21 +130,26 @@ impl Candidate {
         Ok(true)
     }
 
-    async fn release(&mut self) -> Result<(), kube::Error> {
-        let Some((lease, _)) = self.seen.take() else {
-            return Ok(());
+    /// Whether there was anything to release. The attempt that was broken off may have taken effect, so we look.
+    async fn release(&self) -> Result<bool, kube::Error> {
+        let Some(lease) = self.leases.get_opt(&self.name).await? else {
+            return Ok(false);
         };
+        let spec = lease.spec.unwrap_or_default();
+        if spec.holder_identity.as_deref() != Some(&self.identity) {
+            return Ok(false);
+        }
         let spec = LeaseSpec {
             holder_identity: Some(String::new()),
             lease_duration_seconds: Some(1),
-            ..lease.spec.unwrap_or_default()
+            ..spec
         };
         let lease = Lease {
             spec: Some(spec),
             ..lease
         };
         self.leases.replace(&self.name, &PostParams::default(), &lease).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Since when the lease has been as it is.

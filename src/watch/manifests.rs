@@ -1,6 +1,7 @@
 //! What a folder's files say, file by file and object by object, and what of it changed. It opens no file and watches
 //! nothing: that is folder.rs' part.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
@@ -38,6 +39,8 @@ struct Document {
     hash: u64,
     objects: Vec<Id>,
     broken: bool,
+    /// Not so if it was kept for some of its objects: seen again, it is parsed again.
+    whole: bool,
 }
 
 struct Claim {
@@ -62,13 +65,16 @@ impl Manifests {
             let hash = self.hasher.hash_one(part.text);
             if !seen.insert(hash) {
                 warn!(file = %path.display(), line = part.line, "the same document twice, the second is ignored");
-            } else if let Some(known) = old.remove(&hash) {
-                documents.push(known);
+            } else if let Entry::Occupied(known) = old.entry(hash)
+                && known.get().whole
+            {
+                documents.push(known.remove());
             } else {
                 let mut document = Document {
                     hash,
                     objects: Vec::new(),
                     broken: false,
+                    whole: true,
                 };
                 let mut objects = Vec::new();
                 for parsed in part.parse() {
@@ -246,22 +252,16 @@ fn keep_last_good(documents: &mut Vec<Document>, fresh: &mut [(usize, Vec<Object
         .partition(|document| document.objects.iter().any(|id| !new.contains(id)));
     old.extend(replaced.into_iter().map(|document| (document.hash, document)));
     for mut document in kept {
-        let (gone, kept) = std::mem::take(&mut document.objects)
-            .into_iter()
-            .partition(|id| new.contains(id));
-        // What was replaced is dropped as if it had stood in a document of its own.
-        old.insert(
-            document.hash,
-            Document {
-                hash: document.hash,
-                objects: gone,
-                broken: false,
-            },
-        );
+        let objects = std::mem::take(&mut document.objects);
+        let (replaced, kept): (Vec<_>, _) = objects.into_iter().partition(|id| new.contains(id));
         documents.push(Document {
             objects: kept,
+            whole: document.whole && replaced.is_empty(),
             ..document
         });
+        // What was replaced is dropped as if it had stood in a document of its own.
+        document.objects = replaced;
+        old.insert(document.hash, document);
     }
 }
 

@@ -173,6 +173,29 @@ async fn one_failed_renewal_changes_nothing() {
     assert!(a.leads() && !leading.has_changed().unwrap());
 }
 
+/// Whenever it happens: also in the middle of a renewal whose answer is not there yet.
+#[tokio::test(start_paused = true)]
+async fn who_is_stopped_leaves_the_lease_free() {
+    for millis in 0..30 {
+        let server = Server::default();
+        let a = Node::start(&server, "a");
+        sleep(Duration::from_millis(2000 + millis)).await;
+        a.stop.cancel();
+        a.task.await.unwrap();
+        let guard = server.0.lock().unwrap();
+        let holder = guard
+            .1
+            .as_ref()
+            .unwrap()
+            .spec
+            .as_ref()
+            .unwrap()
+            .holder_identity
+            .as_deref();
+        assert_eq!(holder, Some(""), "stopped after {millis} ms");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

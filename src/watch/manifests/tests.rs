@@ -132,6 +132,27 @@ fn a_broken_file_keeps_what_it_said_and_takes_what_is_new() {
 }
 
 #[test]
+fn a_document_that_was_kept_in_part_is_read_again_when_it_comes_back() {
+    let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
+    let mut now = Instant::now();
+    let item = |name: &str| {
+        format!(
+            "- {}",
+            deployment(name, &format!("{name}.x")).trim_end().replace('\n', "\n  ")
+        )
+    };
+    let both = format!("apiVersion: v1\nkind: List\nitems:\n{}\n{}\n", item("a"), item("b"));
+    let broken = file(&[deployment("a", "a.y"), "a: [\n".to_owned()]);
+    for (text, expected) in [(&both, "a=a.x b=b.x"), (&broken, "a=a.y b=b.x"), (&both, "a=a.x b=b.x")] {
+        manifests.load(Path::new("/a.yaml"), text);
+        receiver.take(manifests.changes(now));
+        now += LATER;
+        receiver.take(manifests.changes(now));
+        assert_eq!(receiver.holds(), expected);
+    }
+}
+
+#[test]
 fn the_first_file_by_path_owns_an_object() {
     let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
     let now = Instant::now();
@@ -153,44 +174,59 @@ mod property {
 
     use super::*;
 
-    /// A file: some documents, each an object (by number) with a host, or broken text.
-    fn content() -> impl Strategy<Value = Vec<Option<(u8, u8)>>> {
-        prop::collection::vec(prop::option::weighted(0.9, (0..4u8, 0..3u8)), 0..4)
+    /// A document: one object (by number) with a host, a List of several, or broken text if there is none.
+    type Content = Vec<(u8, u8)>;
+
+    fn content(least: usize) -> impl Strategy<Value = Vec<Content>> {
+        prop::collection::vec(prop::collection::vec((0..4u8, 0..3u8), least..3), 0..4)
+    }
+
+    fn text(documents: &[Content]) -> String {
+        let object = |(name, host): &(u8, u8)| {
+            format!(
+                "{{apiVersion: postern.dev/v1alpha1, kind: Deployment, metadata: {{name: d{name}}}, \
+                 spec: {{hostnames: [h{host}.x], service: {{name: s, port: 80}}}}}}"
+            )
+        };
+        let documents = documents.iter().map(|objects| match objects.as_slice() {
+            [] => "a: [\n".to_owned(),
+            objects => {
+                let items: Vec<_> = objects.iter().map(object).collect();
+                format!("apiVersion: v1\nkind: List\nitems: [{}]\n", items.join(", "))
+            }
+        });
+        file(&documents.collect::<Vec<_>>())
     }
 
     proptest! {
         /// Whatever the history, once all files are whole again the receiver holds what they say.
         #[test]
         fn after_any_history_whole_files_are_told_as_they_are(
-            history in prop::collection::vec((0..3u8, prop::option::of(content())), 0..12),
-            last in prop::collection::vec(prop::collection::vec((0..4u8, 0..3u8), 0..4), 3),
+            history in prop::collection::vec((0..3u8, prop::option::of(content(0))), 0..12),
+            last in prop::collection::vec(content(1), 3),
         ) {
             let (mut manifests, mut receiver) = (Manifests::default(), Receiver::default());
             let mut now = Instant::now();
             let path = |file: u8| format!("/{file}.yaml");
-            let text = |documents: Vec<Option<(u8, u8)>>| file(&documents.into_iter().map(|document| match document {
-                Some((name, host)) => deployment(&format!("d{name}"), &format!("h{host}.x")),
-                None => "a: [\n".to_owned(),
-            }).collect::<Vec<_>>());
             for (file, content) in history {
                 match content {
-                    Some(content) => manifests.load(Path::new(&path(file)), &text(content)),
+                    Some(content) => manifests.load(Path::new(&path(file)), &text(&content)),
                     None => manifests.remove(Path::new(&path(file))),
                 }
                 receiver.take(manifests.changes(now));
                 now += Duration::from_millis(100);
             }
             let mut expected = BTreeMap::new();
-            for (file, content) in last.into_iter().enumerate() {
-                for (name, host) in &content {
+            for (file, content) in (0..).zip(last) {
+                for (name, host) in content.iter().flatten() {
                     expected.entry(format!("d{name}")).or_insert(format!("=h{host}.x"));
                 }
-                manifests.load(Path::new(&path(file as u8)), &text(content.into_iter().map(Some).collect()));
+                manifests.load(Path::new(&path(file)), &text(&content));
             }
             receiver.take(manifests.changes(now));
             receiver.take(manifests.changes(now + LATER));
-            let held: BTreeMap<_, _> = receiver.objects.iter().map(|(key, text)| (key.name.to_string(), text.clone())).collect();
-            prop_assert_eq!(held, expected);
+            let held = receiver.objects.iter().map(|(key, text)| (key.name.to_string(), text.clone()));
+            prop_assert_eq!(held.collect::<BTreeMap<_, _>>(), expected);
         }
     }
 }
