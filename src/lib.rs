@@ -20,6 +20,7 @@ pub mod config;
 pub mod live;
 pub mod proxy;
 pub mod publish;
+pub mod reason;
 pub mod snapshot;
 pub mod state;
 pub mod status;

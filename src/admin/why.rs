@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::error::Reason;
+use crate::reason::Reason;
 use crate::snapshot::{Action, Backend, PathMatch, Route, Snapshot};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]

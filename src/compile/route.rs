@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::deployment::PathType;
-use crate::proxy::error::Reason;
+use crate::reason::Reason;
 use crate::snapshot::{Action, Backend, PathMatch, Route, RunState};
 
 use super::backend::Services;

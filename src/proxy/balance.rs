@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::proxy::error::Reason;
+use crate::reason::Reason;
 use crate::snapshot::{Backend, Endpoint, Strategy, Upstream};
 
 /// A backend by weight. One without an endpoint is skipped by weight; one that does not exist answers for its share.

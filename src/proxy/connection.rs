@@ -23,8 +23,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::body::Body;
-use super::error::{self, Reason};
+use super::error;
 use super::{Proxy, exchange};
+use crate::reason::Reason;
 use crate::websocket::tunnel::{self, Opening};
 
 /// From a connection's first moment, or from the first byte of a later head, to the head's end.

@@ -1,188 +1,16 @@
-//! Every answer that is Postern's own: its status, its code and whose fault it is. The metric, the log, the header
-//! and the body all name the same closed list.
+//! An answer of Postern's own: problem+json or HTML, and what headers go with the reason.
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::body::Body;
+use crate::reason::Reason;
 
 pub const X_POSTERN_ERROR: HeaderName = HeaderName::from_static("x-postern-error");
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Why Postern answers by itself. The code's first half says whose fault it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    BackendNotFound,
-    BadGateway,
-    BadRequest,
-    BadUpgrade,
-    BadUpstreamUpgrade,
-    DeploymentOffline,
-    HostNotFound,
-    InternalError,
-    MethodNotAllowed,
-    NoReadyEndpoint,
-    Overloaded,
-    PathNotFound,
-    RequestTimeout,
-    Starting,
-    Unreachable,
-    UnsupportedVersion,
-    UpstreamTimeout,
-    UriTooLong,
-}
-
-impl Reason {
-    /// In the order of the variants, so that `reason as usize` is an index.
-    pub const ALL: [Self; 18] = [
-        Self::BackendNotFound,
-        Self::BadGateway,
-        Self::BadRequest,
-        Self::BadUpgrade,
-        Self::BadUpstreamUpgrade,
-        Self::DeploymentOffline,
-        Self::HostNotFound,
-        Self::InternalError,
-        Self::MethodNotAllowed,
-        Self::NoReadyEndpoint,
-        Self::Overloaded,
-        Self::PathNotFound,
-        Self::RequestTimeout,
-        Self::Starting,
-        Self::Unreachable,
-        Self::UnsupportedVersion,
-        Self::UpstreamTimeout,
-        Self::UriTooLong,
-    ];
-
-    pub fn status(self) -> StatusCode {
-        self.row().0
-    }
-
-    /// `<owner>:<code>`, as it stands in X-Postern-Error, in the problem's `code` and in the metric's `reason`.
-    pub fn code(self) -> &'static str {
-        self.row().1
-    }
-
-    /// For a person: what happened and whose move it is. Never a detail of the app or the network behind it.
-    pub fn detail(self) -> &'static str {
-        self.row().2
-    }
-
-    /// Where a request's end is in doubt, nothing that follows it on its connection is a request.
-    fn ends_connection(self) -> bool {
-        use Reason as R;
-        matches!(
-            self,
-            R::BadRequest | R::BadUpgrade | R::MethodNotAllowed | R::RequestTimeout | R::UriTooLong
-        )
-    }
-
-    /// Seconds, on every 503: jittered, so that those who were refused together do not come back together.
-    fn retry_after(self) -> Option<u32> {
-        match self {
-            Self::DeploymentOffline => Some(60),
-            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(fastrand::u32(1..=5)),
-            _ => None,
-        }
-    }
-
-    fn row(self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::BackendNotFound => (
-                S::SERVICE_UNAVAILABLE,
-                "config:backend_not_found",
-                "The Service or port that this route names does not exist.",
-            ),
-            Self::BadGateway => (
-                S::BAD_GATEWAY,
-                "upstream:bad_gateway",
-                "The app closed the connection or sent something that is not HTTP.",
-            ),
-            Self::BadRequest => (
-                S::BAD_REQUEST,
-                "client:bad_request",
-                "The request is malformed or ambiguous.",
-            ),
-            Self::BadUpgrade => (
-                S::BAD_REQUEST,
-                "client:bad_upgrade",
-                "The WebSocket handshake is malformed.",
-            ),
-            Self::BadUpstreamUpgrade => (
-                S::BAD_GATEWAY,
-                "upstream:bad_upgrade",
-                "The app's answer to the WebSocket handshake does not match it.",
-            ),
-            Self::DeploymentOffline => (
-                S::SERVICE_UNAVAILABLE,
-                "capacity:deployment_offline",
-                "This deployment is stopped.",
-            ),
-            Self::HostNotFound => (
-                S::NOT_FOUND,
-                "routing:host_not_found",
-                "No deployment serves this hostname.",
-            ),
-            Self::InternalError => (
-                S::INTERNAL_SERVER_ERROR,
-                "platform:internal_error",
-                "An error inside the proxy.",
-            ),
-            Self::MethodNotAllowed => (
-                S::METHOD_NOT_ALLOWED,
-                "client:method_not_allowed",
-                "This method is not served here.",
-            ),
-            Self::NoReadyEndpoint => (
-                S::SERVICE_UNAVAILABLE,
-                "capacity:no_ready_endpoint",
-                "The app has no endpoint that is ready.",
-            ),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "capacity:overloaded", "Too much is in flight."),
-            Self::PathNotFound => (
-                S::NOT_FOUND,
-                "routing:path_not_found",
-                "This hostname serves no such path.",
-            ),
-            Self::RequestTimeout => (
-                S::REQUEST_TIMEOUT,
-                "client:request_timeout",
-                "The request did not arrive in time.",
-            ),
-            Self::Starting => (
-                S::SERVICE_UNAVAILABLE,
-                "config:starting",
-                "The proxy does not know its routes yet.",
-            ),
-            Self::Unreachable => (
-                S::SERVICE_UNAVAILABLE,
-                "upstream:unreachable",
-                "No endpoint of the app could be reached.",
-            ),
-            Self::UnsupportedVersion => (
-                S::UPGRADE_REQUIRED,
-                "client:unsupported_version",
-                "Only WebSocket version 13 is spoken here.",
-            ),
-            Self::UpstreamTimeout => (
-                S::GATEWAY_TIMEOUT,
-                "upstream:timeout",
-                "The app did not answer in time.",
-            ),
-            Self::UriTooLong => (
-                S::URI_TOO_LONG,
-                "client:uri_too_long",
-                "The request's target is too long.",
-            ),
-        }
-    }
-}
 
 /// What an answer of ours is shaped by besides its reason.
 #[derive(Clone, Copy)]
@@ -318,11 +146,5 @@ impl Preference {
         if specificity > self.specificity || (specificity == self.specificity && weight > self.weight) {
             *self = Self { specificity, weight };
         }
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.code())
     }
 }

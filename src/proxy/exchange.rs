@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::balance;
 use super::body::Body;
 use super::connection::Client;
-use super::error::{self, Asker, Reason};
+use super::error::{self, Asker};
 use super::forward::{self, Errand};
 use super::target::Target;
+use crate::reason::Reason;
 use crate::snapshot::{Action, Deployment, Upstream};
 use crate::websocket::handshake::Handshake;
 

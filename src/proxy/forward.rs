@@ -22,11 +22,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
 use super::connection::Client;
-use super::error::Reason;
 use super::headers::{self, Told};
 use super::pool::Lease;
 use super::target::Target;
 use super::{balance, dial};
+use crate::reason::Reason;
 use crate::snapshot::{Deployment, Upstream};
 use crate::state::endpoint::Open;
 use crate::state::traffic::DialResult;

@@ -5,7 +5,8 @@ use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
-use super::error::{Reason, X_POSTERN_ERROR, X_REQUEST_ID};
+use super::error::{X_POSTERN_ERROR, X_REQUEST_ID};
+use crate::reason::Reason;
 use crate::websocket::handshake::{has_token, tokens};
 
 const X_DEPLOYMENT_ID: HeaderName = HeaderName::from_static("x-deployment-id");

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
-use super::error::Reason;
+use crate::reason::Reason;
 
 /// Of path and query. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
 const MAX_TARGET: usize = 32 * 1024;

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 use super::{Slot, Upstream};
-use crate::proxy::error::Reason;
+use crate::reason::Reason;
 use crate::state;
 use crate::store::ObjectKey;
 

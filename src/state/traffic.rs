@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::proxy::error::Reason;
+use crate::reason::Reason;
 
 /// A new one counts from zero; it goes with its Deployment, and so do its series.
 #[derive(Debug, Default)]

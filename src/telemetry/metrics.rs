@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 use crate::compile::report::Counts;
-use crate::proxy::error::Reason;
+use crate::reason::Reason;
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
 use crate::state::{State, Traffic};
 use crate::store::ObjectKey;

@@ -9,6 +9,7 @@
     reason = "a bench fails by a panic, and prints"
 )]
 
+#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../kube/cluster.rs"]
 mod cluster;
 #[path = "../support/mod.rs"]
