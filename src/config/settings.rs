@@ -97,7 +97,7 @@ impl Flags {
             log_format: self.log_format,
             shutdown_delay: self.shutdown_delay.0,
             drain_deadline: self.drain_deadline.0,
-            publish_addresses: no_empty("publishAddress", &self.publish_address)?,
+            publish_addresses: addresses("publishAddress", &self.publish_address)?,
             lease_namespace: self.lease_namespace.clone(),
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,
             routing: self.routing()?,
@@ -168,6 +168,14 @@ fn bindable(address: SocketAddr) -> SocketAddr {
 
 fn host_name(key: &str, text: &str) -> Result<HostName, Invalid> {
     HostName::from_str(text).map_err(|cause| invalid(key, cause))
+}
+
+/// As many and as long as a status can hold.
+fn addresses(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
+    if items.len() > 16 || items.iter().any(|item| item.len() > 253) {
+        return Err(invalid(key, "takes at most 16 addresses of at most 253 characters"));
+    }
+    no_empty(key, items)
 }
 
 fn no_empty(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {

@@ -238,3 +238,13 @@ async fn changed(settings: &mut Receiver<Arc<Settings>>) {
         .expect("an edit applies")
         .unwrap();
 }
+
+#[test]
+fn no_more_addresses_are_published_than_a_status_holds() {
+    let list = |count| {
+        let items: Vec<_> = (0..count).map(|nth| format!("10.0.0.{nth}")).collect();
+        with_file(&format!("publishAddress: [{}]", items.join(", ")))
+    };
+    assert_eq!(list(16).unwrap().publish_addresses.len(), 16);
+    assert!(list(17).is_err());
+}

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -18,6 +19,7 @@ use super::forward::{self, Errand};
 use super::target::Target;
 use crate::reason::Reason;
 use crate::snapshot::{Action, Deployment, Upstream};
+use crate::state::Traffic;
 use crate::websocket::handshake::Handshake;
 
 /// Always an answer: the app's, or one of ours that says why not.
@@ -25,21 +27,21 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
     let started = Instant::now();
     let request_id = request_id();
     let (head, incoming) = request.into_parts();
-    let mut deployment = None;
-    let answered = AssertUnwindSafe(respond(client, &head, incoming, &request_id, started, &mut deployment))
-        .catch_unwind()
-        .await;
+    let mut account = Account {
+        client,
+        deployment: None,
+        answered: false,
+    };
+    let respond = respond(client, &head, incoming, &request_id, started, &mut account.deployment);
+    let answered = AssertUnwindSafe(respond).catch_unwind().await;
+    account.answered = true;
     let reason = match answered {
         Ok(Ok(response)) => return response,
         Ok(Err(reason)) => reason,
         // The panic hook has logged it; it costs this request alone.
         Err(_panic) => Reason::InternalError,
     };
-    let traffic = match &deployment {
-        Some(deployment) => &deployment.runtime.get().traffic,
-        None => &client.proxy.state.unrouted,
-    };
-    traffic.count_refusal(reason, started.elapsed());
+    account.traffic().count_refusal(reason, started.elapsed());
     client.clock.idle();
     error::answer(
         reason,
@@ -48,6 +50,30 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
             request_id: &request_id,
         },
     )
+}
+
+/// Whose request it is, as far as is known; and that it was given up if it ends without an answer.
+struct Account<'a> {
+    client: &'a Client,
+    deployment: Option<Arc<Deployment>>,
+    answered: bool,
+}
+
+impl Account<'_> {
+    fn traffic(&self) -> &Traffic {
+        match &self.deployment {
+            Some(deployment) => &deployment.runtime.get().traffic,
+            None => &self.client.proxy.state.unrouted,
+        }
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.traffic().abandoned.fetch_add(1, Relaxed);
+        }
+    }
 }
 
 async fn respond(

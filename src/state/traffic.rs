@@ -14,6 +14,8 @@ pub struct Traffic {
     pub answered: [AtomicU64; 5],
     /// Answers of Postern, by reason.
     pub refused: [AtomicU64; Reason::ALL.len()],
+    /// Requests whose client left before any answer.
+    pub abandoned: AtomicU64,
     pub duration: Histogram,
     pub dials: [AtomicU64; DialResult::ALL.len()],
     pub connections_active: AtomicI64,

@@ -237,6 +237,10 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, all: &[(&ObjectKey, &Traffic)])
                 c.encode(metric.encode_family(&labels(key, class, ""))?)
             })?;
         }
+        let abandoned = traffic.abandoned.load(Relaxed);
+        counter(abandoned, |c| {
+            c.encode(metric.encode_family(&labels(key, 4, "client:closed_request"))?)
+        })?;
         for reason in Reason::ALL {
             let class = reason.status().as_u16() / 100;
             let count = traffic.refused[reason as usize].load(Relaxed);
