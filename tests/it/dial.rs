@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, echoing_bodies};
 use crate::support::black_hole::{BlackHole, refusing, unroutable};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
@@ -136,13 +136,7 @@ async fn upgrade_is_retried_on_the_next_endpoint() {
 
 #[tokio::test]
 async fn body_survives_the_dial_of_the_next_endpoint() {
-    let backend = Backend::start(|mut visit| async move {
-        while let Some((_, body)) = visit.request().await {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-            visit.wire.send([head.into_bytes(), body].concat()).await;
-        }
-    })
-    .await;
+    let backend = echoing_bodies().await;
     let (refused, _port) = refusing();
     let postern = Postern::start(&[to_all(&[refused, unroutable(), backend.address])]).await;
     for i in 0..10 {

@@ -24,5 +24,7 @@ mod hygiene;
 mod layering;
 mod metrics;
 mod shutdown;
+mod timeouts;
 mod upgrade;
+mod upstream;
 mod websocket;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, next};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::{End, Wire, get};
@@ -54,23 +54,14 @@ async fn sigterm_fails_readiness_and_serves_on_for_the_delay() {
 
 #[tokio::test]
 async fn request_in_flight_is_finished() {
-    let (backend, mut visits) = {
-        let (sender, visits) = tokio::sync::mpsc::channel(4);
-        let script = move |visit| {
-            let sender = sender.clone();
-            async move {
-                let _ = sender.send(visit).await;
-            }
-        };
-        (Backend::start(script).await, visits)
-    };
+    let (backend, mut visits) = Backend::visits().await;
     let site = Site::new("app", HOST).to(backend.address);
     let flags = ["--shutdown-delay", "0s", "--drain-deadline", "20s"];
     let mut postern = Postern::start_with(&[site], &flags).await;
     let mut client = Wire::connect(postern.http).await;
     client.send(GET).await;
-    let mut app = visits.recv().await.expect("a connection");
-    app.head().await.expect("a request");
+    let mut app = next(&mut visits).await;
+    app.request_head().await;
     postern.terminate();
     let refused = async || TcpStream::connect(postern.http).await.is_err();
     eventually("new connections are refused", refused).await;

@@ -76,6 +76,19 @@ impl Backend {
         }
     }
 
+    /// Hands every connection to the test.
+    pub async fn visits() -> (Self, mpsc::Receiver<Visit>) {
+        let (sender, visits) = mpsc::channel(1024);
+        let backend = Self::start(move |visit| {
+            let sender = sender.clone();
+            async move {
+                let _ = sender.send(visit).await;
+            }
+        })
+        .await;
+        (backend, visits)
+    }
+
     /// The same bytes to every request, on connections that stay open.
     pub async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer: Arc<[u8]> = answer.into().into();
@@ -171,6 +184,13 @@ impl Visit {
         Some(head)
     }
 
+    /// The next request's head, which must come.
+    pub async fn request_head(&mut self) -> Head {
+        within("a request reaches the app", self.head())
+            .await
+            .expect("a request")
+    }
+
     /// The next request, its body read.
     pub async fn request(&mut self) -> Option<(Head, Vec<u8>)> {
         let head = self.head().await?;
@@ -179,8 +199,20 @@ impl Visit {
     }
 }
 
-/// The next socket that reaches the app.
-pub async fn next(sockets: &mut mpsc::Receiver<Socket>) -> Socket {
-    let socket = within("a socket reaches the app", sockets.recv()).await;
-    socket.expect("the app is there")
+/// The next connection or socket that reaches the app.
+pub async fn next<T>(arriving: &mut mpsc::Receiver<T>) -> T {
+    within("a connection reaches the app", arriving.recv())
+        .await
+        .expect("the app is there")
+}
+
+/// An app that sends every body back.
+pub async fn echoing_bodies() -> Backend {
+    Backend::start(|mut visit| async move {
+        while let Some((_, body)) = visit.request().await {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            visit.wire.send([head.into_bytes(), body].concat()).await;
+        }
+    })
+    .await
 }

@@ -161,6 +161,18 @@ impl Wire {
         }
     }
 
+    /// That much of a chunked body, in chunks of any size.
+    pub async fn chunks(&mut self, length: usize) -> Vec<u8> {
+        let mut data = Vec::new();
+        while data.len() < length {
+            match self.chunk().await {
+                Chunk::Data(part) => data.extend(part),
+                Chunk::Last(_) => panic!("ended after {} of {length} bytes", data.len()),
+            }
+        }
+        data
+    }
+
     pub async fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             if let Err(end) = within("bytes", self.fill()).await {

@@ -1,0 +1,117 @@
+//! The timeouts of a plain exchange, as the manifest sets them. Those of dialling are in dial.rs, of handshakes in upgrade.rs.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::backend::{Backend, next};
+use crate::support::postern::Postern;
+use crate::support::site::Site;
+use crate::support::wire::{Wire, get};
+
+const HOST: &str = "app.example.test";
+const GET: &str = "GET / HTTP/1.1\r\nHost: app.example.test\r\n\r\n";
+
+#[tokio::test]
+async fn app_that_does_not_answer_is_504() {
+    let (backend, mut visits) = Backend::visits().await;
+    let site = Site::new("app", HOST)
+        .to(backend.address)
+        .spec(json!({"timeouts": {"response": "300ms"}}));
+    let postern = Postern::start(&[site]).await;
+    let (answer, mut app) = tokio::join!(get(postern.http, HOST, "/"), next(&mut visits));
+    assert_eq!(
+        (answer.status(), answer.head.get("x-postern-error")),
+        (504, Some("upstream:timeout"))
+    );
+    // And its connection is given up.
+    app.wire.rest().await;
+}
+
+#[tokio::test]
+async fn total_timeout_counts_from_the_request() {
+    let (backend, mut visits) = Backend::visits().await;
+    let site = Site::new("app", HOST)
+        .to(backend.address)
+        .spec(json!({"timeouts": {"total": "2s"}}));
+    let postern = Postern::start(&[site]).await;
+    let (answer, _app) = tokio::join!(get(postern.http, HOST, "/"), next(&mut visits));
+    assert_eq!(
+        (answer.status(), answer.head.get("x-postern-error")),
+        (504, Some("upstream:timeout"))
+    );
+    // A body that keeps coming ends with it, too, and not cleanly.
+    let mut client = Wire::connect(postern.http).await;
+    client.send(GET).await;
+    let mut app = next(&mut visits).await;
+    app.request_head().await;
+    app.wire
+        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    let start = Instant::now();
+    while app.wire.try_send("1\r\nx\r\n").await {
+        assert!(start.elapsed() < Duration::from_secs(15), "the body goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.head().await.status(), 200);
+    let (rest, _) = client.rest().await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "cut, not ended");
+}
+
+#[tokio::test]
+async fn idle_timeout_cuts_a_stalled_body_and_no_other() {
+    let (backend, mut visits) = Backend::visits().await;
+    let site = Site::new("app", HOST)
+        .to(backend.address)
+        .spec(json!({"timeouts": {"idle": "2s"}}));
+    let postern = Postern::start(&[site]).await;
+    let mut client = Wire::connect(postern.http).await;
+    client.send(GET).await;
+    let mut app = next(&mut visits).await;
+    app.request_head().await;
+    app.wire
+        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    // Slow, but longer than the timeout in all.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        app.wire.send("1\r\nx\r\n").await;
+    }
+    assert_eq!(client.head().await.status(), 200);
+    assert_eq!(client.chunks(10).await, b"xxxxxxxxxx");
+    let start = Instant::now();
+    let (rest, _) = client.rest().await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "cut, not ended");
+    assert!(
+        start.elapsed() < Duration::from_secs(6),
+        "cut after {:?}",
+        start.elapsed()
+    );
+    app.wire.rest().await;
+}
+
+#[tokio::test]
+async fn idle_timeout_cuts_a_stalled_upload() {
+    let (backend, mut visits) = Backend::visits().await;
+    let site = Site::new("app", HOST)
+        .to(backend.address)
+        .spec(json!({"timeouts": {"idle": "300ms"}}));
+    let postern = Postern::start(&[site]).await;
+    let mut client = Wire::connect(postern.http).await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nshort"
+        ))
+        .await;
+    let mut app = next(&mut visits).await;
+    app.request_head().await;
+    let start = Instant::now();
+    let (rest, _) = app.wire.rest().await;
+    assert_eq!(rest, b"short");
+    assert!(
+        start.elapsed() < Duration::from_secs(6),
+        "cut after {:?}",
+        start.elapsed()
+    );
+    client.rest().await;
+}
