@@ -95,7 +95,8 @@ pub enum Fault {
 struct Pause {
     limit: Option<Duration>,
     end: Option<Instant>,
-    last: Instant,
+    /// When it was first asked in vain for the next frame: what the other side keeps waiting is no pause of this one.
+    since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -231,7 +232,6 @@ impl http_body::Body for ClientBody {
                 return Poll::Pending;
             }
             this.hold = Hold::Free;
-            this.pause.last = Instant::now();
         }
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
@@ -282,17 +282,21 @@ impl Pause {
         Self {
             limit,
             end,
-            last: Instant::now(),
+            since: None,
             timer: None,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, incoming: &mut Incoming) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = pin!(incoming).poll_frame(cx) {
-            self.last = Instant::now();
+            self.since = None;
             return Poll::Ready(frame.map(|frame| Ok(without_forbidden_trailers(frame?))));
         }
-        let Some(due) = self.due() else { return Poll::Pending };
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let paused = self.limit.map(|limit| since + limit);
+        let Some(due) = [paused, self.end].into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
@@ -308,11 +312,6 @@ impl Pause {
             }
             timer.as_mut().reset(due);
         }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        let paused = self.limit.map(|limit| self.last + limit);
-        [paused, self.end].into_iter().flatten().min()
     }
 }
 

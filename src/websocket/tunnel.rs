@@ -272,3 +272,16 @@ impl Direction {
         news
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::websocket::socket::Socket;
+
+    /// tokio puts a task into a block of 128-byte steps, of which it needs some 100 bytes itself.
+    #[test]
+    fn a_tunnel_and_its_task_fit_into_256_bytes() {
+        assert!(size_of::<Tunnel<TcpStream, TcpStream>>() <= 144);
+        assert!(size_of::<Socket>() <= 64, "{}", size_of::<Socket>());
+    }
+}
