@@ -1,11 +1,11 @@
-//! One client connection: hyper serves it, a clock bounds its pauses, and where a request became a socket its bytes go on
+//! One client connection that has begun to speak: hyper serves it, a clock bounds its pauses, and where a request became a socket its bytes go on
 //! in a tunnel of their own.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -22,14 +22,15 @@ use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::arrival::{Bounds, Turn};
 use super::body::Body;
 use super::error;
 use super::{Proxy, exchange};
 use crate::reason::Reason;
-use crate::websocket::tunnel::{self, Opening};
+use crate::websocket::tunnel::{self, Opening, Tunnel};
 
-/// From a connection's first moment, or from the first byte of a later head, to the head's end.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// From a connection's first moment to its first byte, and from a head's first byte to its end.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of an answer to the first byte of the next head.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long what a client still sends is read after our FIN.
@@ -52,12 +53,12 @@ pub struct Client {
     /// The port that the client connected to.
     pub port: HeaderValue,
     pub clock: Clock,
+    /// The place in line that the first request, if it is an upgrade, already has.
+    turn: Mutex<Option<Turn>>,
     /// Where an accepted upgrade leaves the app's half until hyper gives up the client's.
     opening: Mutex<Option<Opening>>,
     /// Whether the last write found the socket full.
     write_blocked: AtomicBool,
-    /// Whether the client ever sent a byte.
-    heard: AtomicBool,
 }
 
 /// Where a connection stands, and since when. Marked without a timer: one coarse timer per connection looks at it.
@@ -81,27 +82,41 @@ enum Phase {
     Sending = 3,
 }
 
+/// What is left of a connection when hyper is done with it.
+pub enum Ending {
+    Socket(Box<Tunnel<TcpStream, TcpStream>>),
+    /// Both ways are to be ended in order.
+    Lingering(TcpStream),
+    Closed,
+}
+
 enum Ended {
     /// hyper is done; perhaps an `Opening` waits.
     Done,
     TimedOut(Phase),
 }
 
-pub async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>) {
-    let Ok(local) = stream.local_addr() else { return };
+/// Serves requests until the connection ends or becomes a tunnel.
+pub async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    port: HeaderValue,
+    proxy: Arc<Proxy>,
+    bounds: Bounds<'_, '_>,
+    turn: Option<Turn>,
+) -> Ending {
     let Ok(address) = HeaderValue::try_from(peer.ip().to_canonical().to_string()) else {
-        return;
+        return Ending::Closed;
     };
     let client = Arc::new(Client {
         proxy,
         address,
-        port: HeaderValue::from(local.port()),
+        port,
         clock: Clock::new(),
+        turn: Mutex::new(turn),
         opening: Mutex::default(),
         write_blocked: AtomicBool::new(false),
-        heard: AtomicBool::new(false),
     });
-    let open = client.proxy.connections.enter();
     let io = Io {
         stream: TokioIo::new(stream),
         client: client.clone(),
@@ -111,26 +126,38 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>) {
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(io, Exchanges(client.clone()));
-    let ended = drive(&mut connection, &client).await;
+    let ended = drive(&mut connection, &client, bounds).await;
     let parts = connection.into_parts();
     let stream = parts.io.stream.into_inner();
-    drop(open);
     let opening = client.opening.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (ended, opening) {
-        (Ended::Done, Some(opening)) => {
-            // A new, small task: this one's memory, hyper's included, goes with it.
-            tokio::spawn(tunnel::run(stream, parts.read_buf, opening));
-        }
+        (Ended::Done, Some(opening)) => Ending::Socket(Box::new(tunnel::run(stream, parts.read_buf, opening))),
+        (Ended::Done, None) => Ending::Lingering(stream),
         // Cut in mid-answer: after a FIN an answer without a length would look whole.
-        (Ended::TimedOut(Phase::Sending), _) => reset(stream),
+        (Ended::TimedOut(Phase::Sending), _) => {
+            reset(stream);
+            Ending::Closed
+        }
         (Ended::TimedOut(phase), _) => {
             // A courtesy to a slow client, not to be waited for; unless an earlier answer is still on its way to it.
-            if phase == Phase::Head && client.heard.load(Relaxed) && !client.write_blocked.load(Relaxed) {
+            if phase == Phase::Head && !client.write_blocked.load(Relaxed) {
                 let _ = stream.try_write(&error::raw(Reason::RequestTimeout, &exchange::request_id()));
             }
-            linger(stream).await;
+            Ending::Lingering(stream)
         }
-        (Ended::Done, None) => linger(stream).await,
+    }
+}
+
+impl Ending {
+    pub async fn finish(self) {
+        match self {
+            // A new, small task: this one's memory goes with it.
+            Self::Socket(tunnel) => {
+                tokio::spawn(*tunnel);
+            }
+            Self::Lingering(stream) => linger(stream).await,
+            Self::Closed => {}
+        }
     }
 }
 
@@ -158,9 +185,8 @@ fn reset(stream: TcpStream) {
 }
 
 /// Polls hyper to its end, the connection's clock beside it, and passes on the word to finish.
-async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client) -> Ended {
-    let mut tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    let mut draining = pin!(client.proxy.draining.cancelled());
+async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client, bounds: Bounds<'_, '_>) -> Ended {
+    let Bounds { mut tick, mut draining } = bounds;
     let (mut first, mut told) = (true, false);
     poll_fn(|cx| {
         // The first poll leaves the waker. Each takes locks that all connections share: the others look at a flag.
@@ -204,6 +230,10 @@ impl Service<Request<Incoming>> for Exchanges {
 }
 
 impl Client {
+    pub fn take_turn(&self) -> Option<Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Leaves an accepted upgrade for when hyper has sent the 101.
     pub fn open_socket(&self, opening: Opening) {
         *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(opening);
@@ -301,7 +331,7 @@ fn epoch() -> Instant {
 }
 
 impl Count {
-    fn enter(&self) -> Entered<'_> {
+    pub fn enter(&self) -> Entered<'_> {
         self.0.fetch_add(1, Relaxed);
         Entered(self)
     }
@@ -311,7 +341,7 @@ impl Count {
     }
 }
 
-struct Entered<'a>(&'a Count);
+pub struct Entered<'a>(&'a Count);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
@@ -330,7 +360,6 @@ impl Read for Io {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() {
             self.client.clock.heard(self.client.write_blocked.load(Relaxed));
-            self.client.heard.store(true, Relaxed);
         }
         polled
     }

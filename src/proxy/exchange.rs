@@ -84,6 +84,8 @@ async fn respond(
     started: Instant,
     found: &mut Option<Arc<Deployment>>,
 ) -> Result<Response<Body>, Reason> {
+    // Given back by the first request, whatever it turns out to be.
+    let turn = client.take_turn();
     let target = Target::of(head)?;
     let upgrade = Handshake::parse(head)?;
     let upstream = route(client, &target, found)?;
@@ -98,7 +100,7 @@ async fn respond(
         started,
     };
     match upgrade {
-        Some(handshake) => forward::upgrade(errand, handshake).await,
+        Some(handshake) => forward::upgrade(errand, handshake, turn).await,
         None => forward::plain(errand, incoming).await,
     }
 }

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::arrival::Turn;
 use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
 use super::connection::Client;
 use super::headers::{self, Told};
@@ -35,7 +36,7 @@ use crate::websocket::socket::Socket;
 use crate::websocket::tunnel::Opening;
 
 /// Where `timeouts` says "0s", the kernel's own patience with an unanswered SYN is the bound.
-const KERNEL_LIMIT: Duration = Duration::from_secs(130);
+pub const KERNEL_LIMIT: Duration = Duration::from_secs(130);
 /// How long an app's 100 is waited for before a client's body is sent all the same (RFC 9110 section 10.1.1).
 const EXPECT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -102,15 +103,18 @@ pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Bo
 }
 
 /// A WebSocket handshake, always on a connection of its own: a 101 consumes it.
-pub async fn upgrade(errand: Errand<'_>, handshake: Handshake) -> Result<Response<Body>, Reason> {
+pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn>) -> Result<Response<Body>, Reason> {
     let runtime = errand.deployment.runtime.get();
-    let deadline = Instant::now() + errand.deployment.timeouts.handshake.unwrap_or(KERNEL_LIMIT);
+    // Not its own: another's place, should the first look at the head have found another Deployment.
+    let turn = turn.filter(|turn| turn.is_in_line_of(&runtime.upgrades));
     // Past the bound they wait; what is left of the time is then for the app.
     let waited = runtime.upgrades.available_permits() == 0;
-    let permit = match timeout_at(deadline, runtime.upgrades.clone().acquire_owned()).await {
-        Ok(Ok(permit)) => permit,
-        _ => return Err(Reason::Overloaded),
+    let turn = match turn {
+        Some(turn) => turn,
+        None => Turn::of(errand.deployment).await,
     };
+    let deadline = turn.deadline;
+    let permit = turn.permit.ok_or(Reason::Overloaded)?;
     let (stream, open) = match errand.dial(&mut errand.attempts(deadline)).await {
         // It was the wait that left no time to reach anyone.
         Err(Reason::Unreachable) if waited && deadline <= Instant::now() => return Err(Reason::Overloaded),

@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::{Proxy, connection};
+use super::{Proxy, arrival};
 
 /// Clients that wait in the kernel while a burst is accepted; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -68,6 +69,8 @@ pub fn dialing_socket(address: SocketAddr) -> io::Result<TcpSocket> {
 
 /// Accepts until `stop` is cancelled, then closes the listener.
 pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: tokio_util::sync::CancellationToken) {
+    let Ok(local) = listener.local_addr() else { return };
+    let port = HeaderValue::from(local.port());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -75,7 +78,7 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: tokio_util::s
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(connection::serve(stream, peer, proxy.clone()));
+                tokio::spawn(arrival::serve(stream, peer, port.clone(), proxy.clone()));
             }
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: until something is given back.
             Err(error) if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) => {

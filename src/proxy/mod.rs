@@ -1,6 +1,7 @@
 //! The data plane: accepts connections, answers or forwards each request, and hands upgraded ones to `websocket`.
 //! It reads the configuration only through `live`, once per request.
 
+pub mod arrival;
 pub mod balance;
 pub mod body;
 pub mod connection;

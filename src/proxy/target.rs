@@ -55,24 +55,28 @@ impl Target {
         }
     }
 
-    /// The name to route by: lower case, without port and trailing dot.
+    /// The name to route by.
     pub fn hostname(&self) -> Cow<'_, str> {
         // Checked by `is_host`: ASCII.
-        let host = self.host.to_str().unwrap_or_default();
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        let name = name.strip_suffix('.').unwrap_or(name);
-        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(name)
-        }
+        hostname(self.host.to_str().unwrap_or_default())
     }
 
     pub fn path(&self) -> &str {
         self.uri.path()
+    }
+}
+
+/// The name in a Host header: lower case, without port and trailing dot.
+pub fn hostname(host: &str) -> Cow<'_, str> {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     }
 }
 

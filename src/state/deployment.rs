@@ -11,7 +11,7 @@ use crate::websocket::socket::Socket;
 /// Handshakes with the app that one Deployment may have under way. A handshake costs ten times the memory of the socket that
 /// it becomes, and the allocator does not give it back: unbounded, a reconnect storm would leave its memory behind.
 /// The bound is the Deployment's own, so that an app that does not answer delays nobody else's sockets.
-const UPGRADES_IN_FLIGHT: usize = 128;
+const UPGRADES_IN_FLIGHT: usize = 64;
 
 #[derive(Debug)]
 pub struct Deployment {

@@ -1,0 +1,137 @@
+//! A client connection before hyper has it. It waits here for its first byte and, if it asks for a socket, for its turn, at
+//! the price of a small task: hyper's buffers, twenty times that, come after. What is read here is only peeked at, to know
+//! whose turn it would be; hyper and the exchange decide what the request is.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderValue, header};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, timeout_at};
+use tokio_util::sync::WaitForCancellationFuture;
+
+use super::connection::{self, HEAD_TIMEOUT};
+use super::forward::KERNEL_LIMIT;
+use super::{Proxy, target};
+use crate::snapshot::Deployment;
+
+/// A head that is longer is hyper's affair alone; so is one with more headers.
+const PEEKED: usize = 8 * 1024;
+const HEADERS: usize = 64;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; PEEKED].into_boxed_slice());
+}
+
+/// What bounds a connection's pauses, and tells it to finish; it is there from the first moment to the last.
+pub struct Bounds<'a, 'p> {
+    pub tick: Pin<&'a mut Sleep>,
+    pub draining: Pin<&'a mut WaitForCancellationFuture<'p>>,
+}
+
+/// A place among a Deployment's handshakes in flight.
+#[derive(Debug)]
+pub struct Turn {
+    line: Weak<Semaphore>,
+    /// Until when the app must have answered, the time in line included.
+    pub deadline: Instant,
+    /// None: the time is up.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// From the first moment of a connection to its last, or until it becomes a tunnel.
+pub async fn serve(stream: TcpStream, peer: SocketAddr, port: HeaderValue, proxy: Arc<Proxy>) {
+    let open = proxy.connections.enter();
+    let tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let draining = pin!(proxy.draining.cancelled());
+    let mut bounds = Bounds { tick, draining };
+    let asked = poll_fn(|cx| bounds.poll_first_bytes(cx, &stream, &proxy)).await;
+    let turn = match asked {
+        First::Nothing => return,
+        First::Bytes => None,
+        First::Upgrade(deployment) => {
+            let turn = Turn::of(&deployment).await;
+            bounds.tick.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
+            Some(turn)
+        }
+    };
+    // Boxed, so that until now it cost nothing, and no more from the moment that it ends.
+    let ended = Box::pin(connection::serve(stream, peer, port, proxy.clone(), bounds, turn)).await;
+    drop(open);
+    ended.finish().await;
+}
+
+enum First {
+    /// The time is up, or Postern drains.
+    Nothing,
+    Bytes,
+    Upgrade(Arc<Deployment>),
+}
+
+impl Bounds<'_, '_> {
+    fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &TcpStream, proxy: &Proxy) -> Poll<First> {
+        let peeked = BUFFER.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(stream.poll_peek(cx, &mut read)).map_or(Poll::Ready(First::Bytes), |_| {
+                Poll::Ready(asks_for_socket(read.filled(), proxy).map_or(First::Bytes, First::Upgrade))
+            })
+        });
+        match peeked {
+            Poll::Pending if self.tick.as_mut().poll(cx).is_ready() || self.draining.as_mut().poll(cx).is_ready() => {
+                Poll::Ready(First::Nothing)
+            }
+            peeked => peeked,
+        }
+    }
+}
+
+impl Turn {
+    /// Waits for a place, within the time that the app has for its answer.
+    pub async fn of(deployment: &Deployment) -> Self {
+        let line = &deployment.runtime.get().upgrades;
+        let deadline = Instant::now() + deployment.timeouts.handshake.unwrap_or(KERNEL_LIMIT);
+        let permit = timeout_at(deadline, line.clone().acquire_owned()).await;
+        Self {
+            line: Arc::downgrade(line),
+            deadline,
+            permit: permit.ok().and_then(Result::ok),
+        }
+    }
+
+    pub fn is_in_line_of(&self, line: &Arc<Semaphore>) -> bool {
+        self.line.as_ptr() == Arc::as_ptr(line)
+    }
+}
+
+/// Whose socket, if these bytes are the whole head of a WebSocket handshake that finds its Deployment.
+fn asks_for_socket(bytes: &[u8], proxy: &Proxy) -> Option<Arc<Deployment>> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut head = httparse::Request::new(&mut headers);
+    if !head.parse(bytes).ok()?.is_complete() {
+        return None;
+    }
+    let value = |name: header::HeaderName| {
+        let found = head
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name.as_str()));
+        found.and_then(|header| std::str::from_utf8(header.value).ok())
+    };
+    if !value(header::UPGRADE)?.eq_ignore_ascii_case("websocket") {
+        return None;
+    }
+    let path = head.path?.split('?').next()?;
+    let live = proxy.live.look();
+    let host = live
+        .as_ref()?
+        .snapshot
+        .hosts
+        .find(&target::hostname(value(header::HOST)?))?;
+    Some(host.find(path)?.deployment.clone())
+}
