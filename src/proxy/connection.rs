@@ -187,7 +187,7 @@ fn reset(stream: TcpStream) {
 /// Polls hyper to its end, the connection's clock beside it, and passes on the word to finish.
 async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client, bounds: Bounds<'_, '_>) -> Ended {
     let Bounds { mut tick, mut draining } = bounds;
-    let (mut first, mut told) = (true, false);
+    let (mut first, mut told, mut unset) = (true, false, true);
     poll_fn(|cx| {
         // The first poll leaves the waker. Each takes locks that all connections share: the others look at a flag.
         let look = std::mem::take(&mut first) || client.proxy.is_draining.load(Relaxed);
@@ -202,7 +202,9 @@ async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Clien
             Poll::Ready(_) => return Poll::Ready(Ended::Done),
             Poll::Pending => {}
         }
-        while tick.as_mut().poll(cx).is_ready() {
+        // Polled once, it has the task's waker; polling it again would only cost.
+        let look = std::mem::take(&mut unset) || tick.is_elapsed();
+        while look && tick.as_mut().poll(cx).is_ready() {
             match client.clock.check() {
                 Ok(next) => tick.as_mut().reset(next.into()),
                 Err(phase) => return Poll::Ready(Ended::TimedOut(phase)),

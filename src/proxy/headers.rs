@@ -88,13 +88,19 @@ pub fn to_client(head: &mut Parts, request_id: &HeaderValue) {
         remove(headers, &header::CONTENT_LENGTH);
     }
     unify_content_length(headers);
-    for name in &HOP_BY_HOP {
-        // RFC 9110 section 15.5.22: a 426 says to what.
-        if !(status == StatusCode::UPGRADE_REQUIRED && name == header::UPGRADE) {
-            remove(headers, name);
+    // Most answers have none of these, and a look at the names there costs less than a search for each that is not.
+    if headers
+        .keys()
+        .any(|name| HOP_BY_HOP.contains(name) || name == X_POSTERN_ERROR)
+    {
+        for name in &HOP_BY_HOP {
+            // RFC 9110 section 15.5.22: a 426 says to what.
+            if !(status == StatusCode::UPGRADE_REQUIRED && name == header::UPGRADE) {
+                remove(headers, name);
+            }
         }
+        remove(headers, &X_POSTERN_ERROR);
     }
-    remove(headers, &X_POSTERN_ERROR);
     headers.insert(X_REQUEST_ID, request_id.clone());
     match status {
         StatusCode::SWITCHING_PROTOCOLS => {
@@ -110,9 +116,13 @@ pub fn to_client(head: &mut Parts, request_id: &HeaderValue) {
 
 /// hyper's client has checked that several lengths agree, but leaves them as they are; its server takes only one.
 fn unify_content_length(headers: &mut HeaderMap) {
-    let Some(first) = headers.get(header::CONTENT_LENGTH) else {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let (Some(first), second) = (lines.next(), lines.next()) else {
         return;
     };
+    if second.is_none() && !first.as_bytes().contains(&b',') {
+        return;
+    }
     let one = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
     if let Ok(one) = HeaderValue::from_bytes(one.trim_ascii()) {
         headers.insert(header::CONTENT_LENGTH, one);

@@ -284,12 +284,15 @@ async fn drive(
 ) {
     let mut connection = pin!(connection);
     let mut tick = pin!(tokio::time::sleep(IDLE_LIMIT));
+    let mut unset = true;
     poll_fn(|cx| {
         life.task.register(cx.waker());
         if life.phase.load(Ordering::Acquire) == CLOSED || Pin::new(&mut connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        while tick.as_mut().poll(cx).is_ready() {
+        // Polled once, it has the task's waker; polling it again would only cost.
+        let look = std::mem::take(&mut unset) || tick.is_elapsed();
+        while look && tick.as_mut().poll(cx).is_ready() {
             match life.check() {
                 Some(next) => tick.as_mut().reset(next),
                 None => return Poll::Ready(()),
