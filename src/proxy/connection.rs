@@ -187,11 +187,11 @@ fn reset(stream: TcpStream) {
 /// Polls hyper to its end, the connection's clock beside it, and passes on the word to finish.
 async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client, bounds: Bounds<'_, '_>) -> Ended {
     let Bounds { mut tick, mut draining } = bounds;
-    let (mut first, mut told, mut unset) = (true, false, true);
+    let (mut first, mut told) = (true, false);
     poll_fn(|cx| {
-        // The first poll leaves the waker. Each takes locks that all connections share: the others look at a flag.
-        let look = std::mem::take(&mut first) || client.proxy.is_draining.load(Relaxed);
-        if look && !told && draining.as_mut().poll(cx).is_ready() {
+        // The first poll leaves wakers; the others look at flags, since each poll of these takes locks that are shared.
+        let first = std::mem::take(&mut first);
+        if !told && (first || client.proxy.is_draining.load(Relaxed)) && draining.as_mut().poll(cx).is_ready() {
             told = true;
             Pin::new(&mut *connection).graceful_shutdown();
         }
@@ -202,8 +202,7 @@ async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Clien
             Poll::Ready(_) => return Poll::Ready(Ended::Done),
             Poll::Pending => {}
         }
-        // Polled once, it has the task's waker; polling it again would only cost.
-        let look = std::mem::take(&mut unset) || tick.is_elapsed();
+        let look = first || tick.is_elapsed();
         while look && tick.as_mut().poll(cx).is_ready() {
             match client.clock.check() {
                 Ok(next) => tick.as_mut().reset(next.into()),
