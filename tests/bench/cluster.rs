@@ -60,7 +60,7 @@ async fn run() {
         .await;
     println!("{DEPLOYMENTS} Deployments created in {:?}", start.elapsed());
     let start = Instant::now();
-    let postern = cluster.starting_postern(&["--workers", "2"]);
+    let postern = cluster.starting_postern(&[]);
     eventually_within(Duration::from_secs(60), "Postern is ready", async || {
         postern.probe("/readyz").await == 200
     })
