@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -31,6 +31,9 @@ use crate::websocket::tunnel::{self, Opening, Tunnel};
 
 /// From a connection's first moment to its first byte, and from a head's first byte to its end.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection's clock is looked at no less often. Limits below it need timers of their own, those above it none: a timer
+/// for every request would cost each a tenth of its instructions and a lock that all share.
+pub const COARSE: Duration = HEAD_TIMEOUT;
 /// From the end of an answer to the first byte of the next head.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long what a client still sends is read after our FIN.
@@ -68,6 +71,10 @@ pub struct Clock {
     mark: AtomicU64,
     /// The longest pause between two movements of a body, in milliseconds; 0: any.
     body_idle: AtomicU64,
+    /// Until when the app may take to answer, in milliseconds since `epoch`; 0: for ever.
+    busy_until: AtomicU64,
+    /// That it is over.
+    overdue: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,21 +202,25 @@ async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Clien
             told = true;
             Pin::new(&mut *connection).graceful_shutdown();
         }
-        match connection.poll_without_shutdown(cx) {
-            // hyper counts an upgrade as done though its 101 may still stand in its buffer, behind a full socket;
-            // every further poll flushes.
-            Poll::Ready(Ok(())) if client.write_blocked.load(Relaxed) => {}
-            Poll::Ready(_) => return Poll::Ready(Ended::Done),
-            Poll::Pending => {}
-        }
-        let look = first || tick.is_elapsed();
-        while look && tick.as_mut().poll(cx).is_ready() {
+        let mut look = first || tick.is_elapsed();
+        loop {
+            match connection.poll_without_shutdown(cx) {
+                // hyper counts an upgrade as done though its 101 may still stand in its buffer, behind a full socket;
+                // every further poll flushes.
+                Poll::Ready(Ok(())) if client.write_blocked.load(Relaxed) => {}
+                Poll::Ready(_) => return Poll::Ready(Ended::Done),
+                Poll::Pending => {}
+            }
+            if !look || tick.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // Once more around: the exchange may find that its time is up, and the timer wants its waker anew.
+            look = true;
             match client.clock.check() {
                 Ok(next) => tick.as_mut().reset(next.into()),
                 Err(phase) => return Poll::Ready(Ended::TimedOut(phase)),
             }
         }
-        Poll::Pending
     })
     .await
 }
@@ -246,9 +257,27 @@ impl Clock {
         let clock = Self {
             mark: AtomicU64::new(0),
             body_idle: AtomicU64::new(0),
+            busy_until: AtomicU64::new(0),
+            overdue: AtomicBool::new(false),
         };
         clock.enter(Phase::Head);
         clock
+    }
+
+    /// Waits for what this connection's task waits for, without a timer of its own. None: it was not there in time. The end
+    /// must be further away than `COARSE`: then one look at least falls before it.
+    pub async fn until<F: Future>(&self, end: Instant, wait: F) -> Option<F::Output> {
+        let mut wait = pin!(wait);
+        self.overdue.store(false, Relaxed);
+        self.busy_until.store(since_epoch(end), Relaxed);
+        let waited = poll_fn(|cx| match wait.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.overdue.swap(false, Relaxed) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        self.busy_until.store(0, Relaxed);
+        waited
     }
 
     /// An answer's body begins: neither side may pause longer than `idle`.
@@ -306,24 +335,40 @@ impl Clock {
         let limit = match phase {
             Phase::Idle => KEEP_ALIVE_TIMEOUT,
             Phase::Head => HEAD_TIMEOUT,
-            Phase::Busy => return Ok(Instant::now() + HEAD_TIMEOUT),
+            Phase::Busy => return Ok(self.check_answer()),
             Phase::Sending => match self.body_idle.load(Relaxed) {
-                0 => return Ok(Instant::now() + HEAD_TIMEOUT),
+                0 => return Ok(Instant::now() + COARSE),
                 millis => Duration::from_millis(millis),
             },
         };
         let due = epoch() + Duration::from_millis(since) + limit;
-        // A phase entered meanwhile may be due sooner than this one: no look is further away than the shortest limit.
         if due <= Instant::now() {
             Err(phase)
         } else {
-            Ok(due.min(Instant::now() + HEAD_TIMEOUT))
+            Ok(due.min(Instant::now() + COARSE))
+        }
+    }
+
+    fn check_answer(&self) -> Instant {
+        let (now, until) = (Instant::now(), self.busy_until.load(Relaxed));
+        let due = epoch() + Duration::from_millis(until);
+        if until > 0 && due <= now {
+            self.overdue.store(true, Relaxed);
+        }
+        if until > 0 && due > now {
+            due.min(now + COARSE)
+        } else {
+            now + COARSE
         }
     }
 }
 
 fn now_millis() -> u64 {
-    epoch().elapsed().as_millis() as u64
+    since_epoch(Instant::now())
+}
+
+fn since_epoch(instant: Instant) -> u64 {
+    instant.saturating_duration_since(epoch()).as_millis() as u64
 }
 
 fn epoch() -> Instant {

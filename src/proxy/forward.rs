@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::arrival::Turn;
 use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
-use super::connection::Client;
+use super::connection::{COARSE, Client};
 use super::headers::{self, Told};
 use super::pool::Lease;
 use super::target::Target;
@@ -296,22 +296,23 @@ impl Errand<'_> {
                 .flatten()
                 .min();
             let answered = match due {
-                Some(due) => timeout_at(due, answer.as_mut()).await,
-                None => Ok(answer.as_mut().await),
+                Some(due) if due < Instant::now() + COARSE => timeout_at(due, answer.as_mut()).await.ok(),
+                Some(due) => self.client.clock.until(due.into_std(), answer.as_mut()).await,
+                None => Some(answer.as_mut().await),
             };
             match answered {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(mut failed)) => {
+                Some(Ok(response)) => return Ok(response),
+                Some(Err(mut failed)) => {
                     return Err(match failed.take_message() {
                         Some(request) => Failed::Unsent(Box::new(request)),
                         None => self.blame(failed.into_error(), &sent),
                     });
                 }
                 // The answer is due once the whole request is there; an upload that moves may go on.
-                Err(_elapsed) if end.is_none_or(|end| end > Instant::now()) && sent.frames.load(Relaxed) > frames => {
+                None if end.is_none_or(|end| end > Instant::now()) && sent.frames.load(Relaxed) > frames => {
                     frames = sent.frames.load(Relaxed);
                 }
-                Err(_elapsed) => return Err(Failed::Refused(Reason::UpstreamTimeout)),
+                None => return Err(Failed::Refused(Reason::UpstreamTimeout)),
             }
         }
     }
@@ -358,7 +359,9 @@ impl Errand<'_> {
             status: head.status,
             started: self.started,
         };
-        let body = AppBody::new(incoming, lease, account, timeouts.idle, end);
+        // A long pause is the connection's clock's to notice: while the app is silent, nothing moves to the client.
+        let idle = timeouts.idle.filter(|idle| *idle < COARSE);
+        let body = AppBody::new(incoming, lease, account, idle, end);
         Ok(Response::from_parts(head, Body::App(Box::new(body))))
     }
 }

@@ -115,3 +115,35 @@ async fn idle_timeout_cuts_a_stalled_upload() {
     );
     client.rest().await;
 }
+
+/// Limits of ten seconds and more have no timer of their own: the connection's clock keeps them.
+#[tokio::test]
+async fn long_limits_are_kept_too() {
+    let (backend, mut visits) = Backend::visits().await;
+    let site = Site::new("app", HOST)
+        .to(backend.address)
+        .spec(json!({"timeouts": {"response": "11s", "idle": "11s"}}));
+    let postern = Postern::start(&[site]).await;
+    let start = Instant::now();
+    let mut stalled = Wire::connect(postern.http).await;
+    stalled.send(GET).await;
+    let mut app = next(&mut visits).await;
+    app.request_head().await;
+    app.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx").await;
+    let mut silent = Wire::connect(postern.http).await;
+    silent.send(GET).await;
+    let _silent_app = next(&mut visits).await;
+
+    assert_eq!(silent.answer().await.status(), 504);
+    stalled.head().await;
+    let (rest, _) = stalled.rest().await;
+    assert_eq!(rest, b"x");
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(10), "after {took:?}");
+    // The connection that got the 504 serves on, and its next request has all of its time.
+    silent.send(GET).await;
+    let mut app = next(&mut visits).await;
+    app.request_head().await;
+    app.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert_eq!(silent.answer().await.text(), "ok");
+}
