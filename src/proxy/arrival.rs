@@ -41,6 +41,7 @@ pub struct Turn {
     line: Weak<Semaphore>,
     /// Until when the app must have answered, the time in line included.
     pub deadline: Instant,
+    pub waited: bool,
     /// None: the time is up.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -96,10 +97,12 @@ impl Turn {
     pub async fn of(deployment: &Deployment) -> Self {
         let line = &deployment.runtime.get().upgrades;
         let deadline = Instant::now() + deployment.timeouts.handshake.unwrap_or(KERNEL_LIMIT);
+        let waited = line.available_permits() == 0;
         let permit = timeout_at(deadline, line.clone().acquire_owned()).await;
         Self {
             line: Arc::downgrade(line),
             deadline,
+            waited,
             permit: permit.ok().and_then(Result::ok),
         }
     }

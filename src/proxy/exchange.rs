@@ -100,7 +100,8 @@ async fn respond(
         started,
     };
     match upgrade {
-        Some(handshake) => forward::upgrade(errand, handshake, turn).await,
+        // Boxed: it is the larger one, and every plain request's future would have its size.
+        Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn)).await,
         None => forward::plain(errand, incoming).await,
     }
 }

@@ -108,12 +108,11 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn
     // Not its own: another's place, should the first look at the head have found another Deployment.
     let turn = turn.filter(|turn| turn.is_in_line_of(&runtime.upgrades));
     // Past the bound they wait; what is left of the time is then for the app.
-    let waited = runtime.upgrades.available_permits() == 0;
     let turn = match turn {
         Some(turn) => turn,
         None => Turn::of(errand.deployment).await,
     };
-    let deadline = turn.deadline;
+    let (deadline, waited) = (turn.deadline, turn.waited);
     let permit = turn.permit.ok_or(Reason::Overloaded)?;
     let (stream, open) = match errand.dial(&mut errand.attempts(deadline)).await {
         // It was the wait that left no time to reach anyone.
@@ -217,7 +216,8 @@ impl Errand<'_> {
                 Err(open) => attempts.chosen = Some((index, open)),
             }
         }
-        let (stream, open) = self.dial(attempts).await?;
+        // Boxed, since most requests find a connection in the pool.
+        let (stream, open) = Box::pin(self.dial(attempts)).await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| Reason::BadGateway)?;
         Ok(Lease::of(sender, connection, open, runtime))
