@@ -291,14 +291,15 @@ fn default_weight() -> u32 {
 }
 
 /// A structural schema knows "integer or string" only by its extension. The bounds of the one type do not apply to the
-/// other; the pattern is that of an IANA_SVC_NAME (RFC 6335 section 5.1), which holds at least one letter.
+/// other; the pattern is that of a DNS label (RFC 1123), which Service ports are named by, with at least one letter: "80" is a
+/// number in quotes.
 fn port_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
         "minimum": 1,
         "maximum": 65535,
         "minLength": 1,
-        "maxLength": 15,
-        "pattern": "^([0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+        "maxLength": 63,
+        "pattern": "^([0-9][-0-9]*)?[a-z]([-a-z0-9]*[a-z0-9])?$",
     })
 }
