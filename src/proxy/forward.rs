@@ -155,7 +155,6 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn
     });
     let (mut head, _) = response.into_parts();
     headers::to_client(&mut head, errand.request_id);
-    head.headers.remove(header::CONTENT_LENGTH);
     head.version = Version::HTTP_11;
     runtime.traffic.answered[0].fetch_add(1, Relaxed);
     Ok(Response::from_parts(head, Body::Own(Full::new(Bytes::new()))))
