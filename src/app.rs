@@ -2,9 +2,8 @@
 //! Two runtimes: this one watches, compiles and reports, the data plane's carries traffic, so that a big compile or a slow
 //! scrape delays no request.
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,8 @@ use tracing::{info, warn};
 use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
 use crate::live::LiveCell;
-use crate::proxy::{Proxy, listener};
+use crate::proxy::Proxy;
+use crate::proxy::listener::{self, Transport};
 use crate::publish::Publisher;
 use crate::state::State;
 use crate::status::lease::{self, Candidate};
@@ -52,8 +52,20 @@ pub struct App {
 /// What was bound: port 0 picks a free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    pub http: SocketAddr,
+    pub http: Option<SocketAddr>,
+    pub https: SocketAddr,
     pub admin: SocketAddr,
+}
+
+impl Addresses {
+    fn all(self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let http = self.http.map(|address| ("http", address));
+        http.into_iter().chain([("https", self.https), ("admin", self.admin)])
+    }
+}
+
+fn bind(name: &str, address: SocketAddr) -> anyhow::Result<StdListener> {
+    listener::bind(address).with_context(|| format!("cannot listen on {address} ({name})"))
 }
 
 impl App {
@@ -61,15 +73,16 @@ impl App {
     pub async fn start(settings: watch::Receiver<Arc<Settings>>) -> anyhow::Result<Self> {
         let now = settings.borrow().clone();
         let listen = &now.listen;
-        let http = listener::bind(listen.http).with_context(|| format!("cannot listen on {} (http)", listen.http))?;
-        let admin =
-            listener::bind(listen.admin).with_context(|| format!("cannot listen on {} (admin)", listen.admin))?;
+        let http = listen.http.map(|address| bind("http", address)).transpose()?;
+        let https = bind("https", listen.https)?;
+        let admin = bind("admin", listen.admin)?;
         let addresses = Addresses {
-            http: http.local_addr()?,
+            http: http.as_ref().map(StdListener::local_addr).transpose()?,
+            https: https.local_addr()?,
             admin: admin.local_addr()?,
         };
-        info!(http = %addresses.http, admin = %addresses.admin, "listening");
-        warn!(https = %listen.https, "TLS is not there yet: the https address is not bound, the http port serves");
+        let told = addresses.http.map(tracing::field::display);
+        info!(http = told, https = %addresses.https, admin = %addresses.admin, "listening");
 
         let data_plane = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(now.workers.get())
@@ -80,11 +93,12 @@ impl App {
         let state = Arc::<State>::default();
         let proxy = Arc::new(Proxy::new(Arc::default(), state.clone()));
         let accepting = CancellationToken::new();
-        let http = {
+        for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();
-            TcpListener::from_std(http)?
-        };
-        data_plane.spawn(listener::serve(http, proxy.clone(), accepting.clone()));
+            if let Some(listener) = listener.map(TcpListener::from_std).transpose()? {
+                data_plane.spawn(listener::serve(listener, transport, proxy.clone(), accepting.clone()));
+            }
+        }
 
         let metrics = Arc::new(Metrics::new(state.clone()));
         let readiness = Arc::<Readiness>::default();
@@ -104,7 +118,7 @@ impl App {
             live: proxy.live.clone(),
             state,
             figures: metrics.published.clone(),
-            own: own_listeners(&[addresses.http, addresses.admin]),
+            own: own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>()),
             mailbox,
         };
         let published = publisher.run(batches, settings.clone(), readiness.clone());
@@ -116,7 +130,7 @@ impl App {
             metrics,
             live: proxy.live.clone(),
             settings,
-            addresses: BTreeMap::from([("http", addresses.http), ("admin", addresses.admin)]),
+            addresses: addresses.all().collect(),
             readiness,
         };
         let admin = TcpListener::from_std(admin)?;

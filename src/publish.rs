@@ -16,7 +16,7 @@ use crate::compile::report::Report;
 use crate::compile::{Compiled, Input, Previous, compile};
 use crate::config::{Routing, Settings};
 use crate::live::{Live, LiveCell};
-use crate::snapshot::{Deployment, RunState};
+use crate::snapshot::{Deployment, Listener, RunState};
 use crate::state::State;
 use crate::status::{Mailbox, Update};
 use crate::store::{Batch, Changes, Kind, ObjectKey, Store};
@@ -63,9 +63,12 @@ impl Publisher {
                 readiness.pending(vec!["the first list of every kind".to_owned()]);
                 continue;
             }
-            let mut routing = settings.borrow_and_update().routing.clone();
+            let (mut routing, listener) = {
+                let settings = settings.borrow_and_update();
+                (settings.routing.clone(), settings.listener.clone())
+            };
             routing.endpoints.own = self.own.clone();
-            previous = self.publish(&mut store, &routing, previous);
+            previous = self.publish(&mut store, &routing, &listener, previous);
             readiness.ready();
             for seen in seen {
                 self.figures.propagation.observe(seen.elapsed());
@@ -74,13 +77,14 @@ impl Publisher {
     }
 
     /// One change, from the store to what is served.
-    fn publish(&self, store: &mut Store, routing: &Routing, previous: Previous) -> Previous {
+    fn publish(&self, store: &mut Store, routing: &Routing, listener: &Arc<Listener>, previous: Previous) -> Previous {
         let started = Instant::now();
         let changes = store.take_changes();
         let compiled = compile(
             &Input {
                 store,
                 changes: &changes,
+                listener,
             },
             routing,
             previous,

@@ -202,7 +202,7 @@ mod tests {
     use crate::proxy::balance::choose_backend;
     use crate::snapshot::{Deployment, HostTable};
     use crate::snapshot::{
-        Endpoint, Host, HostName, Protocol, RunState, Slot, Strategy, Timeouts, Upstream, UpstreamKey,
+        Endpoint, Host, HostName, HostTls, Protocol, RunState, Slot, Strategy, Timeouts, Upstream, UpstreamKey,
     };
     use crate::store::ObjectKey;
 
@@ -260,6 +260,8 @@ mod tests {
             path: PathMatch::Prefix("/cart".into()),
             deployment: Arc::new(deployment),
             action,
+            client_tls: None,
+            upstream_tls: Arc::default(),
         };
         let name: HostName = "*.shop.example".parse().unwrap();
         let mut hosts = HostTable::default();
@@ -268,6 +270,7 @@ mod tests {
             Arc::new(Host {
                 name,
                 routes: [route].into(),
+                tls: HostTls::default(),
             }),
         );
         Snapshot {

@@ -91,6 +91,7 @@ impl World {
         let input = Input {
             store: &store,
             changes: &changes,
+            listener: &Arc::default(),
         };
         let compiled = compile::compile(&input, routing, Previous::default());
         let reports = compiled

@@ -92,7 +92,7 @@ impl Trial {
         timeout(START, app.ready())
             .await
             .context("the manifests were not served in time")?;
-        let http = app.addresses.http;
+        let http = app.addresses.http.context("there is no plaintext port")?;
         let authority = format!("{HOST}:{}", http.port());
         let tour = Tour {
             sample,
@@ -221,6 +221,7 @@ async fn announce(out: &mut Terminal, live: &LiveCell) -> anyhow::Result<()> {
 fn flags(folder: &Path) -> Flags {
     Flags {
         http_address: free(8080),
+        https_address: free(8443),
         admin_address: free(9090),
         manifests: Some(folder.to_owned()),
         shutdown_delay: Text(Duration::ZERO),

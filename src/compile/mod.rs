@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::Routing;
-use crate::snapshot::{Deployment, Host, HostName, Route, Snapshot, Upstream};
+use crate::snapshot::{Deployment, Host, HostName, HostTls, Listener, Route, Snapshot, Upstream};
 use crate::store::{self, Changes, ObjectKey, Store};
 
 use backend::Services;
@@ -35,6 +35,8 @@ pub struct Input<'a> {
     pub store: &'a Store,
     /// What changed since the compile that left `previous`. Not looked at when `previous` is empty or other settings made it.
     pub changes: &'a Changes,
+    /// Passed on as it is.
+    pub listener: &'a Arc<Listener>,
 }
 
 /// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
@@ -117,6 +119,7 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
         fresh: Fresh::default(),
         removed: Vec::new(),
     };
+    compilation.listen(input.listener);
     for key in &changes.deployments {
         compilation.read(key);
     }
@@ -156,6 +159,13 @@ impl Previous {
 }
 
 impl Compilation<'_> {
+    fn listen(&mut self, listener: &Arc<Listener>) {
+        if self.memory.snapshot.listener != *listener {
+            self.memory.snapshot.listener = listener.clone();
+            self.changed = true;
+        }
+    }
+
     /// Takes one changed Deployment in: its own part of the snapshot, what it uses and which names it claims.
     fn read(&mut self, key: &ObjectKey) {
         let object = self.store.deployment(key);
@@ -301,7 +311,14 @@ impl Compilation<'_> {
         match routes {
             Some(routes) => {
                 let name = name.clone();
-                table.insert(key.clone(), Arc::new(Host { name, routes }));
+                table.insert(
+                    key.clone(),
+                    Arc::new(Host {
+                        name,
+                        routes,
+                        tls: HostTls::default(),
+                    }),
+                );
             }
             None => table.remove(&**key),
         }

@@ -63,6 +63,8 @@ pub fn routes(wanted: &Wanted, services: &Services) -> Box<[Route]> {
             path: rule.path.clone(),
             deployment: wanted.part.clone(),
             action: actions[rule.targets].clone(),
+            client_tls: None,
+            upstream_tls: Arc::default(),
         })
         .collect()
 }

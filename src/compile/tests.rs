@@ -49,6 +49,7 @@ fn the_memory_holds_nothing_that_no_object_names() {
         class: "postern".into(),
         apex_domain: None,
         hostname_grants: None,
+        default_tls_secrets: Box::default(),
         selectorless_services: true,
         endpoints: EndpointRules::default(),
     };
@@ -61,6 +62,7 @@ fn the_memory_holds_nothing_that_no_object_names() {
         let input = Input {
             store: &store,
             changes: &changes,
+            listener: &Arc::default(),
         };
         memory = compile(&input, &routing, std::mem::take(&mut memory)).previous;
         [

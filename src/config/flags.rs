@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use serde::{Deserialize, Serialize};
 
-use super::LogFormat;
+use super::{HttpMode, LogFormat, TlsVersion};
 use crate::api::duration::Duration;
+use crate::snapshot::Listener;
 
 /// The arguments of `run`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -34,9 +35,14 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_HTTP_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().http_address, help_heading = NEEDS_RESTART)]
     pub http_address: SocketAddr,
 
-    /// Where clients will connect with TLS. Binds nothing yet
+    /// Where clients connect with TLS
     #[arg(long, env = "POSTERN_HTTPS_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().https_address, help_heading = NEEDS_RESTART)]
     pub https_address: SocketAddr,
+
+    /// What the plaintext port does: send clients to https, serve them, or not be there at all [default: redirect; serve
+    /// with --manifests]
+    #[arg(long, env = "POSTERN_HTTP", value_name = "MODE", value_enum, help_heading = NEEDS_RESTART)]
+    pub http: Option<HttpMode>,
 
     /// Health and metrics; debug pages for peers on loopback
     #[arg(long, env = "POSTERN_ADMIN_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().admin_address, help_heading = NEEDS_RESTART)]
@@ -94,6 +100,52 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_PUBLISH_ADDRESS", value_name = "ADDRESSES", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub publish_address: Vec<String>,
 
+    /// Certificates for hostnames that have none of their own, as <namespace>/<name> of kubernetes.io/tls Secrets,
+    /// separated by commas; the first that covers a hostname serves it [default: none, and a self-signed one]
+    #[arg(long, env = "POSTERN_DEFAULT_TLS_SECRET", value_name = "SECRETS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
+    pub default_tls_secret: Vec<String>,
+
+    /// The oldest version of TLS for clients: 1.2 or 1.3
+    #[arg(long, env = "POSTERN_TLS_MIN_VERSION", value_name = "VERSION", value_enum, default_value_t = Self::default().tls_min_version, help_heading = APPLIES_AT_ONCE)]
+    pub tls_min_version: TlsVersion,
+
+    /// How long a client's TLS handshake may take, a PROXY header before it included (a duration)
+    #[arg(long, env = "POSTERN_TLS_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value_t = Self::default().tls_handshake_timeout, help_heading = APPLIES_AT_ONCE)]
+    pub tls_handshake_timeout: Duration,
+
+    /// How long a client's connection stays open without a request (a duration)
+    #[arg(long, env = "POSTERN_KEEP_ALIVE_TIMEOUT", value_name = "TIME", default_value_t = Self::default().keep_alive_timeout, help_heading = APPLIES_AT_ONCE)]
+    pub keep_alive_timeout: Duration,
+
+    /// Whether clients may speak HTTP/2: by ALPN over TLS, by prior knowledge in plaintext
+    #[arg(long, env = "POSTERN_HTTP2", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().http2, help_heading = APPLIES_AT_ONCE)]
+    pub http2: bool,
+
+    /// Open streams of one HTTP/2 connection, 1 to 1000; requests past it wait at the client
+    #[arg(long, env = "POSTERN_HTTP2_MAX_STREAMS", value_name = "COUNT", default_value_t = Self::default().http2_max_streams, help_heading = APPLIES_AT_ONCE)]
+    pub http2_max_streams: u32,
+
+    /// Whether WebSockets over HTTP/2 (RFC 8441) are offered; where not, browsers open them over HTTP/1.1
+    #[arg(long, env = "POSTERN_WEBSOCKET_HTTP2", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().websocket_http2, help_heading = APPLIES_AT_ONCE)]
+    pub websocket_http2: bool,
+
+    /// Networks of the proxies in front of Postern, separated by commas: their X-Forwarded-* and X-Request-Id are
+    /// believed [default: none]
+    #[arg(long, env = "POSTERN_TRUSTED_PROXIES", value_name = "CIDRS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
+    pub trusted_proxies: Vec<String>,
+
+    /// Whether connections of trusted proxies begin with a PROXY header, version 1 or 2, on both ports
+    #[arg(long, env = "POSTERN_PROXY_PROTOCOL", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().proxy_protocol, help_heading = APPLIES_AT_ONCE)]
+    pub proxy_protocol: bool,
+
+    /// Strict-Transport-Security on every answer over TLS, such as "max-age=31536000; includeSubDomains" [default: none]
+    #[arg(long, env = "POSTERN_HSTS", value_name = "VALUE", help_heading = APPLIES_AT_ONCE)]
+    pub hsts: Option<String>,
+
+    /// Whether apps get Forwarded (RFC 7239) beside X-Forwarded-*
+    #[arg(long, env = "POSTERN_FORWARDED", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().forwarded, help_heading = APPLIES_AT_ONCE)]
+    pub forwarded: bool,
+
     /// Which namespace may use which hostnames; in the file alone. None: whoever claims a name first has it.
     #[arg(skip)]
     pub hostname_grants: Option<BTreeMap<String, Vec<String>>>,
@@ -103,19 +155,31 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 7] = [
+pub const HOT: [&str; 18] = [
     "apexDomain",
+    "defaultTlsSecret",
     "drainDeadline",
+    "forwarded",
     "hostnameGrants",
+    "hsts",
+    "http2",
+    "http2MaxStreams",
+    "keepAliveTimeout",
     "log",
+    "proxyProtocol",
     "publishAddress",
     "selectorlessServices",
     "shutdownDelay",
+    "tlsHandshakeTimeout",
+    "tlsMinVersion",
+    "trustedProxies",
+    "websocketHttp2",
 ];
 
 impl Default for Flags {
     fn default() -> Self {
         let everywhere = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        let listener = Listener::default();
         let seconds = |count| Duration(std::time::Duration::from_secs(count));
         Self {
             http_address: everywhere(8080),
@@ -134,6 +198,18 @@ impl Default for Flags {
             drain_deadline: seconds(45),
             log: "info".to_owned(),
             publish_address: Vec::new(),
+            http: None,
+            default_tls_secret: Vec::new(),
+            tls_min_version: listener.tls_min_version,
+            tls_handshake_timeout: Duration(listener.tls_handshake_timeout),
+            keep_alive_timeout: Duration(listener.keep_alive_timeout),
+            http2: listener.http2,
+            http2_max_streams: listener.http2_max_streams,
+            websocket_http2: listener.websocket_http2,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: listener.proxy_protocol,
+            hsts: None,
+            forwarded: listener.forwarded,
             hostname_grants: None,
         }
     }

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 pub use flags::{Args, Flags};
 pub use listeners::own_listeners;
-pub use settings::{EndpointRules, Listen, LogFormat, Routing, Settings, Source};
+pub use settings::{EndpointRules, HttpMode, Listen, LogFormat, Routing, Settings, Source};
+
+pub use crate::snapshot::TlsVersion;
 pub use watch::watch;
 
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The settings as the program uses them, and what makes them of the flags.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use http::HeaderValue;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Flags, Invalid};
 use crate::api;
-use crate::snapshot::HostName;
+use crate::snapshot::{HostName, Listener};
+use crate::store::ObjectKey;
 use crate::telemetry::log;
 
 /// What a running Postern is set to. Keys are hot (swapped with the next snapshot) or need a restart; see `flags`.
@@ -33,11 +36,13 @@ pub struct Settings {
     pub lease_namespace: Option<String>,
     pub watch_namespaces: Vec<String>,
     pub routing: Routing,
+    pub listener: Arc<Listener>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listen {
-    pub http: SocketAddr,
+    /// None: there is no plaintext port.
+    pub http: Option<SocketAddr>,
     pub https: SocketAddr,
     pub admin: SocketAddr,
 }
@@ -56,6 +61,15 @@ pub enum LogFormat {
     Text,
 }
 
+/// What the plaintext port does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum HttpMode {
+    Redirect,
+    Serve,
+    Off,
+}
+
 /// The part of the settings that compile reads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +80,7 @@ pub struct Routing {
     /// By namespace. None: names are not granted, the oldest claim wins.
     pub hostname_grants: Option<BTreeMap<Arc<str>, Vec<HostName>>>,
     pub selectorless_services: bool,
+    pub default_tls_secrets: Box<[ObjectKey]>,
     pub endpoints: EndpointRules,
 }
 
@@ -81,13 +96,21 @@ pub struct EndpointRules {
     pub own: BTreeSet<SocketAddr>,
 }
 
+// A limit that is off, or so long that it is, would leave connections open for nobody.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
 impl Flags {
     /// What the flags mean, or which of them means nothing.
     pub fn settings(&self) -> Result<Settings, Invalid> {
         log::parse(&self.log).map_err(|cause| invalid("log", cause))?;
+        let http = self.http.unwrap_or(match self.manifests {
+            Some(_) => HttpMode::Serve,
+            None => HttpMode::Redirect,
+        });
         Ok(Settings {
             listen: Listen {
-                http: bindable(self.http_address),
+                http: (http != HttpMode::Off).then(|| bindable(self.http_address)),
                 https: bindable(self.https_address),
                 admin: bindable(self.admin_address),
             },
@@ -101,6 +124,7 @@ impl Flags {
             lease_namespace: self.lease_namespace.clone(),
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,
             routing: self.routing()?,
+            listener: Arc::new(self.listener(http == HttpMode::Redirect)?),
         })
     }
 
@@ -115,6 +139,63 @@ impl Flags {
                 kubeconfig: kubeconfig.clone(),
             }),
         }
+    }
+
+    fn listener(&self, redirect: bool) -> Result<Listener, Invalid> {
+        let trusted = self.trusted_proxies.iter().map(|text| {
+            let network = text
+                .parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            network.map_err(|_| {
+                invalid(
+                    "trustedProxies",
+                    format!("{text:?} is neither a network nor an address"),
+                )
+            })
+        });
+        let bounded = |key, limit: api::duration::Duration| match limit.0 {
+            time if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(time),
+            _ => Err(invalid(key, "is not between 1s and 1h")),
+        };
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            return Err(invalid(
+                "proxyProtocol",
+                "needs trustedProxies: only they may name the client",
+            ));
+        }
+        if !(1..=1000).contains(&self.http2_max_streams) {
+            return Err(invalid("http2MaxStreams", "is not between 1 and 1000"));
+        }
+        Ok(Listener {
+            trusted_proxies: trusted.collect::<Result<_, _>>()?,
+            proxy_protocol: self.proxy_protocol,
+            redirect,
+            http2: self.http2,
+            websocket_http2: self.websocket_http2,
+            hsts: self
+                .hsts
+                .as_deref()
+                .map(|text| hsts(text).map_err(|cause| invalid("hsts", cause)))
+                .transpose()?,
+            forwarded: self.forwarded,
+            tls_min_version: self.tls_min_version,
+            tls_handshake_timeout: bounded("tlsHandshakeTimeout", self.tls_handshake_timeout)?,
+            keep_alive_timeout: bounded("keepAliveTimeout", self.keep_alive_timeout)?,
+            http2_max_streams: self.http2_max_streams,
+        })
+    }
+
+    fn default_tls_secrets(&self) -> Result<Box<[ObjectKey]>, Invalid> {
+        let key = |text: &String| match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(ObjectKey::new(namespace, name))
+            }
+            _ => Err(invalid(
+                "defaultTlsSecret",
+                format!("{text:?} is not <namespace>/<name>"),
+            )),
+        };
+        self.default_tls_secret.iter().map(key).collect()
     }
 
     fn routing(&self) -> Result<Routing, Invalid> {
@@ -149,11 +230,31 @@ impl Flags {
             apex_domain,
             hostname_grants,
             selectorless_services: self.selectorless_services,
+            default_tls_secrets: self.default_tls_secrets()?,
             endpoints: EndpointRules {
                 refuse_local: self.manifests.is_none(),
                 own: BTreeSet::new(),
             },
         })
+    }
+}
+
+/// max-age and what may stand beside it (RFC 6797 section 6.1), each once.
+fn hsts(text: &str) -> Result<HeaderValue, &'static str> {
+    let mut max_age = 0;
+    let mut flags = Vec::new();
+    for directive in text.split(';').map(|part| part.trim().to_ascii_lowercase()) {
+        match directive.strip_prefix("max-age=") {
+            Some(seconds) if seconds.len() <= 10 && seconds.parse::<u64>().is_ok() => max_age += 1,
+            None if ["includesubdomains", "preload"].contains(&&*directive) && !flags.contains(&directive) => {
+                flags.push(directive);
+            }
+            _ => return Err("is not like \"max-age=31536000; includeSubDomains\""),
+        }
+    }
+    match HeaderValue::from_str(text.trim()) {
+        Ok(value) if max_age == 1 => Ok(value),
+        _ => Err("needs one max-age=<seconds>"),
     }
 }
 

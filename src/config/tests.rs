@@ -34,10 +34,10 @@ fn flags_have_the_documented_defaults() {
     let flags = args(&[]).flags;
     assert_eq!(flags, Flags::default());
     let settings = flags.settings().unwrap();
-    assert_eq!(settings.listen.http.port(), 8080);
+    assert_eq!(settings.listen.http.unwrap().port(), 8080);
     assert_eq!(settings.listen.https.port(), 8443);
     assert_eq!(settings.listen.admin.port(), 9090);
-    assert!(settings.listen.http.ip().is_unspecified());
+    assert!(settings.listen.http.unwrap().ip().is_unspecified());
     assert_eq!(settings.shutdown_delay, Duration::from_secs(5));
     assert_eq!(settings.drain_deadline, Duration::from_secs(45));
     assert_eq!(&*settings.routing.class, "postern");

@@ -7,10 +7,9 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::{HeaderValue, header};
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, timeout_at};
@@ -18,6 +17,9 @@ use tokio_util::sync::WaitForCancellationFuture;
 
 use super::connection::{self, HEAD_TIMEOUT};
 use super::forward::KERNEL_LIMIT;
+use super::listener::Transport;
+use super::peer::Peer;
+use super::stream::Stream;
 use super::{Proxy, target};
 use crate::snapshot::Deployment;
 
@@ -47,12 +49,16 @@ pub struct Turn {
 }
 
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, port: HeaderValue, proxy: Arc<Proxy>) {
+pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, _transport: Transport, proxy: Arc<Proxy>) {
+    let Some(peer) = Peer::new(from.ip(), port, None).map(Arc::new) else {
+        return;
+    };
+    let mut stream = Stream::Plain(stream);
     let open = proxy.connections.enter();
     let tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let draining = pin!(proxy.draining.cancelled());
     let mut bounds = Bounds { tick, draining };
-    let asked = poll_fn(|cx| bounds.poll_first_bytes(cx, &stream, &proxy)).await;
+    let asked = poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await;
     let turn = match asked {
         First::Nothing => return,
         First::Bytes => None,
@@ -63,7 +69,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, port: HeaderValue, proxy
         }
     };
     // Boxed, so that until now it cost nothing, and no more from the moment that it ends.
-    let ended = Box::pin(connection::serve(stream, peer, port, proxy.clone(), bounds, turn)).await;
+    let ended = Box::pin(connection::serve(stream, peer, proxy.clone(), bounds, turn)).await;
     drop(open);
     ended.finish().await;
 }
@@ -76,12 +82,12 @@ enum First {
 }
 
 impl Bounds<'_, '_> {
-    fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &TcpStream, proxy: &Proxy) -> Poll<First> {
+    fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &mut Stream, proxy: &Proxy) -> Poll<First> {
         let peeked = BUFFER.with_borrow_mut(|buffer| {
-            let mut read = ReadBuf::new(buffer);
-            ready!(stream.poll_peek(cx, &mut read)).map_or(Poll::Ready(First::Bytes), |_| {
-                Poll::Ready(asks_for_socket(read.filled(), proxy).map_or(First::Bytes, First::Upgrade))
-            })
+            let look = |bytes: &[u8]| asks_for_socket(bytes, proxy).map_or(First::Bytes, First::Upgrade);
+            stream
+                .poll_peek(cx, buffer, look)
+                .map(|first| first.unwrap_or(First::Bytes))
         });
         match peeked {
             Poll::Pending if self.tick.as_mut().poll(cx).is_ready() || self.draining.as_mut().poll(cx).is_ready() => {

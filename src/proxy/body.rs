@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, Timeout};
 
 use super::connection::Client;
 use super::headers;
+use super::incoming::{self, Incoming};
 use super::pool::Lease;
 use crate::state;
 
@@ -107,7 +107,7 @@ pub enum BodyError {
     #[error("the whole exchange took too long")]
     TotalTimeout,
     #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    Incoming(#[from] incoming::Error),
 }
 
 impl AppBody {
@@ -272,7 +272,7 @@ impl Fault {
         match error {
             BodyError::Paused => Self::Paused,
             BodyError::TotalTimeout => Self::TotalTimeout,
-            BodyError::Hyper(_) => Self::Broken,
+            BodyError::Incoming(_) => Self::Broken,
         }
     }
 }

@@ -4,27 +4,27 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
-use hyper::body::Incoming;
+use futures_util::FutureExt;
+use hyper::body::Incoming as H1Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use super::arrival::{Bounds, Turn};
 use super::body::Body;
 use super::error;
+use super::incoming::Incoming;
+use super::peer::Peer;
+use super::stream::Stream;
 use super::{Proxy, exchange};
 use crate::reason::Reason;
 use crate::websocket::tunnel::{self, Opening, Tunnel};
@@ -51,10 +51,7 @@ pub struct Count(AtomicUsize);
 #[derive(Debug)]
 pub struct Client {
     pub proxy: Arc<Proxy>,
-    /// The peer, an IPv4-mapped address in its IPv4 form.
-    pub address: HeaderValue,
-    /// The port that the client connected to.
-    pub port: HeaderValue,
+    pub peer: Arc<Peer>,
     pub clock: Clock,
     /// The place in line that the first request, if it is an upgrade, already has.
     turn: Mutex<Option<Turn>>,
@@ -91,9 +88,9 @@ enum Phase {
 
 /// What is left of a connection when hyper is done with it.
 pub enum Ending {
-    Socket(Box<Tunnel<TcpStream, TcpStream>>),
+    Socket(Box<Tunnel<Stream>>),
     /// Both ways are to be ended in order.
-    Lingering(TcpStream),
+    Lingering(Stream),
     Closed,
 }
 
@@ -105,25 +102,13 @@ enum Ended {
 
 /// Serves requests until the connection ends or becomes a tunnel.
 pub async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    port: HeaderValue,
+    stream: Stream,
+    peer: Arc<Peer>,
     proxy: Arc<Proxy>,
     bounds: Bounds<'_, '_>,
     turn: Option<Turn>,
 ) -> Ending {
-    let Ok(address) = HeaderValue::try_from(peer.ip().to_canonical().to_string()) else {
-        return Ending::Closed;
-    };
-    let client = Arc::new(Client {
-        proxy,
-        address,
-        port,
-        clock: Clock::new(),
-        turn: Mutex::new(turn),
-        opening: Mutex::default(),
-        write_blocked: AtomicBool::new(false),
-    });
+    let client = Arc::new(Client::new(proxy, peer, turn));
     let io = Io {
         stream: TokioIo::new(stream),
         client: client.clone(),
@@ -135,20 +120,21 @@ pub async fn serve(
         .serve_connection(io, Exchanges(client.clone()));
     let ended = drive(&mut connection, &client, bounds).await;
     let parts = connection.into_parts();
-    let stream = parts.io.stream.into_inner();
+    let mut stream = parts.io.stream.into_inner();
     let opening = client.opening.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (ended, opening) {
         (Ended::Done, Some(opening)) => Ending::Socket(Box::new(tunnel::run(stream, parts.read_buf, opening))),
         (Ended::Done, None) => Ending::Lingering(stream),
         // Cut in mid-answer: after a FIN an answer without a length would look whole.
         (Ended::TimedOut(Phase::Sending), _) => {
-            reset(stream);
+            reset(&stream);
             Ending::Closed
         }
         (Ended::TimedOut(phase), _) => {
             // A courtesy to a slow client, not to be waited for; unless an earlier answer is still on its way to it.
             if phase == Phase::Head && !client.write_blocked.load(Relaxed) {
-                let _ = stream.try_write(&error::raw(Reason::RequestTimeout, &exchange::request_id()));
+                let answer = error::raw(Reason::RequestTimeout, &exchange::request_id());
+                let _ = stream.write(&answer).now_or_never();
             }
             Ending::Lingering(stream)
         }
@@ -170,25 +156,26 @@ impl Ending {
 
 /// FIN, then reading to the end for a while: closing on unread bytes would send a reset, and a reset may eat the answer on
 /// its way (RFC 9112 section 9.6).
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Stream) {
     let drain = async {
         stream.shutdown().await?;
-        loop {
-            stream.readable().await?;
-            // Not a buffer of the task: it would make every connection's larger.
-            match stream.try_read(&mut [0; 4096]) {
-                Ok(0) => return Ok(()),
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                _ => {}
-            }
-        }
+        // Not a buffer of the task: it would make every connection's larger.
+        while poll_fn(|cx| poll_discard(&mut stream, cx)).await? > 0 {}
+        Ok(())
     };
     let _: Result<io::Result<()>, _> = tokio::time::timeout(LINGER, drain).await;
 }
 
-fn reset(stream: TcpStream) {
+fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut buffer = [0; 4096];
+    let mut read = ReadBuf::new(&mut buffer);
+    let polled = Pin::new(stream).poll_read(cx, &mut read);
+    polled.map_ok(|()| read.filled().len())
+}
+
+fn reset(stream: &Stream) {
     // Failing, it leaves a FIN.
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let _ = stream.socket().set_linger(Some(Duration::ZERO));
 }
 
 /// Polls hyper to its end, the connection's clock beside it, and passes on the word to finish.
@@ -228,20 +215,31 @@ async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Clien
 /// hyper's service: each request becomes an exchange.
 struct Exchanges(Arc<Client>);
 
-impl Service<Request<Incoming>> for Exchanges {
+impl Service<Request<H1Incoming>> for Exchanges {
     type Response = Response<Body>;
     type Error = Infallible;
     // Boxed, since hyper gives up its parts (`poll_without_shutdown`) only with an Unpin future.
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<H1Incoming>) -> Self::Future {
         self.0.clock.enter(Phase::Busy);
         let client = self.0.clone();
-        Box::pin(async move { Ok(exchange::answer(&client, request).await) })
+        Box::pin(async move { Ok(exchange::answer(&client, request.map(Incoming::H1)).await) })
     }
 }
 
 impl Client {
+    pub fn new(proxy: Arc<Proxy>, peer: Arc<Peer>, turn: Option<Turn>) -> Self {
+        Self {
+            proxy,
+            peer,
+            clock: Clock::new(),
+            turn: Mutex::new(turn),
+            opening: Mutex::default(),
+            write_blocked: AtomicBool::new(false),
+        }
+    }
+
     pub fn take_turn(&self) -> Option<Turn> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -397,7 +395,7 @@ impl Drop for Entered<'_> {
 
 /// The client's socket as hyper sees it: each movement of a byte is noted on the connection's clock.
 struct Io {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Stream>,
     client: Arc<Client>,
 }
 

@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::listener;
+use super::stream::Stream;
 use crate::state::Traffic;
 use crate::state::traffic::DialResult;
 
 /// Connects within `limit` and counts how it went.
-pub async fn connect(address: SocketAddr, limit: Duration, traffic: &Traffic) -> Result<TcpStream, DialResult> {
+pub async fn connect(address: SocketAddr, limit: Duration, traffic: &Traffic) -> Result<Stream, DialResult> {
     let attempt = async { listener::dialing_socket(address)?.connect(address).await };
     let (result, label) = match timeout(limit, attempt).await {
-        Ok(Ok(stream)) => (Ok(stream), DialResult::Connected),
+        Ok(Ok(stream)) => (Ok(Stream::Plain(stream)), DialResult::Connected),
         Ok(Err(error)) => {
             let result = classify(&error);
             (Err(result), result)

@@ -8,7 +8,6 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use uuid::Uuid;
 
 use super::balance;
@@ -16,6 +15,7 @@ use super::body::Body;
 use super::connection::Client;
 use super::error::{self, Asker};
 use super::forward::{self, Errand};
+use super::incoming::Incoming;
 use super::target::Target;
 use crate::reason::Reason;
 use crate::snapshot::{Action, Deployment, Upstream};

@@ -13,10 +13,9 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::Incoming as H1Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -24,7 +23,9 @@ use super::arrival::Turn;
 use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
 use super::connection::{COARSE, Client};
 use super::headers::{self, Told};
+use super::incoming::Incoming;
 use super::pool::Lease;
+use super::stream::Stream;
 use super::target::Target;
 use super::{balance, dial};
 use crate::reason::Reason;
@@ -163,12 +164,12 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn
 /// A connection that is driven by the request that uses it.
 struct Halves {
     sender: http1::SendRequest<ClientBody>,
-    connection: http1::Connection<TokioIo<TcpStream>, ClientBody>,
+    connection: http1::Connection<TokioIo<Stream>, ClientBody>,
     done: bool,
 }
 
 impl Halves {
-    async fn answer(&mut self, request: Request<ClientBody>) -> hyper::Result<Response<Incoming>> {
+    async fn answer(&mut self, request: Request<ClientBody>) -> hyper::Result<Response<H1Incoming>> {
         let mut answer = pin!(self.sender.send_request(request));
         poll_fn(|cx| {
             if !self.done {
@@ -223,7 +224,7 @@ impl Errand<'_> {
     }
 
     /// Endpoint after endpoint, each at most once.
-    async fn dial(&self, attempts: &mut Attempts) -> Result<(TcpStream, Open), Reason> {
+    async fn dial(&self, attempts: &mut Attempts) -> Result<(Stream, Open), Reason> {
         let Deployment {
             timeouts,
             strategy,
@@ -262,8 +263,8 @@ impl Errand<'_> {
     fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
         let told = Told {
             host: &self.target.host,
-            client: &self.client.address,
-            port: &self.client.port,
+            client: &self.client.peer.address,
+            port: &self.client.peer.port,
             request_id: self.request_id,
             deployment_id: &self.deployment.id,
             upgrade: upgrade.is_some(),
@@ -281,7 +282,7 @@ impl Errand<'_> {
         lease: &mut Lease,
         request: Request<ClientBody>,
         end: Option<Instant>,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> Result<Response<H1Incoming>, Failed> {
         let sent = request.body().sent();
         let Some(sender) = lease.sender(sent.clone()) else {
             return Err(Failed::Refused(Reason::InternalError));
@@ -334,7 +335,7 @@ impl Errand<'_> {
     /// The app's answer toward the client.
     fn pass(
         &self,
-        response: Response<Incoming>,
+        response: Response<H1Incoming>,
         mut lease: Lease,
         end: Option<Instant>,
     ) -> Result<Response<Body>, Reason> {
@@ -360,7 +361,7 @@ impl Errand<'_> {
         };
         // A long pause is the connection's clock's to notice: while the app is silent, nothing moves to the client.
         let idle = timeouts.idle.filter(|idle| *idle < COARSE);
-        let body = AppBody::new(incoming, lease, account, idle, end);
+        let body = AppBody::new(Incoming::H1(incoming), lease, account, idle, end);
         Ok(Response::from_parts(head, Body::App(Box::new(body))))
     }
 }

@@ -17,6 +17,13 @@ const BACKLOG: i32 = 4096;
 /// A peer that acknowledges nothing for this long is gone, bytes in flight or a closed window notwithstanding.
 const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What a port's connections begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    Tls,
+}
+
 /// Binds `address`; on `[::]` for IPv4 too, and where there is no IPv6, on 0.0.0.0 instead.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     match bind_one(address) {
@@ -68,7 +75,12 @@ pub fn dialing_socket(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Accepts until `stop` is cancelled, then closes the listener.
-pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: tokio_util::sync::CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    transport: Transport,
+    proxy: Arc<Proxy>,
+    stop: tokio_util::sync::CancellationToken,
+) {
     let Ok(local) = listener.local_addr() else { return };
     let port = HeaderValue::from(local.port());
     loop {
@@ -78,7 +90,7 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: tokio_util::s
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(arrival::serve(stream, peer, port.clone(), proxy.clone()));
+                tokio::spawn(arrival::serve(stream, peer, port.clone(), transport, proxy.clone()));
             }
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: until something is given back.
             Err(error) if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) => {

@@ -10,8 +10,11 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod headers;
+pub mod incoming;
 pub mod listener;
+pub mod peer;
 pub mod pool;
+pub mod stream;
 pub mod target;
 
 use std::sync::Arc;

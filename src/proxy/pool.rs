@@ -11,10 +11,10 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{ClientBody, Sent};
+use super::stream::Stream;
 use crate::state;
 use crate::state::endpoint::Open;
 
@@ -119,7 +119,7 @@ impl Lease {
     /// Takes a fresh connection into use, and spawns the task that drives it.
     pub fn of(
         sender: SendRequest<ClientBody>,
-        connection: Connection<TokioIo<TcpStream>, ClientBody>,
+        connection: Connection<TokioIo<Stream>, ClientBody>,
         open: Open,
         deployment: &Arc<state::Deployment>,
     ) -> Self {
@@ -277,11 +277,7 @@ impl Drop for Counted {
 }
 
 /// Drives one connection until it ends, is given up by its user, or has been idle for too long.
-async fn drive(
-    connection: Connection<TokioIo<TcpStream>, ClientBody>,
-    life: Arc<Life>,
-    endpoint: Weak<state::Endpoint>,
-) {
+async fn drive(connection: Connection<TokioIo<Stream>, ClientBody>, life: Arc<Life>, endpoint: Weak<state::Endpoint>) {
     let mut connection = pin!(connection);
     let mut tick = pin!(tokio::time::sleep(IDLE_LIMIT));
     let mut unset = true;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{HostName, PathMatch, Route, Sharded};
+use super::{HostName, HostTls, PathMatch, Route, Sharded};
 
 /// All hosts by name. A wildcard `*.example.com` is kept under `example.com`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -19,6 +19,7 @@ pub struct Host {
     pub name: HostName,
     /// Exact paths first, then prefixes, the longest first: the first hit answers.
     pub routes: Box<[Route]>,
+    pub tls: HostTls,
 }
 
 impl HostTable {
@@ -91,7 +92,8 @@ mod tests {
         let host = |name: &str| {
             let name: HostName = name.parse().unwrap();
             let routes = Box::default();
-            Arc::new(Host { name, routes })
+            let tls = HostTls::default();
+            Arc::new(Host { name, routes, tls })
         };
         let mut table = HostTable::default();
         table.exact.insert("a.example.com".into(), host("a.example.com"));

@@ -1,21 +1,27 @@
 //! The routing snapshot: immutable, complete, comparable and printable. The data plane sees nothing else of the
 //! configuration. Built by `compile`, paired with runtime state by `live`.
 
+pub mod certificate;
 pub mod host;
+pub mod listener;
 pub mod name;
 pub mod route;
 pub mod sharded;
 pub mod slot;
 pub mod upstream;
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use certificate::{Authorities, Certificate, ClientTls, ClientTlsMode, Fingerprint, HostTls, UpstreamTls};
 pub use host::{Host, HostTable};
+pub use listener::{Listener, TlsVersion};
 pub use name::HostName;
 pub use route::{Action, Backend, Deployment, PathMatch, Route, RunState, Strategy, Timeouts};
-pub use sharded::Sharded;
+pub use sharded::{ContentHash, Sharded};
 pub use slot::Slot;
 pub use upstream::{Endpoint, Protocol, Upstream, UpstreamKey};
 
@@ -27,12 +33,42 @@ pub struct Snapshot {
     pub hosts: HostTable,
     /// All Deployments that own at least one route or socket, by key.
     pub deployments: Sharded<ObjectKey, Arc<Deployment>>,
+    /// For hostnames without certificates of their own, the first that covers one.
+    pub default_certificates: Arc<[Arc<Certificate>]>,
+    /// What ACME servers are answered with (RFC 8555 section 8.3), by hostname and token.
+    pub challenges: Arc<BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>>,
+    pub listener: Arc<Listener>,
 }
 
 impl Snapshot {
     /// A hash over the content, equal on all replicas that serve the same routes, whatever the order of events.
     /// It costs one addition per shard: each entry's share is summed as the tables change.
     pub fn hash(&self) -> u64 {
-        self.hosts.hash().wrapping_add(self.deployments.hash())
+        let mut rest = DefaultHasher::new();
+        rest.write_u64(self.listener.content_hash());
+        for certificate in &*self.default_certificates {
+            rest.write_u64(certificate.content_hash());
+        }
+        rest.write_u64(self.challenges.content_hash());
+        let tables = self.hosts.hash().wrapping_add(self.deployments.hash());
+        tables.wrapping_add(rest.finish())
+    }
+
+    /// The answer to an ACME server that looks for this token.
+    pub fn challenge(&self, host: &str, token: &str) -> Option<&Arc<str>> {
+        self.challenges.get(host)?.get(token)
+    }
+
+    /// The certificates for a hostname, the preferred first: its own, else the defaults that cover it. None: only the
+    /// self-signed one is left.
+    pub fn certificates(&self, host: &str) -> impl Iterator<Item = &Arc<Certificate>> {
+        let own = self.hosts.find(host).map_or(&[][..], |host| &host.tls.certificates);
+        let defaults = if own.is_empty() {
+            &*self.default_certificates
+        } else {
+            &[]
+        };
+        let covering = |certificate: &&Arc<Certificate>| certificate.names.iter().any(|name| name.covers(host));
+        own.iter().chain(defaults.iter().filter(covering))
     }
 }

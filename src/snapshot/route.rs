@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
-use super::{Slot, Upstream};
+use super::{ClientTls, Slot, Upstream, UpstreamTls};
 use crate::reason::Reason;
 use crate::state;
 use crate::store::ObjectKey;
@@ -26,6 +26,10 @@ pub struct Route {
     #[serde(serialize_with = "key")]
     pub deployment: Arc<Deployment>,
     pub action: Action,
+    /// What a client's handshake must have gone by; None: anything.
+    pub client_tls: Option<Arc<ClientTls>>,
+    /// For upstreams that speak TLS.
+    pub upstream_tls: Arc<UpstreamTls>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -23,6 +23,10 @@ pub struct UpstreamKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Protocol {
     Http1,
+    /// HTTP/2 by prior knowledge; upgrades go as HTTP/1.1 all the same.
+    H2c,
+    /// HTTP/1.1 over TLS.
+    Https,
 }
 
 /// Where new requests and sockets may go: the ready endpoints or, if there is none, those serving while terminating.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::socket::Registered;
+use crate::proxy::stream::Stream;
 use crate::state::traffic::ClosedBy;
 
 /// How long one side may go on after the other has ended.
@@ -35,7 +36,7 @@ thread_local! {
 /// The app's half of an accepted upgrade.
 #[derive(Debug)]
 pub struct Opening {
-    pub app: TcpStream,
+    pub app: Stream,
     /// What the app sent right behind its 101.
     pub early: Bytes,
     pub socket: Registered,
@@ -44,7 +45,7 @@ pub struct Opening {
 }
 
 /// Starts the tunnel. `early` is what the client sent right behind its handshake.
-pub fn run(client: TcpStream, early: Bytes, opening: Opening) -> Tunnel<TcpStream, TcpStream> {
+pub fn run<C>(client: C, early: Bytes, opening: Opening) -> Tunnel<C> {
     let Opening {
         app,
         early: from_app,
@@ -64,9 +65,9 @@ pub fn run(client: TcpStream, early: Bytes, opening: Opening) -> Tunnel<TcpStrea
 }
 
 #[derive(Debug)]
-pub struct Tunnel<C, A> {
+pub struct Tunnel<C> {
     client: C,
-    app: A,
+    app: Stream,
     to_app: Direction,
     to_client: Direction,
     /// Runs from the first end to the last.
@@ -80,6 +81,8 @@ struct Direction {
     /// Read, and not yet taken by the other side: no more is read until it is.
     spill: Option<Box<Bytes>>,
     flow: Flow,
+    /// TLS holds some of what was written.
+    unflushed: bool,
     /// What ended it, as far as it is not open.
     cause: Option<Cause>,
 }
@@ -103,10 +106,9 @@ enum Cause {
     SinkFailed,
 }
 
-impl<C, A> Future for Tunnel<C, A>
+impl<C> Future for Tunnel<C>
 where
     C: AsyncRead + AsyncWrite + Unpin,
-    A: AsyncRead + AsyncWrite + Unpin,
 {
     type Output = ();
 
@@ -145,7 +147,7 @@ where
     }
 }
 
-impl<C, A> Tunnel<C, A> {
+impl<C> Tunnel<C> {
     fn is_reset(&self) -> bool {
         let failed = |cause: Option<Cause>| matches!(cause, Some(Cause::SourceFailed | Cause::SinkFailed));
         failed(self.to_app.cause) || failed(self.to_client.cause)
@@ -168,6 +170,7 @@ impl Direction {
         Self {
             spill,
             flow: Flow::Open,
+            unflushed: false,
             cause: None,
         }
     }
@@ -189,6 +192,7 @@ impl Direction {
             match self.flow {
                 Flow::Done => return Poll::Ready(()),
                 Flow::Open | Flow::Ended if self.spill.is_some() => ready!(self.poll_spill(cx, to)),
+                Flow::Open | Flow::Ended if self.unflushed => ready!(self.poll_flush(cx, to)),
                 Flow::Ended => {
                     // A sink that is gone needs no FIN.
                     let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
@@ -221,6 +225,8 @@ impl Direction {
         let mut read = ReadBuf::new(buffer);
         let cause = match ready!(Pin::new(from).poll_read(cx, &mut read)) {
             Ok(()) => Cause::SourceEnded,
+            // TLS ended without saying so. A WebSocket says itself where it ends.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Cause::SourceEnded,
             Err(_) => Cause::SourceFailed,
         };
         let bytes = read.filled();
@@ -228,6 +234,7 @@ impl Direction {
             Flow::Open if bytes.is_empty() => self.end(cause, Flow::Ended),
             Flow::Open => {
                 count.fetch_add(bytes.len() as u64, Relaxed);
+                self.unflushed = true;
                 match Pin::new(to).poll_write(cx, bytes) {
                     Poll::Ready(Ok(written)) if written == bytes.len() => {}
                     Poll::Ready(Ok(written)) => self.spill = Some(Box::new(Bytes::copy_from_slice(&bytes[written..]))),
@@ -243,6 +250,7 @@ impl Direction {
 
     fn poll_spill<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<()> {
         while let Some(spill) = &mut self.spill {
+            self.unflushed = true;
             let written = ready!(Pin::new(&mut *to).poll_write(cx, spill)).unwrap_or(0);
             if written == 0 {
                 self.give_up(Flow::Dropping);
@@ -255,6 +263,22 @@ impl Direction {
             }
         }
         Poll::Ready(())
+    }
+
+    fn poll_flush<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<()> {
+        self.unflushed = false;
+        match Pin::new(to).poll_flush(cx) {
+            Poll::Pending => {
+                self.unflushed = true;
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Ready(Err(_)) => {
+                self.give_up(Flow::Dropping);
+                self.cause.get_or_insert(Cause::SinkFailed);
+                Poll::Ready(())
+            }
+        }
     }
 
     fn end(&mut self, cause: Cause, flow: Flow) {
@@ -281,7 +305,7 @@ mod tests {
     /// tokio puts a task into a block of 128-byte steps, of which it needs some 100 bytes itself.
     #[test]
     fn a_tunnel_and_its_task_fit_into_256_bytes() {
-        assert!(size_of::<Tunnel<TcpStream, TcpStream>>() <= 144);
+        assert!(size_of::<Tunnel<Stream>>() <= 144);
         assert!(size_of::<Socket>() <= 64, "{}", size_of::<Socket>());
     }
 }

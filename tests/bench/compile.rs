@@ -85,6 +85,7 @@ impl World {
         let input = Input {
             store: &self.store,
             changes: &changes,
+            listener: &Arc::default(),
         };
         let Compiled {
             snapshot,
@@ -123,6 +124,7 @@ fn routing() -> Routing {
         class: "postern".into(),
         apex_domain: Some("apps.example.net".parse().unwrap()),
         hostname_grants: None,
+        default_tls_secrets: Box::default(),
         selectorless_services: true,
         endpoints: EndpointRules {
             refuse_local: true,

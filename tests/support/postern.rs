@@ -182,7 +182,8 @@ impl Drop for Postern {
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
     command.args(["run", "--log-format", "json", "--workers", "2"]);
-    command.args(["--http-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"]);
+    command.args(["--http-address", "127.0.0.1:0", "--https-address", "127.0.0.1:0"]);
+    command.args(["--admin-address", "127.0.0.1:0"]);
     command
 }
 

@@ -125,7 +125,7 @@ fn settings(addresses: &[&str]) -> Settings {
     let any = "127.0.0.1:0".parse().unwrap();
     Settings {
         listen: Listen {
-            http: any,
+            http: Some(any),
             https: any,
             admin: any,
         },
@@ -142,9 +142,11 @@ fn settings(addresses: &[&str]) -> Settings {
             class: "postern".into(),
             apex_domain: None,
             hostname_grants: None,
+            default_tls_secrets: Box::default(),
             selectorless_services: true,
             endpoints: EndpointRules::default(),
         },
+        listener: Arc::default(),
     }
 }
 

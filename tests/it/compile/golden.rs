@@ -74,6 +74,7 @@ fn outcome(text: &str) -> Value {
         store: &store,
         // A first compile looks at everything.
         changes: &Changes::default(),
+        listener: &Arc::default(),
     };
     let Compiled { snapshot, previous, .. } = compile(&input, &installation.routing(), Previous::default());
     let mut snapshot = serde_json::to_value(&snapshot).unwrap();
@@ -146,6 +147,7 @@ impl Installation {
                     .map(|(namespace, list)| (namespace.clone(), patterns(list)))
                     .collect()
             }),
+            default_tls_secrets: Box::default(),
             selectorless_services: self.selectorless_services.unwrap_or(true),
             endpoints: EndpointRules {
                 refuse_local: !self.allow_local,

@@ -91,6 +91,7 @@ impl Observer {
         let input = Input {
             store: &self.store,
             changes: &changes,
+            listener: &Arc::default(),
         };
         let compiled = compile(&input, &self.routing, std::mem::take(&mut self.previous));
         let wanted = from_scratch(&self.store, &self.routing);
@@ -194,6 +195,7 @@ pub fn from_scratch(store: &Store, routing: &Routing) -> Compiled {
         &Input {
             store,
             changes: &Changes::default(),
+            listener: &Arc::default(),
         },
         routing,
         Previous::default(),
@@ -283,6 +285,7 @@ pub fn routing() -> impl Strategy<Value = Routing> {
                 all
             }),
             selectorless_services,
+            default_tls_secrets: Box::default(),
             endpoints: EndpointRules {
                 refuse_local,
                 own: BTreeSet::from(["10.0.0.1:81".parse().unwrap()]),

@@ -1,0 +1,87 @@
+//! A body as it comes in, of a request or of an answer, in HTTP/1.1 or HTTP/2.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+
+#[derive(Debug)]
+pub enum Incoming {
+    H1(hyper::body::Incoming),
+    H2(Box<H2Body>),
+}
+
+#[derive(Debug)]
+pub struct H2Body {
+    stream: RecvStream,
+    /// By Content-Length, which h2 holds the frames against (RFC 9113 section 8.1.1).
+    left: Option<u64>,
+    data_ended: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    H1(#[from] hyper::Error),
+    #[error(transparent)]
+    H2(#[from] h2::Error),
+}
+
+impl Incoming {
+    pub fn h2(stream: RecvStream, length: Option<u64>) -> Self {
+        Self::H2(Box::new(H2Body {
+            left: if stream.is_end_stream() { Some(0) } else { length },
+            data_ended: stream.is_end_stream(),
+            stream,
+        }))
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.get_mut() {
+            Self::H1(body) => Pin::new(body).poll_frame(cx).map_err(Error::H1),
+            Self::H2(body) => body.poll_frame(cx).map_err(Error::H2),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::H1(body) => body.is_end_stream(),
+            Self::H2(body) => body.stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::H1(body) => body.size_hint(),
+            Self::H2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+impl H2Body {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.data_ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // Whoever asks for data has room for it: the window opens again, and no sooner.
+                    self.stream.flow_control().release_capacity(data.len())?;
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                // RFC 9113 section 8.1: the answer is complete, the rest of the request is not wanted.
+                Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.data_ended = true,
+            }
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}

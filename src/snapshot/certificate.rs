@@ -1,0 +1,144 @@
+//! Certificates and what else TLS needs of the configuration: parsed, comparable, and printed without their secrets.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
+use serde::{Serialize, Serializer};
+
+use super::HostName;
+use crate::store::ObjectKey;
+
+/// SHA-256 over everything that a part was made of: equal parts are the same part.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// A chain and its private key, out of one Secret.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    pub secret: ObjectKey,
+    /// The DNS names that the leaf is for.
+    pub names: Box<[HostName]>,
+    /// In Unix seconds.
+    pub not_after: i64,
+    pub fingerprint: Fingerprint,
+    #[serde(skip)]
+    pub key: Arc<CertifiedKey>,
+}
+
+/// How the clients of a hostname are met.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostTls {
+    /// The hostname's own, of several kinds of key; the handshake takes the first that the client can verify. Empty: a
+    /// covering default, else the self-signed one.
+    pub certificates: Box<[Arc<Certificate>]>,
+    /// Whether clients must or may show a certificate.
+    pub client: Option<Arc<ClientTls>>,
+}
+
+/// Certificates of authorities.
+#[derive(Serialize)]
+pub struct Authorities {
+    pub source: ObjectKey,
+    pub fingerprint: Fingerprint,
+    #[serde(skip)]
+    pub roots: Arc<RootCertStore>,
+}
+
+/// Client certificates of a hostname or of a route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClientTls {
+    pub authorities: Arc<Authorities>,
+    pub mode: ClientTlsMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ClientTlsMode {
+    Required,
+    Optional,
+}
+
+/// How the app is met where its Service's port speaks TLS.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamTls {
+    /// None: the system's.
+    pub authorities: Option<Arc<Authorities>>,
+    /// None: `<service>.<namespace>.svc`.
+    #[serde(serialize_with = "server_name")]
+    pub server_name: Option<ServerName<'static>>,
+    /// What Postern shows of itself.
+    pub client_certificate: Option<Arc<Certificate>>,
+    /// Made of the above at the first dial: the system's authorities are not the snapshot's to know.
+    #[serde(skip)]
+    pub config: std::sync::OnceLock<Arc<ClientConfig>>,
+}
+
+impl Certificate {
+    /// By a name of its own, or by a wildcard for the first label; a wildcard hostname needs the same wildcard.
+    pub fn covers(&self, host: &HostName) -> bool {
+        self.names.iter().any(|name| match host {
+            HostName::Exact(host) => name.covers(host),
+            HostName::Wildcard(_) => name == host,
+        })
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.secret == other.secret && self.fingerprint == other.fingerprint
+    }
+}
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source && self.fingerprint == other.fingerprint
+    }
+}
+
+impl PartialEq for UpstreamTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.authorities == other.authorities
+            && self.server_name == other.server_name
+            && self.client_certificate == other.client_certificate
+    }
+}
+
+// By hand, so that no key is ever printed.
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({}, {})", self.secret, self.fingerprint)
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({}, {})", self.source, self.fingerprint)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+fn server_name<S: Serializer>(name: &Option<ServerName<'static>>, to: S) -> Result<S::Ok, S::Error> {
+    name.as_ref().map(ServerName::to_str).serialize(to)
+}
