@@ -76,6 +76,18 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_LEASE_NAMESPACE", value_name = "NAME", help_heading = NEEDS_RESTART)]
     pub lease_namespace: Option<String>,
 
+    /// Where `tls[].acme` orders certificates: the URL of an ACME server's directory
+    #[arg(long, env = "POSTERN_ACME_DIRECTORY", value_name = "URL", default_value_t = Self::default().acme_directory, help_heading = NEEDS_RESTART)]
+    pub acme_directory: String,
+
+    /// Whom the ACME server may write to about the certificates [default: nobody]
+    #[arg(long, env = "POSTERN_ACME_EMAIL", value_name = "ADDRESS", help_heading = NEEDS_RESTART)]
+    pub acme_email: Option<String>,
+
+    /// The one authority (PEM) that may vouch for the ACME server [default: the system's]
+    #[arg(long, env = "POSTERN_ACME_CA", value_name = "FILE", help_heading = NEEDS_RESTART)]
+    pub acme_ca: Option<PathBuf>,
+
     /// Assign each Deployment the hostname <name>-<namespace>.DOMAIN [default: none]
     #[arg(long, env = "POSTERN_APEX_DOMAIN", value_name = "DOMAIN", help_heading = APPLIES_AT_ONCE)]
     pub apex_domain: Option<String>,
@@ -192,6 +204,9 @@ impl Default for Flags {
             log_format: LogFormat::Json,
             kubeconfig: None,
             lease_namespace: None,
+            acme_directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
+            acme_email: None,
+            acme_ca: None,
             apex_domain: None,
             selectorless_services: true,
             shutdown_delay: seconds(5),

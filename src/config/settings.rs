@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -35,6 +35,7 @@ pub struct Settings {
     pub publish_addresses: Vec<String>,
     pub lease_namespace: Option<String>,
     pub watch_namespaces: Vec<String>,
+    pub acme: Acme,
     pub routing: Routing,
     pub listener: Arc<Listener>,
 }
@@ -52,6 +53,16 @@ pub struct Listen {
 pub enum Source {
     Cluster { kubeconfig: Option<PathBuf> },
     Manifests(PathBuf),
+}
+
+/// Where certificates are ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Acme {
+    /// An https URL.
+    pub directory: String,
+    pub email: Option<String>,
+    /// None: the system's authorities vouch for the server.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
@@ -123,6 +134,7 @@ impl Flags {
             publish_addresses: addresses("publishAddress", &self.publish_address)?,
             lease_namespace: self.lease_namespace.clone(),
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,
+            acme: self.acme()?,
             routing: self.routing()?,
             listener: Arc::new(self.listener(http == HttpMode::Redirect)?),
         })
@@ -139,6 +151,26 @@ impl Flags {
                 kubeconfig: kubeconfig.clone(),
             }),
         }
+    }
+
+    fn acme(&self) -> Result<Acme, Invalid> {
+        let directory = self.acme_directory.parse::<Uri>();
+        if !directory.is_ok_and(|url| url.scheme_str() == Some("https") && url.host().is_some_and(|h| !h.is_empty())) {
+            return Err(invalid("acmeDirectory", "is not an https:// URL"));
+        }
+        if let Some(email) = &self.acme_email {
+            // What else RFC 8555 section 7.3 lets a mailto: URI hold, servers refuse: lists and header fields.
+            let is_plain = |c: char| c.is_ascii_graphic() && !",?&%<>\"".contains(c);
+            let parts = email.split('@').collect::<Vec<_>>();
+            if email.len() > 254 || !email.chars().all(is_plain) || parts.len() != 2 || parts.contains(&"") {
+                return Err(invalid("acmeEmail", "is not like \"someone@example.com\""));
+            }
+        }
+        Ok(Acme {
+            directory: self.acme_directory.clone(),
+            email: self.acme_email.clone(),
+            ca: self.acme_ca.clone(),
+        })
     }
 
     fn listener(&self, redirect: bool) -> Result<Listener, Invalid> {

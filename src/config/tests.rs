@@ -248,3 +248,35 @@ fn no_more_addresses_are_published_than_a_status_holds() {
     assert_eq!(list(16).unwrap().publish_addresses.len(), 16);
     assert!(list(17).is_err());
 }
+
+#[test]
+fn an_acme_directory_is_an_https_url_and_a_contact_one_address() {
+    let acme = with_file("acmeEmail: ops@example.com\nacmeCa: /etc/ca.pem")
+        .unwrap()
+        .acme;
+    assert_eq!(acme.directory, "https://acme-v02.api.letsencrypt.org/directory");
+    assert_eq!(acme.email.as_deref(), Some("ops@example.com"));
+    assert_eq!(acme.ca.as_deref(), Some(Path::new("/etc/ca.pem")));
+    for directory in [
+        "",
+        "http://acme.example.com",
+        "acme.example.com/directory",
+        "https:///directory",
+    ] {
+        let message = message(&format!("acmeDirectory: {directory:?}"));
+        assert!(message.contains("acmeDirectory"), "{directory}: {message}");
+    }
+    for email in [
+        "",
+        "ops",
+        "@example.com",
+        "ops@",
+        "a@b@c",
+        "a@b.c,d@e.f",
+        "a b@c.d",
+        "a@b.c?subject=x",
+    ] {
+        let message = message(&format!("acmeEmail: {email:?}"));
+        assert!(message.contains("acmeEmail"), "{email}: {message}");
+    }
+}

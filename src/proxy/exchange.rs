@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::balance;
 use super::body::Body;
+use super::challenge;
 use super::connection::Client;
 use super::error::{self, Asker};
 use super::forward::{self, Errand};
@@ -87,6 +88,9 @@ async fn respond(
     // Given back by the first request, whatever it turns out to be.
     let turn = client.take_turn();
     let target = Target::of(head)?;
+    if let Some(response) = challenge(client, head, &target, started) {
+        return Ok(response);
+    }
     let upgrade = Handshake::parse(head)?;
     let upstream = route(client, &target, found)?;
     let deployment = found.as_ref().ok_or(Reason::InternalError)?;
@@ -104,6 +108,18 @@ async fn respond(
         Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn)).await,
         None => forward::plain(errand, incoming).await,
     }
+}
+
+/// The answer to an ACME server, on whichever port it asks.
+fn challenge(client: &Client, head: &Parts, target: &Target, started: Instant) -> Option<Response<Body>> {
+    let response = challenge::answer(&client.proxy.live.look().as_ref()?.snapshot, head, target)?;
+    client
+        .proxy
+        .state
+        .unrouted
+        .count_answer(response.status(), started.elapsed());
+    client.clock.idle();
+    Some(response)
 }
 
 /// By host, then by path, then by weight. The one look at the configuration that this request takes.

@@ -4,6 +4,7 @@
 pub mod arrival;
 pub mod balance;
 pub mod body;
+mod challenge;
 pub mod connection;
 pub mod dial;
 pub mod error;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::compile::report::{Counts, Finding};
-use crate::config::{EndpointRules, Listen, LogFormat, Routing, Source};
+use crate::config::{Acme, EndpointRules, Listen, LogFormat, Routing, Source};
 
 /// An apiserver that takes every status, unless told otherwise, and remembers when it got which.
 #[derive(Clone, Default)]
@@ -138,6 +138,11 @@ fn settings(addresses: &[&str]) -> Settings {
         publish_addresses: addresses.iter().map(|address| address.to_string()).collect(),
         lease_namespace: None,
         watch_namespaces: Vec::new(),
+        acme: Acme {
+            directory: String::new(),
+            email: None,
+            ca: None,
+        },
         routing: Routing {
             class: "postern".into(),
             apex_domain: None,
