@@ -11,6 +11,7 @@
 //! `compile` is a pure function; `publish` swaps its result in one atomic step; a request reads one `Live` from
 //! beginning to end. What must outlive a change of configuration (counts, pools, sockets) lives in `state`.
 
+pub mod acme;
 pub mod admin;
 pub mod api;
 pub mod app;

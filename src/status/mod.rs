@@ -2,6 +2,7 @@
 
 pub mod conditions;
 mod events;
+pub mod failures;
 pub mod lease;
 mod writer;
 
@@ -44,22 +45,31 @@ pub struct Update {
     pub observed: Option<Arc<DeploymentStatus>>,
 }
 
-/// Where publish leaves updates for the writer. Later ones replace earlier ones, so that it is bounded by the number of
+/// Where publish leaves what is for the leader, such as updates for the writer. Later ones replace earlier ones, so that it is bounded by the number of
 /// objects and publish never waits for the apiserver.
-#[derive(Debug, Default)]
-pub struct Mailbox {
-    updates: Mutex<BTreeMap<ObjectKey, Update>>,
+#[derive(Debug)]
+pub struct Mailbox<T = Update> {
+    updates: Mutex<BTreeMap<ObjectKey, T>>,
     arrived: Notify,
 }
 
-impl Mailbox {
-    pub fn post(&self, updates: impl IntoIterator<Item = (ObjectKey, Update)>) {
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self {
+            updates: Mutex::default(),
+            arrived: Notify::new(),
+        }
+    }
+}
+
+impl<T> Mailbox<T> {
+    pub fn post(&self, updates: impl IntoIterator<Item = (ObjectKey, T)>) {
         self.updates.lock().unwrap_or_else(|e| e.into_inner()).extend(updates);
         self.arrived.notify_one();
     }
 
     /// All that has arrived since the last call; waits for something.
-    pub async fn take(&self) -> BTreeMap<ObjectKey, Update> {
+    pub async fn take(&self) -> BTreeMap<ObjectKey, T> {
         loop {
             let updates = std::mem::take(&mut *self.updates.lock().unwrap_or_else(|e| e.into_inner()));
             if !updates.is_empty() {

@@ -1,0 +1,258 @@
+//! When which certificate is ordered: renewal, back-off, and the bounds over all. No I/O and no clock: the time is passed
+//! in, in Unix seconds, and so is chance. What an order is, `order` knows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use crate::store::ObjectKey;
+
+/// A certificate that a Deployment wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub hostname: Arc<str>,
+    /// Where the certificate is kept.
+    pub secret: ObjectKey,
+    /// Of the certificate that is there. None: there is none that can be used.
+    pub validity: Option<Validity>,
+}
+
+/// In Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    pub not_before: i64,
+    pub not_after: i64,
+}
+
+/// One order to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub hostname: Arc<str>,
+    pub secret: ObjectKey,
+}
+
+/// What comes of an order that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setback {
+    Ordinary,
+    /// The server has asked for fewer orders.
+    RateLimited,
+}
+
+#[derive(Debug, Default)]
+pub struct Schedule {
+    /// By Secret: Deployments of a namespace may share a hostname, and then share its certificate.
+    entries: BTreeMap<ObjectKey, Entry>,
+    /// What each Deployment wants.
+    wanted: BTreeMap<ObjectKey, Vec<ObjectKey>>,
+    queue: BTreeSet<(i64, ObjectKey)>,
+    /// When the orders of the last hour began.
+    begun: VecDeque<i64>,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hostname: Arc<str>,
+    /// Empty: nobody wants it any more. It is remembered until its rest is over, lest deleting and creating an object
+    /// were a way around the back-off.
+    wanted_by: BTreeSet<ObjectKey>,
+    validity: Option<Validity>,
+    failures: u32,
+    /// Not before this time.
+    rest: i64,
+    in_flight: bool,
+    queued: Option<i64>,
+}
+
+impl Schedule {
+    /// All that a Deployment wants now; nothing, if it is gone.
+    pub fn track(&mut self, deployment: ObjectKey, wanted: Vec<Wanted>) {
+        let secrets: Vec<_> = wanted.iter().map(|wanted| wanted.secret.clone()).collect();
+        let old = self.wanted.remove(&deployment).unwrap_or_default();
+        for secret in old.iter().filter(|secret| !secrets.contains(secret)) {
+            if let Some(entry) = self.entries.get_mut(secret) {
+                entry.wanted_by.remove(&deployment);
+                self.enqueue(secret);
+            }
+        }
+        for Wanted {
+            hostname,
+            secret,
+            validity,
+        } in wanted
+        {
+            let entry = self.entries.entry(secret.clone()).or_insert_with(|| Entry {
+                hostname,
+                wanted_by: BTreeSet::new(),
+                validity,
+                failures: 0,
+                rest: i64::MIN,
+                in_flight: false,
+                queued: None,
+            });
+            entry.wanted_by.insert(deployment.clone());
+            entry.validity = validity;
+            self.enqueue(&secret);
+        }
+        if !secrets.is_empty() {
+            self.wanted.insert(deployment, secrets);
+        }
+    }
+
+    /// Who wants the certificate in this Secret.
+    pub fn wanted_by(&self, secret: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        self.entries.get(secret).into_iter().flat_map(|entry| &entry.wanted_by)
+    }
+
+    /// What was on its way is given up; back-off and counts stay.
+    pub fn give_up_all(&mut self) {
+        self.in_flight = 0;
+        let secrets: Vec<_> = self.entries.keys().cloned().collect();
+        for secret in secrets {
+            if let Some(entry) = self.entries.get_mut(&secret) {
+                entry.in_flight = false;
+            }
+            self.enqueue(&secret);
+        }
+    }
+
+    /// The next order, begun. First those that have not failed: many that fail keep none that would succeed waiting.
+    pub fn begin(&mut self, now: i64) -> Option<Job> {
+        if self.in_flight >= IN_FLIGHT || self.full_until(now).is_some() {
+            return None;
+        }
+        while let Some((due, secret)) = self.queue.first().filter(|(due, _)| *due <= now).cloned() {
+            if self.entries.get(&secret).is_some_and(|e| !e.wanted_by.is_empty()) {
+                break;
+            }
+            self.queue.remove(&(due, secret.clone()));
+            self.entries.remove(&secret);
+        }
+        let due = self.queue.iter().take_while(|(due, _)| *due <= now);
+        let wanted = due.filter_map(|(due, secret)| {
+            let entry = self.entries.get(secret).filter(|e| !e.wanted_by.is_empty())?;
+            Some((entry.failures, *due, secret))
+        });
+        let (_, due, secret) = wanted.min()?;
+        let secret = secret.clone();
+        self.queue.remove(&(due, secret.clone()));
+        let entry = self.entries.get_mut(&secret)?;
+        entry.queued = None;
+        entry.in_flight = true;
+        self.in_flight += 1;
+        self.begun.push_back(now);
+        Some(Job {
+            hostname: entry.hostname.clone(),
+            secret,
+        })
+    }
+
+    /// From when on `begin` may have something, if nothing changes before.
+    pub fn wake(&mut self, now: i64) -> Option<i64> {
+        if self.in_flight >= IN_FLIGHT {
+            return None;
+        }
+        let (due, _) = self.queue.first()?;
+        let due = *due;
+        Some(self.full_until(now).map_or(due, |until| due.max(until)))
+    }
+
+    /// The certificate was obtained, or was there after all.
+    pub fn succeed(&mut self, secret: &ObjectKey, validity: Validity, now: i64) {
+        if let Some(entry) = self.land(secret) {
+            entry.validity = Some(validity);
+            entry.failures = 0;
+            entry.rest = now.saturating_add(SETTLE).min(validity.renewal(&entry.hostname));
+        }
+        self.enqueue(secret);
+    }
+
+    /// Returns after how many seconds it is tried again. `chance` is within 0..1.
+    pub fn fail(&mut self, secret: &ObjectKey, setback: Setback, now: i64, chance: f64) -> i64 {
+        let mut rest = 0;
+        if let Some(entry) = self.land(secret) {
+            entry.failures = entry.failures.saturating_add(1);
+            rest = back_off(entry.failures, chance);
+            if setback == Setback::RateLimited {
+                rest = rest.max(HOUR);
+            }
+            entry.rest = now.saturating_add(rest);
+        }
+        self.enqueue(secret);
+        rest
+    }
+
+    fn land(&mut self, secret: &ObjectKey) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(secret).filter(|entry| entry.in_flight)?;
+        entry.in_flight = false;
+        self.in_flight -= 1;
+        Some(entry)
+    }
+
+    fn enqueue(&mut self, secret: &ObjectKey) {
+        let Some(entry) = self.entries.get_mut(secret) else {
+            return;
+        };
+        if let Some(due) = entry.queued.take() {
+            self.queue.remove(&(due, secret.clone()));
+        }
+        if entry.in_flight {
+            return;
+        }
+        let due = match entry.validity {
+            Some(validity) if !entry.wanted_by.is_empty() => validity.renewal(&entry.hostname).max(entry.rest),
+            _ => entry.rest,
+        };
+        entry.queued = Some(due);
+        self.queue.insert((due, secret.clone()));
+    }
+
+    /// Until when no order may begin, if as many as may have begun within an hour.
+    fn full_until(&mut self, now: i64) -> Option<i64> {
+        while self
+            .begun
+            .front()
+            .is_some_and(|begun| begun.saturating_add(HOUR) <= now)
+        {
+            self.begun.pop_front();
+        }
+        let first = self.begun.front().filter(|_| self.begun.len() >= PER_HOUR)?;
+        Some(first.saturating_add(HOUR))
+    }
+}
+
+impl Validity {
+    /// At two thirds of the lifetime and somewhat later. How much later is settled by the certificate, so that every look
+    /// at it, and every leader, finds the same time.
+    pub fn renewal(self, hostname: &str) -> i64 {
+        let lifetime = self.not_after.saturating_sub(self.not_before).max(0);
+        let mut chance = DefaultHasher::new();
+        (hostname, self.not_after).hash(&mut chance);
+        let spread = MAX_SPREAD.min(lifetime / 24).max(1);
+        let later = chance.finish() % spread.unsigned_abs();
+        self.not_before
+            .saturating_add(lifetime / 3 * 2)
+            .saturating_add(later.cast_signed())
+    }
+}
+
+/// One minute, then three times as long each time, up to six hours.
+fn back_off(failures: u32, chance: f64) -> i64 {
+    let steady = 3_i64
+        .saturating_pow(failures.saturating_sub(1))
+        .saturating_mul(60)
+        .min(5 * HOUR);
+    steady + (steady as f64 * 0.2 * chance) as i64
+}
+
+const HOUR: i64 = 3600;
+const MAX_SPREAD: i64 = 4 * HOUR;
+const IN_FLIGHT: usize = 4;
+/// Let's Encrypt takes 300 new orders of an account in three hours.
+const PER_HOUR: usize = 90;
+/// What was obtained is believed for a while, since the watch may lag behind.
+const SETTLE: i64 = 60;
+
+#[cfg(test)]
+mod tests;
