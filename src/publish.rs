@@ -178,10 +178,15 @@ impl Publisher {
     }
 
     fn count(&self, store: &Store, reports: &[(ObjectKey, Option<Arc<Report>>)]) {
-        self.figures.services.store(store.count(Kind::Service) as u64, Relaxed);
-        self.figures
-            .slices
-            .store(store.count(Kind::EndpointSlice) as u64, Relaxed);
+        let figures = &self.figures;
+        for (figure, kind) in [
+            (&figures.config_maps, Kind::ConfigMap),
+            (&figures.secrets, Kind::Secret),
+            (&figures.services, Kind::Service),
+            (&figures.slices, Kind::EndpointSlice),
+        ] {
+            figure.store(store.count(kind) as u64, Relaxed);
+        }
         let mut deployments = self.figures.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, report) in reports {
             match report {

@@ -153,6 +153,8 @@ impl Previous {
         Changes {
             deployments: store.deployments().map(|d| d.key.clone()).chain(known).collect(),
             services: self.services.keys().cloned().collect(),
+            secrets: BTreeSet::new(),
+            config_maps: BTreeSet::new(),
             observed: BTreeSet::new(),
         }
     }

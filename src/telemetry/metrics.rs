@@ -46,6 +46,8 @@ pub struct Published {
     pub hash: AtomicU64,
     pub services: AtomicU64,
     pub slices: AtomicU64,
+    pub secrets: AtomicU64,
+    pub config_maps: AtomicU64,
     /// Whether it is accepted, and its endpoints.
     pub deployments: Mutex<BTreeMap<ObjectKey, (bool, Counts)>>,
 }
@@ -123,9 +125,11 @@ impl Collector for Published {
         let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         let accepted = deployments.values().filter(|(accepted, _)| *accepted).count() as u64;
         let objects = [
+            ("ConfigMap", "known", self.config_maps.load(Relaxed)),
             ("Deployment", "accepted", accepted),
             ("Deployment", "rejected", deployments.len() as u64 - accepted),
             ("EndpointSlice", "known", self.slices.load(Relaxed)),
+            ("Secret", "known", self.secrets.load(Relaxed)),
             ("Service", "known", self.services.load(Relaxed)),
         ];
         let mut metric =
