@@ -24,12 +24,13 @@ use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
 use super::connection::{COARSE, Client};
 use super::headers::{self, Told};
 use super::incoming::Incoming;
+use super::origin::Origin;
 use super::pool::Lease;
 use super::stream::Stream;
 use super::target::Target;
 use super::{balance, dial};
 use crate::reason::Reason;
-use crate::snapshot::{Deployment, Upstream};
+use crate::snapshot::{Deployment, Upstream, UpstreamTls};
 use crate::state::endpoint::Open;
 use crate::state::traffic::DialResult;
 use crate::websocket::handshake::{Handshake, has_token};
@@ -47,8 +48,10 @@ pub struct Errand<'a> {
     pub client: &'a Arc<Client>,
     pub deployment: &'a Arc<Deployment>,
     pub upstream: &'a Arc<Upstream>,
+    pub upstream_tls: &'a Arc<UpstreamTls>,
     pub head: &'a Parts,
     pub target: &'a Target,
+    pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
     pub started: std::time::Instant,
 }
@@ -263,8 +266,7 @@ impl Errand<'_> {
     fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
         let told = Told {
             host: &self.target.host,
-            client: &self.client.peer.address,
-            port: &self.client.peer.port,
+            origin: self.origin,
             request_id: self.request_id,
             deployment_id: &self.deployment.id,
             upgrade: upgrade.is_some(),
