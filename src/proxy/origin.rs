@@ -56,12 +56,12 @@ impl<'a> Origin<'a> {
             forwarded: listener.is_some_and(|listener| listener.forwarded),
         };
         match listener.filter(|listener| listener.trusts(peer.ip)) {
-            Some(listener) => direct.as_told_by_proxy(peer, headers, listener),
+            Some(listener) => direct.told_by_proxy(peer, headers, listener),
             None => direct,
         }
     }
 
-    fn as_told_by_proxy(self, peer: &Peer, headers: &'a HeaderMap, listener: &Listener) -> Self {
+    fn told_by_proxy(self, peer: &Peer, headers: &'a HeaderMap, listener: &Listener) -> Self {
         let (client, forwarded_for) = hops(peer, headers, listener);
         let only = |name: HeaderName| {
             let mut values = headers.get_all(name).iter();
