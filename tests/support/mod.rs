@@ -6,6 +6,7 @@
 pub mod apps;
 pub mod backend;
 pub mod black_hole;
+pub mod certs;
 pub mod control_plane;
 pub mod go_build;
 pub mod head;
