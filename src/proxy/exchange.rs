@@ -18,7 +18,7 @@ use super::forward::{self, Errand};
 use super::incoming::Incoming;
 use super::target::Target;
 use crate::reason::Reason;
-use crate::snapshot::{Action, Deployment, Upstream};
+use crate::snapshot::{Action, Deployment, Upstream, UpstreamTls};
 use crate::state::Traffic;
 use crate::websocket::handshake::Handshake;
 
@@ -88,12 +88,13 @@ async fn respond(
     let turn = client.take_turn();
     let target = Target::of(head)?;
     let upgrade = Handshake::parse(head)?;
-    let upstream = route(client, &target, found)?;
+    let (upstream, upstream_tls) = route(client, &target, found)?;
     let deployment = found.as_ref().ok_or(Reason::InternalError)?;
     let errand = Errand {
         client,
         deployment,
         upstream: &upstream,
+        upstream_tls: &upstream_tls,
         head,
         target: &target,
         request_id,
@@ -107,7 +108,11 @@ async fn respond(
 }
 
 /// By host, then by path, then by weight. The one look at the configuration that this request takes.
-fn route(client: &Client, target: &Target, found: &mut Option<Arc<Deployment>>) -> Result<Arc<Upstream>, Reason> {
+fn route(
+    client: &Client,
+    target: &Target,
+    found: &mut Option<Arc<Deployment>>,
+) -> Result<(Arc<Upstream>, Arc<UpstreamTls>), Reason> {
     let live = client.proxy.live.look();
     let live = live.as_ref().ok_or(Reason::Starting)?;
     let host = live
@@ -118,7 +123,10 @@ fn route(client: &Client, target: &Target, found: &mut Option<Arc<Deployment>>) 
     let route = host.find(target.path()).ok_or(Reason::PathNotFound)?;
     *found = Some(route.deployment.clone());
     match &route.action {
-        Action::Forward(backends) => balance::choose_backend(backends).cloned(),
+        Action::Forward(backends) => {
+            let upstream = balance::choose_backend(backends)?.clone();
+            Ok((upstream, route.upstream_tls.clone()))
+        }
         Action::Refuse(reason) => Err(*reason),
     }
 }
