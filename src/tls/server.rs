@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::client_certificate;
+use super::{client_certificate, provider};
 use crate::live::LiveCell;
 use crate::proxy::peer::{Agreed, Identity};
 use crate::snapshot::{Certificate, ClientTls, ClientTlsMode, Listener, Snapshot, TlsVersion};
@@ -158,13 +158,6 @@ fn config(
         vec![b"http/1.1".to_vec()]
     };
     Ok(config)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    // The process' own; a test that has none installs none.
-    CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()))
 }
 
 impl ResolvesServerCert for Resolver {
