@@ -25,7 +25,7 @@ use crate::proxy::listener::{self, Transport};
 use crate::publish::Publisher;
 use crate::state::State;
 use crate::status::lease::{self, Candidate};
-use crate::status::{self, Mailbox};
+use crate::status::{self, Failures, Mailbox};
 use crate::store::{Batch, Kind};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
@@ -263,10 +263,12 @@ impl App {
             failed: result("failed"),
         };
         let mailbox = Arc::<Mailbox>::default();
+        let failures = Arc::<Failures>::default();
         let status = status::run(
             client.clone(),
             identity,
             mailbox.clone(),
+            failures,
             leadership,
             self.settings.clone(),
             counters,
