@@ -69,8 +69,7 @@ pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms) -> Box<[Route
             deployment: wanted.part.clone(),
             action: actions[rule.targets].clone(),
             client_tls: client_tls.cloned(),
-            // Where it cannot be resolved, no app is met by it.
-            upstream_tls: terms.upstream.clone().unwrap_or_default(),
+            upstream_tls: terms.upstream.clone(),
         })
         .collect()
 }
@@ -82,7 +81,7 @@ fn action(state: RunState, targets: &Targets, services: &Services, terms: &Terms
     if terms.client == Client::Unresolved {
         return Action::Refuse(Reason::PolicyInvalid);
     }
-    let reachable = |upstream: &&Arc<Upstream>| upstream.protocol != Protocol::Https || terms.upstream.is_some();
+    let reachable = |upstream: &&Arc<Upstream>| upstream.protocol != Protocol::Https || terms.upstream_resolved;
     let backends: Arc<[Backend]> = targets
         .list
         .iter()

@@ -182,3 +182,106 @@ impl From<Fault> for Unusable {
         Self::Invalid(fault)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    struct Pair {
+        der: Vec<u8>,
+        chain: String,
+        key: String,
+    }
+
+    static PAIR: LazyLock<Pair> = LazyLock::new(|| pair(&["b.example.com", "A.Example.COM", "*.a.example.com"]));
+
+    fn pair(names: &[&str]) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Pair {
+            der: certificate.der().to_vec(),
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    fn secret(chain: &[u8], key: &[u8]) -> Secret {
+        Secret {
+            key: ObjectKey::new("n", "s"),
+            uid: "u".into(),
+            tls: true,
+            purpose: None,
+            data: Data::from_iter([("tls.crt", chain), ("tls.key", key)]),
+        }
+    }
+
+    fn fault(chain: &str, key: &str) -> Option<Fault> {
+        leaf(&secret(chain.as_bytes(), key.as_bytes())).err()
+    }
+
+    #[test]
+    fn names_are_hostnames_in_order_and_the_fingerprint_is_the_contents() {
+        let Pair { chain, key, .. } = &*PAIR;
+        let Leaf { certificate, .. } = leaf(&secret(chain.as_bytes(), key.as_bytes())).unwrap();
+        let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["a.example.com", "b.example.com", "*.a.example.com"]);
+        let remarks = format!("# a remark\n{chain}");
+        let same = leaf(&secret(remarks.as_bytes(), key.as_bytes())).unwrap();
+        assert_eq!(same.certificate, certificate);
+        let longer = leaf(&secret(chain.repeat(2).as_bytes(), key.as_bytes())).unwrap();
+        assert_ne!(longer.certificate, certificate);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let Pair { chain, key, .. } = &*PAIR;
+        assert_eq!(fault(chain, key), None);
+        assert_eq!(fault(key, key), Some(Fault::NoCertificate("tls.crt")));
+        assert_eq!(fault(chain, chain), Some(Fault::NoKey));
+        assert_eq!(fault(chain, &pair(&["a"]).key), Some(Fault::Mismatch));
+        assert_eq!(fault(&chain.repeat(16), key), None);
+        assert_eq!(fault(&chain.repeat(17), key), Some(Fault::TooMany("tls.crt", 16)));
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        assert_eq!(fault(chain, &encrypted), Some(Fault::NoKey));
+        assert_eq!(fault(chain, &pem("PRIVATE KEY", b"no key")), Some(Fault::Key));
+        assert_eq!(fault(&pem("CERTIFICATE", b"no certificate"), key), Some(Fault::Leaf));
+        let many: Vec<_> = (0..1001).map(|n| format!("h{n}.example.com")).collect();
+        let many = pair(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(fault(&many.chain, &many.key), Some(Fault::TooManyNames));
+        let authority = Data::from_iter([("ca.crt", pem("CERTIFICATE", b"none").into_bytes())]);
+        assert_eq!(
+            authorities(&ObjectKey::new("n", "s"), &authority),
+            Err(Fault::Authority(0))
+        );
+    }
+
+    fn pem(kind: &str, der: &[u8]) -> String {
+        format!(
+            "-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n",
+            BASE64_STANDARD.encode(der)
+        )
+    }
+
+    proptest::proptest! {
+        /// Whatever somebody writes into a Secret.
+        #[test]
+        fn no_bytes_make_it_panic(at in 0..2000_usize, byte: u8, cut in 0..2000_usize, noise: Vec<u8>) {
+            let mut der = PAIR.der.clone();
+            let place = at % der.len();
+            der[place] = byte;
+            der.truncate(cut.max(place + 1));
+            let chain = pem("CERTIFICATE", &der);
+            let _ = leaf(&secret(chain.as_bytes(), PAIR.key.as_bytes()));
+            let _ = authorities(&ObjectKey::new("n", "s"), &Data::from_iter([("ca.crt", chain.into_bytes())]));
+            let key = pem("PRIVATE KEY", &noise);
+            let _ = leaf(&secret(PAIR.chain.as_bytes(), key.as_bytes()));
+            let _ = leaf(&secret(&noise, &noise));
+        }
+    }
+}

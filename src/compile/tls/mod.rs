@@ -33,8 +33,9 @@ pub struct Terms {
     /// In the order of `Wanted::names`.
     pub certificates: Box<[Box<[Arc<Certificate>]>]>,
     pub client: Client,
-    /// None: it cannot be resolved, and apps over TLS are not reached.
-    pub upstream: Option<Arc<UpstreamTls>>,
+    pub upstream: Arc<UpstreamTls>,
+    /// False: what is asked for cannot be resolved, and `upstream` stands there for nothing.
+    pub upstream_resolved: bool,
 }
 
 #[derive(Clone, PartialEq, Default)]
@@ -156,15 +157,18 @@ pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
             None => Client::Unresolved,
         },
     };
-    let upstream = upstream(&wanted.tls.upstream, materials).map(|new| match &before.upstream {
-        _ if new == *materials.plain => materials.plain.clone(),
-        Some(old) if **old == new => old.clone(),
-        _ => Arc::new(new),
-    });
+    let resolved = upstream(&wanted.tls.upstream, materials);
+    let upstream_resolved = resolved.is_some();
+    let upstream = match resolved {
+        Some(new) if new != *materials.plain && new == *before.upstream => before.upstream.clone(),
+        Some(new) if new != *materials.plain => Arc::new(new),
+        _ => materials.plain.clone(),
+    };
     Terms {
         certificates,
         client,
         upstream,
+        upstream_resolved,
     }
 }
 
