@@ -13,6 +13,7 @@ pub enum Reason {
     BadUpgrade,
     BadUpstreamUpgrade,
     DeploymentOffline,
+    HeadersTooLarge,
     HostNotFound,
     InternalError,
     MethodNotAllowed,
@@ -29,13 +30,14 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of the variants, so that `reason as usize` is an index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BackendNotFound,
         Self::BadGateway,
         Self::BadRequest,
         Self::BadUpgrade,
         Self::BadUpstreamUpgrade,
         Self::DeploymentOffline,
+        Self::HeadersTooLarge,
         Self::HostNotFound,
         Self::InternalError,
         Self::MethodNotAllowed,
@@ -69,7 +71,12 @@ impl Reason {
         use Reason as R;
         matches!(
             self,
-            R::BadRequest | R::BadUpgrade | R::MethodNotAllowed | R::RequestTimeout | R::UriTooLong
+            R::BadRequest
+                | R::BadUpgrade
+                | R::HeadersTooLarge
+                | R::MethodNotAllowed
+                | R::RequestTimeout
+                | R::UriTooLong
         )
     }
 
@@ -114,6 +121,11 @@ impl Reason {
                 S::SERVICE_UNAVAILABLE,
                 "capacity:deployment_offline",
                 "This deployment is stopped.",
+            ),
+            Self::HeadersTooLarge => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "client:headers_too_large",
+                "The request's head is too large.",
             ),
             Self::HostNotFound => (
                 S::NOT_FOUND,
