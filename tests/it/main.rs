@@ -11,6 +11,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[macro_use]
+mod over;
+
 mod balance;
 mod cli;
 mod compile;
