@@ -24,14 +24,16 @@ use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
 use super::connection::{COARSE, Client};
 use super::headers::{self, Told};
 use super::incoming::Incoming;
+use super::origin::Origin;
 use super::pool::Lease;
 use super::stream::Stream;
 use super::target::Target;
 use super::{balance, dial};
 use crate::reason::Reason;
-use crate::snapshot::{Deployment, Upstream};
+use crate::snapshot::{Deployment, Protocol, Upstream, UpstreamTls};
 use crate::state::endpoint::Open;
 use crate::state::traffic::DialResult;
+use crate::tls;
 use crate::websocket::handshake::{Handshake, has_token};
 use crate::websocket::socket::Socket;
 use crate::websocket::tunnel::Opening;
@@ -47,8 +49,10 @@ pub struct Errand<'a> {
     pub client: &'a Arc<Client>,
     pub deployment: &'a Arc<Deployment>,
     pub upstream: &'a Arc<Upstream>,
+    pub upstream_tls: &'a Arc<UpstreamTls>,
     pub head: &'a Parts,
     pub target: &'a Target,
+    pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
     pub started: std::time::Instant,
 }
@@ -135,7 +139,7 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn
         .map_err(|_| Reason::BadGateway)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // The app's refusal passes as it is, body and all.
-        let mut lease = Lease::of(connection.sender, connection.connection, open, runtime);
+        let mut lease = Lease::of(connection.sender, connection.connection, open, errand.tls(), runtime);
         lease.forbid_reuse();
         return errand.pass(response, lease, None);
     }
@@ -210,7 +214,7 @@ impl Errand<'_> {
         let runtime = self.deployment.runtime.get();
         if reuse && let Some(index) = balance::choose_endpoint(self.deployment.strategy, self.upstream, &[]) {
             let endpoint = self.upstream.endpoints[index].runtime.get();
-            match endpoint.pool.take(Open::at(endpoint), runtime) {
+            match endpoint.pool.take(Open::at(endpoint), self.tls(), runtime) {
                 Ok(lease) => return Ok(lease),
                 // The balance holds: the one that was chosen is dialled first.
                 Err(open) => attempts.chosen = Some((index, open)),
@@ -220,7 +224,11 @@ impl Errand<'_> {
         let (stream, open) = Box::pin(self.dial(attempts)).await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| Reason::BadGateway)?;
-        Ok(Lease::of(sender, connection, open, runtime))
+        Ok(Lease::of(sender, connection, open, self.tls(), runtime))
+    }
+
+    fn tls(&self) -> Option<&Arc<UpstreamTls>> {
+        (self.upstream.protocol == Protocol::Https).then_some(self.upstream_tls)
     }
 
     /// Endpoint after endpoint, each at most once.
@@ -242,17 +250,25 @@ impl Errand<'_> {
             };
             let left = attempts.end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Reason::Unreachable);
+                return Err(attempts.worst);
             }
             let limit = left.min(timeouts.connect.unwrap_or(KERNEL_LIMIT));
             let address = self.upstream.endpoints[index].address;
             attempts.tried.push(index);
-            match dial::connect(address, limit, &runtime.get().traffic).await {
+            let tls = self.tls().map(|tls| tls::client::Upstream {
+                tls,
+                service: &self.upstream.key,
+            });
+            match dial::connect(address, tls, limit, &runtime.get().traffic).await {
                 Ok(stream) => return Ok((stream, open)),
                 Err(DialResult::NoDescriptors) => return Err(Reason::Overloaded),
                 // Of this endpoint's address alone: another one may have ports left.
                 Err(DialResult::NoPorts) => attempts.worst = Reason::Overloaded,
                 Err(result) => {
+                    if result == DialResult::TlsFailed {
+                        // There is somebody, but nobody to be trusted with a request.
+                        attempts.worst = Reason::BadGateway;
+                    }
                     let (deployment, result) = (&self.deployment.key, result.label());
                     tracing::debug!(%deployment, %address, result, "cannot reach endpoint");
                 }
@@ -263,8 +279,7 @@ impl Errand<'_> {
     fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
         let told = Told {
             host: &self.target.host,
-            client: &self.client.peer.address,
-            port: &self.client.peer.port,
+            origin: self.origin,
             request_id: self.request_id,
             deployment_id: &self.deployment.id,
             upgrade: upgrade.is_some(),
