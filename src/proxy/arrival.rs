@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 use super::connection::{self, HEAD_TIMEOUT};
 use super::forward::KERNEL_LIMIT;
 use super::listener::Transport;
-use super::peer::Peer;
+use super::preface::{self, Opened};
 use super::stream::Stream;
 use super::{Proxy, target};
 use crate::snapshot::Deployment;
@@ -49,15 +49,20 @@ pub struct Turn {
 }
 
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
-pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, _transport: Transport, proxy: Arc<Proxy>) {
-    let Some(peer) = Peer::new(from.ip(), port, None).map(Arc::new) else {
+pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, transport: Transport, proxy: Arc<Proxy>) {
+    let open = proxy.connections.enter();
+    let Some(Opened {
+        mut stream,
+        peer,
+        http2,
+    }) = preface::take(stream, from, port, transport, &proxy).await
+    else {
         return;
     };
-    let mut stream = Stream::Plain(stream);
-    let open = proxy.connections.enter();
     let tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let draining = pin!(proxy.draining.cancelled());
     let mut bounds = Bounds { tick, draining };
+    let _ = http2;
     let asked = poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await;
     let turn = match asked {
         First::Nothing => return,

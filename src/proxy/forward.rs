@@ -28,6 +28,7 @@ use super::body::{Account, AppBody, Body, ClientBody, Held, Hold, Sent};
 use super::connection::{COARSE, Client};
 use super::headers::{self, Told};
 use super::incoming::Incoming;
+use super::origin::Origin;
 use super::pool::Lease;
 use super::stream::Stream;
 use super::target::Target;
@@ -55,6 +56,7 @@ pub struct Errand<'a> {
     pub upstream_tls: &'a Arc<UpstreamTls>,
     pub head: &'a Parts,
     pub target: &'a Target,
+    pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
     pub started: std::time::Instant,
 }
@@ -298,8 +300,7 @@ impl Errand<'_> {
     fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
         let told = Told {
             host: &self.target.host,
-            client: &self.client.peer.address,
-            port: &self.client.peer.port,
+            origin: self.origin,
             request_id: self.request_id,
             deployment_id: &self.deployment.id,
             upgrade: upgrade.is_some(),
