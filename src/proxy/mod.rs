@@ -10,6 +10,7 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod h2;
+pub mod h2c;
 pub mod headers;
 pub mod incoming;
 pub mod listener;
