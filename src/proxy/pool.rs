@@ -66,7 +66,7 @@ const CLOSED: u8 = 2;
 
 /// Stands in a Deployment's gauge of active or of idle connections.
 #[derive(Debug)]
-struct Counted {
+pub struct Counted {
     deployment: Arc<state::Deployment>,
     idle: bool,
 }
@@ -268,7 +268,7 @@ impl Life {
 }
 
 impl Counted {
-    fn active(deployment: &Arc<state::Deployment>) -> Self {
+    pub fn active(deployment: &Arc<state::Deployment>) -> Self {
         deployment.traffic.connections_active.fetch_add(1, Ordering::Relaxed);
         Self {
             deployment: deployment.clone(),
@@ -276,11 +276,11 @@ impl Counted {
         }
     }
 
-    fn activate(&mut self, deployment: &Arc<state::Deployment>) {
+    pub fn activate(&mut self, deployment: &Arc<state::Deployment>) {
         *self = Self::active(deployment);
     }
 
-    fn rest(&mut self) {
+    pub fn rest(&mut self) {
         self.gauge().fetch_sub(1, Ordering::Relaxed);
         self.idle = true;
         self.gauge().fetch_add(1, Ordering::Relaxed);
