@@ -17,17 +17,19 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
 use crate::live::LiveCell;
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Transport};
-use crate::publish::Publisher;
+use crate::publish::{Leader, Publisher};
 use crate::state::State;
 use crate::status::lease::{self, Candidate};
-use crate::status::{self, Mailbox};
+use crate::status::{self, Failures, Mailbox};
 use crate::store::{Batch, Kind};
 use crate::telemetry::metrics::Metrics;
+use crate::tls;
 use crate::watch::cluster;
 use crate::watch::folder::Folder;
 
@@ -91,7 +93,9 @@ impl App {
             .build()
             .context("cannot start the data plane's threads")?;
         let state = Arc::<State>::default();
-        let proxy = Arc::new(Proxy::new(Arc::default(), state.clone()));
+        let live = Arc::<LiveCell>::default();
+        let tls = tls::server::Server::new(live.clone())?;
+        let proxy = Arc::new(Proxy::new(live, state.clone(), tls));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();
@@ -113,13 +117,13 @@ impl App {
             data_plane: Some(data_plane),
         };
         let (sender, batches) = mpsc::channel(BATCHES);
-        let mailbox = app.spawn_source(&now, sender, &metrics).await?;
+        let leader = app.spawn_source(&now, sender, &metrics).await?;
         let publisher = Publisher {
             live: proxy.live.clone(),
             state,
             figures: metrics.published.clone(),
             own: own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>()),
-            mailbox,
+            leader,
         };
         let published = publisher.run(batches, settings.clone(), readiness.clone());
         app.spawn("publish", async move {
@@ -194,13 +198,13 @@ impl App {
         info!("stopped");
     }
 
-    /// Starts what feeds the store; in a cluster also what writes status, whose mailbox it returns.
+    /// Starts what feeds the store; in a cluster also what the leader does, and where that receives its work.
     async fn spawn_source(
         &mut self,
         settings: &Settings,
         sender: mpsc::Sender<Batch>,
         metrics: &Metrics,
-    ) -> anyhow::Result<Option<Arc<Mailbox>>> {
+    ) -> anyhow::Result<Option<Leader>> {
         match &settings.source {
             Source::Manifests(root) => {
                 let folder = Folder::open(root)?;
@@ -217,18 +221,18 @@ impl App {
                     restarts: restarts.get_or_create_owned(&[("kind", format!("{kind:?}"))]),
                     undecodable: undecodable.get_or_create_owned(&[("kind", format!("{kind:?}"))]),
                 };
-                let mailbox = self.spawn_status(&client, settings, metrics);
+                let leader = self.spawn_leader(&client, settings, metrics);
                 self.spawn("the watch on the apiserver", async move {
                     cluster::watch(&client, &namespaces, &sender, counters).await;
                     Ok(())
                 });
-                Ok(Some(mailbox))
+                Ok(Some(leader))
             }
         }
     }
 
-    /// Starts the campaign for the lease, and what writes status while it is ours.
-    fn spawn_status(&mut self, client: &Client, settings: &Settings, metrics: &Metrics) -> Arc<Mailbox> {
+    /// Starts the campaign for the lease, and what writes status and orders certificates while it is ours.
+    fn spawn_leader(&mut self, client: &Client, settings: &Settings, metrics: &Metrics) -> Leader {
         let namespace = settings
             .lease_namespace
             .as_deref()
@@ -260,11 +264,13 @@ impl App {
             failed: result("failed"),
         };
         let mailbox = Arc::<Mailbox>::default();
+        let failures = Arc::<Failures>::default();
         let status = status::run(
             client.clone(),
             identity,
             mailbox.clone(),
-            leadership,
+            failures.clone(),
+            leadership.clone(),
             self.settings.clone(),
             counters,
         );
@@ -272,7 +278,14 @@ impl App {
             status.await;
             Ok(())
         });
-        mailbox
+        let acme = Arc::<acme::Mailbox>::default();
+        let clerk = Clerk::new(client.clone(), self.live().clone(), settings, namespace);
+        let orders = acme::run(clerk, acme.clone(), leadership, failures);
+        self.spawn("the ACME client", async move {
+            orders.await;
+            Ok(())
+        });
+        Leader { status: mailbox, acme }
     }
 
     fn spawn(&mut self, name: &'static str, part: impl Future<Output = anyhow::Result<()>> + Send + 'static) {

@@ -8,8 +8,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
+use crate::acme;
 use crate::admin::Readiness;
 use crate::api::condition::ConditionType;
 use crate::compile::report::Report;
@@ -32,8 +33,14 @@ pub struct Publisher {
     pub figures: Arc<Published>,
     /// Our own listeners, as they were bound: no endpoint may be one of them.
     pub own: BTreeSet<SocketAddr>,
-    /// None where no status is written: a folder has no apiserver.
-    pub mailbox: Option<Arc<Mailbox>>,
+    /// None where there is no leader: a folder has no apiserver.
+    pub leader: Option<Leader>,
+}
+
+/// What the leader does with what compile found out: statuses are written, certificates are ordered.
+pub struct Leader {
+    pub status: Arc<Mailbox>,
+    pub acme: Arc<acme::Mailbox>,
 }
 
 impl Publisher {
@@ -97,6 +104,7 @@ impl Publisher {
             fresh,
             removed,
             reports,
+            default_problems,
         } = compiled;
         // Before the swap: a handshake that the old snapshot lets through afterwards still meets the closed door.
         let ending: Vec<_> = removed
@@ -121,6 +129,12 @@ impl Publisher {
             self.state.pair(upstream);
         }
         let served = self.live.load();
+        let defaults = snapshot.default_certificates.clone();
+        *self
+            .figures
+            .default_certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = defaults;
         if changed || served.is_none() {
             let version = served.map_or(0, |live| live.version) + 1;
             let hash = snapshot.hash();
@@ -132,6 +146,9 @@ impl Publisher {
         }
         if !ending.is_empty() {
             tokio::spawn(end_spread(ending, END_WINDOW));
+        }
+        for problem in default_problems.iter().flatten() {
+            warn!(problem, "a default certificate cannot be used as it is");
         }
         self.report(store, &changes, &previous, &reports);
         previous
@@ -158,14 +175,19 @@ impl Publisher {
         reports: &[(ObjectKey, Option<Arc<Report>>)],
     ) {
         self.count(store, reports);
-        let Some(mailbox) = &self.mailbox else { return };
+        let Some(leader) = &self.leader else { return };
+        leader.acme.post(
+            reports
+                .iter()
+                .map(|(key, report)| (key.clone(), acme::wanted(report.as_deref()))),
+        );
         let touched: BTreeSet<&ObjectKey> = reports
             .iter()
             .map(|(key, _)| key)
             .chain(&changes.deployments)
             .chain(&changes.observed)
             .collect();
-        mailbox.post(touched.into_iter().map(|key| {
+        leader.status.post(touched.into_iter().map(|key| {
             let observed = store.deployment(key).and_then(|deployment| deployment.status.clone());
             (
                 key.clone(),
@@ -178,14 +200,19 @@ impl Publisher {
     }
 
     fn count(&self, store: &Store, reports: &[(ObjectKey, Option<Arc<Report>>)]) {
-        self.figures.services.store(store.count(Kind::Service) as u64, Relaxed);
-        self.figures
-            .slices
-            .store(store.count(Kind::EndpointSlice) as u64, Relaxed);
+        let figures = &self.figures;
+        for (figure, kind) in [
+            (&figures.config_maps, Kind::ConfigMap),
+            (&figures.secrets, Kind::Secret),
+            (&figures.services, Kind::Service),
+            (&figures.slices, Kind::EndpointSlice),
+        ] {
+            figure.store(store.count(kind) as u64, Relaxed);
+        }
         let mut deployments = self.figures.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, report) in reports {
             match report {
-                Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.endpoints)),
+                Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.clone())),
                 None => deployments.remove(key),
             };
         }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::Mailbox;
 use super::failure::Failure;
 use super::schedule::{Job, Schedule, Setback, Validity};
-use crate::status::failures::Failures;
+use crate::status::Failures;
 
 /// What the manager goes by and whom it tells.
 pub struct Surroundings {
@@ -23,7 +23,7 @@ pub struct Surroundings {
     /// Unix seconds.
     pub now: fn() -> i64,
     /// Told why a Deployment got no certificate.
-    pub failures: Failures,
+    pub failures: Arc<Failures>,
 }
 
 /// One thing that is under way.
@@ -61,7 +61,9 @@ where
         tokio::select! {
             updates = mailbox.take() => {
                 for (deployment, wanted) in updates {
-                    schedule.track(deployment, wanted);
+                    for hostname in schedule.track(deployment.clone(), wanted, now()) {
+                        failures.clear(&deployment, &hostname);
+                    }
                 }
             }
             changed = leadership.changed() => {
@@ -100,12 +102,12 @@ fn finish(schedule: &mut Schedule, job: &Job, result: Result<Validity, Failure>,
             };
             let again_in = schedule.fail(secret, setback, now, fastrand::f64());
             warn!(%hostname, %secret, error = %failure, again_in, "no certificate");
-            Some(format!("{hostname:?}: {failure}"))
+            Some(failure.to_string())
         }
     };
     for deployment in schedule.wanted_by(secret) {
         match &told {
-            Some(text) => failures.set(deployment, hostname, text.clone()),
+            Some(text) => failures.set(deployment, hostname, text),
             None => failures.clear(deployment, hostname),
         }
     }

@@ -13,33 +13,42 @@ mod secrets;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::Client;
 use tokio::sync::watch;
 
-use crate::config::Settings;
-use crate::live::LiveCell;
+use crate::compile::report::Report;
+use crate::snapshot::HostName;
 use crate::status;
-use crate::status::failures::Failures;
+use crate::status::Failures;
 use manager::Surroundings;
-use order::Clerk;
+use schedule::{Validity, Wanted};
 
-pub use schedule::{Validity, Wanted};
+pub use order::Clerk;
 
 /// Where publish leaves what each Deployment wants.
 pub type Mailbox = status::Mailbox<Vec<Wanted>>;
 
-/// Orders while we lead, until nobody can tell any more whether we do. `namespace` is where the account is kept.
-pub async fn run(
-    client: Client,
-    live: Arc<LiveCell>,
-    settings: &Settings,
-    namespace: &str,
-    mailbox: Arc<Mailbox>,
-    leadership: watch::Receiver<bool>,
-    failures: Failures,
-) {
-    let now = || Timestamp::now().as_second();
-    let clerk = Arc::new(Clerk::new(client, live, settings, namespace, now));
+/// What a Deployment wants by its report. None: it is gone.
+pub fn wanted(report: Option<&Report>) -> Vec<Wanted> {
+    let orders = report.map_or(&[][..], |report| &report.orders);
+    let wanted = orders.iter().filter_map(|order| {
+        let HostName::Exact(hostname) = &order.hostname else {
+            return None;
+        };
+        Some(Wanted {
+            hostname: hostname.clone(),
+            secret: order.secret.clone(),
+            validity: order.current.as_ref().map(|current| Validity {
+                not_before: current.not_before,
+                not_after: current.not_after,
+            }),
+        })
+    });
+    wanted.collect()
+}
+
+/// Orders while we lead, until nobody can tell any more whether we do.
+pub async fn run(clerk: Clerk, mailbox: Arc<Mailbox>, leadership: watch::Receiver<bool>, failures: Arc<Failures>) {
+    let clerk = Arc::new(clerk);
     let surroundings = Surroundings {
         mailbox,
         leadership,
@@ -58,4 +67,9 @@ pub async fn run(
         async move { clerk.make(&job).await }
     };
     manager::run(surroundings, clear, order).await;
+}
+
+/// In Unix seconds.
+fn now() -> i64 {
+    Timestamp::now().as_second()
 }

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use super::account::Registration;
 use super::failure::{Failure, call, problem_text};
 use super::leaf::usable;
+use super::now;
 use super::schedule::{Job, Validity};
 use super::secrets::{CLASS, Content, HOSTNAME, Secrets, short_hash};
 use crate::config::Settings;
@@ -32,8 +33,6 @@ pub struct Clerk {
     /// Empty: all.
     namespaces: Vec<String>,
     account: Mutex<Option<Account>>,
-    /// Unix seconds.
-    now: fn() -> i64,
 }
 
 /// What the server wants to find.
@@ -44,14 +43,13 @@ struct Challenge {
 
 impl Clerk {
     /// `namespace`: where the account is kept.
-    pub fn new(client: Client, live: Arc<LiveCell>, settings: &Settings, namespace: &str, now: fn() -> i64) -> Self {
+    pub fn new(client: Client, live: Arc<LiveCell>, settings: &Settings, namespace: &str) -> Self {
         Self {
             secrets: Secrets::new(client),
             live,
             registration: Registration::new(settings.acme.clone(), &settings.routing.class, namespace),
             namespaces: settings.watch_namespaces.clone(),
             account: Mutex::default(),
-            now,
         }
     }
 
@@ -81,7 +79,7 @@ impl Clerk {
     pub async fn make(&self, job: &Job) -> Result<Validity, Failure> {
         let found = self.secrets.get(&job.secret).await?;
         if let Some(validity) = found.as_ref().and_then(|found| kept(found, &job.hostname))
-            && (self.now)() < validity.renewal(&job.hostname)
+            && now() < validity.renewal(&job.hostname)
         {
             debug!(hostname = %job.hostname, secret = %job.secret, "the certificate is there already");
             return Ok(validity);

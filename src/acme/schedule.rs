@@ -66,13 +66,15 @@ struct Entry {
 }
 
 impl Schedule {
-    /// All that a Deployment wants now; nothing, if it is gone.
-    pub fn track(&mut self, deployment: ObjectKey, wanted: Vec<Wanted>) {
+    /// All that a Deployment wants now; nothing, if it is gone. Returns the hostnames for which it needs no order any more.
+    pub fn track(&mut self, deployment: ObjectKey, wanted: Vec<Wanted>, now: i64) -> Vec<Arc<str>> {
+        let mut content = Vec::new();
         let secrets: Vec<_> = wanted.iter().map(|wanted| wanted.secret.clone()).collect();
         let old = self.wanted.remove(&deployment).unwrap_or_default();
         for secret in old.iter().filter(|secret| !secrets.contains(secret)) {
             if let Some(entry) = self.entries.get_mut(secret) {
                 entry.wanted_by.remove(&deployment);
+                content.push(entry.hostname.clone());
                 self.enqueue(secret);
             }
         }
@@ -82,6 +84,9 @@ impl Schedule {
             validity,
         } in wanted
         {
+            if validity.is_some_and(|validity| now < validity.renewal(&hostname)) {
+                content.push(hostname.clone());
+            }
             let entry = self.entries.entry(secret.clone()).or_insert_with(|| Entry {
                 hostname,
                 wanted_by: BTreeSet::new(),
@@ -98,6 +103,7 @@ impl Schedule {
         if !secrets.is_empty() {
             self.wanted.insert(deployment, secrets);
         }
+        content
     }
 
     /// Who wants the certificate in this Secret.

@@ -4,7 +4,7 @@ use std::time::Instant;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::*;
-use crate::api::deployment::{DeploymentSpec, ServiceRef};
+use crate::api::deployment::{DeploymentSpec, ServiceRef, Tls};
 use crate::config::EndpointRules;
 use crate::store::{Batch, Event, Kind, Object, Service};
 
@@ -19,6 +19,14 @@ fn deployment(hostname: &str, service: &str) -> Event {
         backends: Vec::new(),
         paths: Vec::new(),
         deployment_id: None,
+        // One Secret, of the same name as the Service.
+        tls: vec![Tls {
+            hostnames: Vec::new(),
+            secret_name: Some(service.to_owned()),
+            acme: None,
+        }],
+        client_tls: None,
+        upstream_tls: None,
         state: Default::default(),
         timeouts: Default::default(),
         balancing: Default::default(),
@@ -71,12 +79,13 @@ fn the_memory_holds_nothing_that_no_object_names() {
             memory.deployments.len(),
             memory.reports.len(),
             memory.alive.len(),
+            memory.materials.len(),
         ]
     };
     let unused = service("unused");
-    assert_eq!(after(vec![deployment("a.example.com", "web"), unused]), [1; 5]);
-    assert_eq!(after(vec![deployment("b.example.com", "api")]), [1; 5]);
-    assert_eq!(after(vec![Event::Listed(Kind::Deployment, BTreeSet::new())]), [0; 5]);
+    assert_eq!(after(vec![deployment("a.example.com", "web"), unused]), [1; 6]);
+    assert_eq!(after(vec![deployment("b.example.com", "api")]), [1; 6]);
+    assert_eq!(after(vec![Event::Listed(Kind::Deployment, BTreeSet::new())]), [0; 6]);
 }
 
 #[test]
@@ -89,6 +98,8 @@ fn what_is_checked_is_what_the_schema_says() {
         &spec["paths"]["maxItems"],
         &spec["backends"]["maxItems"],
         &path["backends"]["maxItems"],
+        &spec["tls"]["maxItems"],
+        &spec["tls"]["items"]["properties"]["hostnames"]["maxItems"],
         &spec["deploymentId"]["maxLength"],
         &path["path"]["maxLength"],
     ];
@@ -97,6 +108,8 @@ fn what_is_checked_is_what_the_schema_says() {
         deployment::MAX_PATHS,
         deployment::MAX_BACKENDS,
         deployment::MAX_BACKENDS,
+        tls::asked::MAX_ENTRIES,
+        tls::asked::MAX_HOSTNAMES,
         deployment::MAX_ID,
         route::MAX_PATH,
     ];

@@ -1,11 +1,15 @@
 //! What a report says as a status, and how that differs from the one that stands on the object. No client, no clock.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::{DeploymentStatus, EndpointCounts};
-use crate::compile::report::Report;
+use crate::compile::report::{Finding, Report, Served};
 
 /// How urgent a difference is: conditions and names before counts, which only follow what happens anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,9 +28,10 @@ pub struct Transition {
 }
 
 /// `before` is the status that stands there: a condition that keeps its status keeps its time. The report is of the
-/// snapshot that is served, so what it accepts is programmed.
+/// snapshot that is served, so what it accepts is programmed. `failures`: why a hostname's certificate was not ordered.
 pub fn status(
     report: &Report,
+    failures: &BTreeMap<Arc<str>, String>,
     before: Option<&DeploymentStatus>,
     addresses: &[String],
     now: Timestamp,
@@ -61,8 +66,10 @@ pub fn status(
             last_transition_time: kept.unwrap_or_else(|| Time(whole_seconds(now))),
         }
     };
-    let found = report
-        .conditions
+    let mut findings = report.conditions.clone();
+    tell_failures(&mut findings, report, failures);
+    findings.extend(expiring(report, now));
+    let found = findings
         .iter()
         .map(|finding| condition(finding.r#type, finding.status, finding.reason, &finding.message));
     let programmed = condition(ConditionType::Programmed, programmed.0, programmed.1, programmed.2);
@@ -75,6 +82,78 @@ pub fn status(
         hostnames: report.hostnames.iter().map(|name| name.to_string()).collect(),
         addresses: addresses.to_vec(),
     }
+}
+
+/// An order that fails is why a certificate is pending, or will not be renewed. Entries that nothing asks for any more say
+/// nothing.
+fn tell_failures(findings: &mut [Finding], report: &Report, failures: &BTreeMap<Arc<str>, String>) {
+    let resolved = findings
+        .iter_mut()
+        .find(|finding| finding.r#type == ConditionType::ResolvedRefs);
+    let Some(resolved) = resolved else { return };
+    let failed: Vec<String> = report
+        .orders
+        .iter()
+        .filter_map(|order| {
+            let name = order.hostname.to_string();
+            let why = failures.get(&*name)?;
+            Some(format!("the certificate for {name:?} could not be ordered: {why}"))
+        })
+        .collect();
+    if failed.is_empty() {
+        return;
+    }
+    let mut messages = failed;
+    if resolved.status || resolved.reason == ConditionReason::CertificatePending {
+        resolved.reason = ConditionReason::CertificateFailed;
+    }
+    if !resolved.status {
+        messages.push(std::mem::take(&mut resolved.message));
+    }
+    resolved.status = false;
+    resolved.message = messages.join("; ");
+}
+
+/// Certificates that expire soon, and those that have. None: there are no such.
+fn expiring(report: &Report, now: Timestamp) -> Option<Finding> {
+    let until = |served: &&Served| served.not_after.saturating_sub(now.as_second());
+    let near: Vec<_> = report
+        .certificates
+        .iter()
+        .filter(|s| until(s) <= SOON.as_secs() as i64)
+        .collect();
+    let expired = near.iter().any(|served| until(served) <= 0);
+    let tell = |served: &&Served| {
+        let at = Timestamp::from_second(served.not_after).map_or("never".to_owned(), |at| at.to_string());
+        let verb = if until(served) <= 0 { "expired" } else { "expires" };
+        format!(
+            "Secret {} (for {}) {verb} at {at}",
+            served.secret,
+            served.hostnames.join(", ")
+        )
+    };
+    (!near.is_empty()).then(|| Finding {
+        r#type: ConditionType::CertificateExpiring,
+        status: true,
+        reason: if expired {
+            ConditionReason::CertificateExpired
+        } else {
+            ConditionReason::CertificateExpiring
+        },
+        message: near.iter().map(tell).collect::<Vec<_>>().join("; "),
+    })
+}
+
+/// How long until `expiring` says something else of the same report.
+pub fn turn(report: &Report, now: Timestamp) -> Option<Duration> {
+    let now = now.as_second();
+    let soon = SOON.as_secs() as i64;
+    let turns = report
+        .certificates
+        .iter()
+        .flat_map(|served| [served.not_after.saturating_sub(soon), served.not_after]);
+    let waits = turns.filter_map(|at| u64::try_from(at.saturating_sub(now)).ok().filter(|wait| *wait > 0));
+    waits.min().map(Duration::from_secs)
 }
 
 /// Only what is ours is compared: others may put conditions of their own beside them.
@@ -95,7 +174,12 @@ pub fn difference(wanted: &DeploymentStatus, found: Option<&DeploymentStatus>) -
 /// Programmed says the same as Accepted when it is False.
 pub fn transitions(before: Option<&DeploymentStatus>, after: &DeploymentStatus) -> Vec<Transition> {
     let is = |condition: &Condition, r#type: ConditionType| condition.type_ == r#type.to_string();
-    let good = |condition: &Condition| (condition.status == "True") != is(condition, ConditionType::PartiallyInvalid);
+    let negative = |condition: &Condition| {
+        [ConditionType::PartiallyInvalid, ConditionType::CertificateExpiring]
+            .iter()
+            .any(|r#type| is(condition, *r#type))
+    };
+    let good = |condition: &Condition| (condition.status == "True") != negative(condition);
     let changed = after.conditions.iter().filter(|new| {
         let programmed = is(new, ConditionType::Programmed);
         match before.and_then(|before| before.conditions.iter().find(|old| old.type_ == new.type_)) {
@@ -138,10 +222,14 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-const OURS: [ConditionType; 4] = [
+/// How long before its expiry a certificate is told about.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+const OURS: [ConditionType; 5] = [
     ConditionType::Accepted,
     ConditionType::PartiallyInvalid,
     ConditionType::ResolvedRefs,
+    ConditionType::CertificateExpiring,
     ConditionType::Programmed,
 ];
 
@@ -150,9 +238,11 @@ const MAX_MESSAGE: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::report::{Counts, Finding};
+    use crate::compile::acme::Order;
+    use crate::compile::report::Counts;
     use crate::store::ObjectKey;
 
+    const NONE: BTreeMap<Arc<str>, String> = BTreeMap::new();
     const THEN: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn now() -> Timestamp {
@@ -184,6 +274,8 @@ mod tests {
             ],
             endpoints: Counts { ready: 1, total: 2 },
             hostnames: vec!["a.example.com".into()],
+            certificates: Vec::new(),
+            orders: Vec::new(),
         }
     }
 
@@ -197,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_condition_carries_the_generation_that_was_compiled() {
-        let status = status(&report(7, true), None, &[], now());
+        let status = status(&report(7, true), &NONE, None, &[], now());
         assert!(
             status
                 .conditions
@@ -209,8 +301,8 @@ mod tests {
 
     #[test]
     fn only_a_changed_status_changes_the_time() {
-        let before = status(&report(1, true), None, &[], THEN);
-        let after = status(&report(2, false), Some(&before), &[], now());
+        let before = status(&report(1, true), &NONE, None, &[], THEN);
+        let after = status(&report(2, false), &NONE, Some(&before), &[], now());
         let second = Timestamp::from_second(1_700_000_000).unwrap();
         assert_eq!(
             times(&after),
@@ -220,20 +312,26 @@ mod tests {
 
     #[test]
     fn a_status_read_back_is_no_difference() {
-        let written = status(&report(1, true), None, &["192.0.2.1".into()], now());
+        let written = status(&report(1, true), &NONE, None, &["192.0.2.1".into()], now());
         let mut read: DeploymentStatus = serde_json::from_value(serde_json::to_value(&written).unwrap()).unwrap();
         read.conditions.reverse();
         read.conditions.push(Condition {
             type_: "example.com/Theirs".into(),
             ..read.conditions[0].clone()
         });
-        let wanted = status(&report(1, true), Some(&read), &["192.0.2.1".into()], Timestamp::MAX);
+        let wanted = status(
+            &report(1, true),
+            &NONE,
+            Some(&read),
+            &["192.0.2.1".into()],
+            Timestamp::MAX,
+        );
         assert_eq!(difference(&wanted, Some(&read)), None);
     }
 
     #[test]
     fn counts_are_the_lesser_difference() {
-        let written = status(&report(1, true), None, &[], now());
+        let written = status(&report(1, true), &NONE, None, &[], now());
         let mut counted = written.clone();
         counted.endpoints = Some(EndpointCounts { ready: 0, total: 2 });
         assert_eq!(difference(&counted, Some(&written)), Some(Difference::Counts));
@@ -244,8 +342,8 @@ mod tests {
 
     #[test]
     fn events_tell_the_first_success_every_failure_and_the_return() {
-        let good = status(&report(1, true), None, &[], THEN);
-        let bad = status(&report(2, false), Some(&good), &[], THEN);
+        let good = status(&report(1, true), &NONE, None, &[], THEN);
+        let bad = status(&report(2, false), &NONE, Some(&good), &[], THEN);
         let told = |before: Option<&DeploymentStatus>, after: &DeploymentStatus| {
             let told = transitions(before, after)
                 .into_iter()
@@ -257,6 +355,83 @@ mod tests {
         assert_eq!(told(Some(&good), &bad), "!HostnameConflict");
         assert_eq!(told(Some(&bad), &bad), "");
         assert_eq!(told(Some(&bad), &good), "Accepted Programmed");
+    }
+
+    #[test]
+    fn expiry_is_told_from_fourteen_days_before() {
+        const DAY: i64 = 24 * 60 * 60;
+        let start = now().as_second();
+        let served = |name: &str, days: i64| Served {
+            secret: ObjectKey::new("n", name),
+            hostnames: vec!["a.example.com".into()],
+            not_after: start + days * DAY,
+        };
+        let mut report = report(1, true);
+        let told = |report: &Report, days: i64| {
+            let now = Timestamp::from_second(start + days * DAY).unwrap();
+            let told = expiring(report, now).map(|finding| (finding.reason, finding.message));
+            (told, turn(report, now).map(|wait| wait.as_secs() as i64 / DAY))
+        };
+        assert_eq!(told(&report, 0), (None, None));
+        report.certificates = vec![served("one", 15), served("two", 100)];
+        assert_eq!(told(&report, 0), (None, Some(1)));
+        let (first, turn) = told(&report, 1);
+        let (reason, message) = first.unwrap();
+        assert_eq!((reason, turn), (ConditionReason::CertificateExpiring, Some(14)));
+        assert_eq!(
+            message,
+            "Secret n/one (for a.example.com) expires at 2023-11-29T22:13:20Z"
+        );
+        let (expired, turn) = told(&report, 15);
+        assert_eq!(
+            (expired.unwrap().0, turn),
+            (ConditionReason::CertificateExpired, Some(71))
+        );
+        let (both, turn) = told(&report, 100);
+        assert!(both.unwrap().1.contains("Secret n/two (for a.example.com) expired at"));
+        assert_eq!(turn, None);
+        let status = status(&report, &NONE, None, &[], Timestamp::from_second(start + DAY).unwrap());
+        let events: Vec<_> = transitions(None, &status)
+            .into_iter()
+            .map(|t| (t.reason, t.good))
+            .collect();
+        let expected = [("CertificateExpiring", false), ("Programmed", true)];
+        assert_eq!(events, expected.map(|(reason, good)| (reason.to_owned(), good)));
+    }
+
+    #[test]
+    fn a_failed_order_is_told_where_it_is_still_wanted() {
+        let order = |name: &str| Order {
+            hostname: name.parse().unwrap(),
+            secret: ObjectKey::new("n", name),
+            current: None,
+        };
+        let failures = BTreeMap::from([
+            ("a.test".into(), "no".to_owned()),
+            ("b.test".into(), "never".to_owned()),
+        ]);
+        let mut report = report(1, true);
+        let told = |report: &Report| {
+            let status = status(report, &failures, None, &[], THEN);
+            let resolved = status
+                .conditions
+                .into_iter()
+                .find(|c| c.type_ == "ResolvedRefs")
+                .unwrap();
+            format!("{} {}: {}", resolved.status, resolved.reason, resolved.message)
+        };
+        assert_eq!(told(&report), "True ResolvedRefs: mtrue");
+        report.orders = vec![order("a.test"), order("c.test")];
+        let failed = "the certificate for \"a.test\" could not be ordered: no";
+        assert_eq!(told(&report), format!("False CertificateFailed: {failed}"));
+        for (before, after) in [
+            (ConditionReason::CertificatePending, "CertificateFailed"),
+            (ConditionReason::ServiceNotFound, "ServiceNotFound"),
+        ] {
+            report.conditions[1].status = false;
+            report.conditions[1].reason = before;
+            assert_eq!(told(&report), format!("False {after}: {failed}; mtrue"));
+        }
     }
 
     #[test]

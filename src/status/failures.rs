@@ -1,27 +1,70 @@
-//! Why certificates could not be obtained, for the conditions: what only the leader's ACME client knows.
+//! What ACME could not do, by Deployment and hostname. Whoever orders certificates writes here; the status writer reads
+//! it and tells the objects.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
 
 use crate::store::ObjectKey;
 
-/// By Deployment and hostname.
-#[derive(Clone, Debug, Default)]
-pub struct Failures(Arc<Mutex<BTreeMap<(ObjectKey, Arc<str>), String>>>);
+#[derive(Debug, Default)]
+pub struct Failures {
+    board: Mutex<Board>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    /// Why, by hostname.
+    texts: BTreeMap<ObjectKey, BTreeMap<Arc<str>, String>>,
+    /// Deployments whose entries changed since the last `changed`.
+    touched: BTreeSet<ObjectKey>,
+}
 
 impl Failures {
-    pub fn set(&self, deployment: &ObjectKey, hostname: &Arc<str>, text: String) {
-        let mut texts = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        texts.insert((deployment.clone(), hostname.clone()), text);
+    pub fn set(&self, deployment: &ObjectKey, hostname: &str, why: &str) {
+        let mut board = self.board();
+        let texts = board.texts.entry(deployment.clone()).or_default();
+        if texts.get(hostname).is_none_or(|known| known != why) {
+            texts.insert(hostname.into(), why.to_owned());
+            board.touched.insert(deployment.clone());
+            self.arrived.notify_one();
+        }
     }
 
-    pub fn clear(&self, deployment: &ObjectKey, hostname: &Arc<str>) {
-        let mut texts = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        texts.remove(&(deployment.clone(), hostname.clone()));
+    pub fn clear(&self, deployment: &ObjectKey, hostname: &str) {
+        let mut board = self.board();
+        let Some(texts) = board.texts.get_mut(deployment) else {
+            return;
+        };
+        let known = texts.remove(hostname).is_some();
+        if texts.is_empty() {
+            board.texts.remove(deployment);
+        }
+        if known {
+            board.touched.insert(deployment.clone());
+            self.arrived.notify_one();
+        }
     }
 
-    pub fn get(&self, deployment: &ObjectKey, hostname: &Arc<str>) -> Option<String> {
-        let texts = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        texts.get(&(deployment.clone(), hostname.clone())).cloned()
+    /// By hostname.
+    pub fn of(&self, deployment: &ObjectKey) -> BTreeMap<Arc<str>, String> {
+        self.board().texts.get(deployment).cloned().unwrap_or_default()
+    }
+
+    /// The Deployments whose entries changed since the last call; waits for one.
+    pub async fn changed(&self) -> BTreeSet<ObjectKey> {
+        loop {
+            let touched = std::mem::take(&mut self.board().touched);
+            if !touched.is_empty() {
+                return touched;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

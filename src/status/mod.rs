@@ -2,7 +2,7 @@
 
 pub mod conditions;
 mod events;
-pub mod failures;
+mod failures;
 pub mod lease;
 mod writer;
 
@@ -17,6 +17,7 @@ use crate::compile::report::Report;
 use crate::config::Settings;
 use crate::store::ObjectKey;
 
+pub use failures::Failures;
 pub use writer::Counters;
 
 /// Writes what the mailbox receives while we lead, until nobody can tell any more whether we do. `instance` names this
@@ -25,6 +26,7 @@ pub async fn run(
     client: Client,
     instance: String,
     mailbox: Arc<Mailbox>,
+    failures: Arc<Failures>,
     leadership: watch::Receiver<bool>,
     settings: watch::Receiver<Arc<Settings>>,
     counters: Counters,
@@ -32,7 +34,7 @@ pub async fn run(
     let (notices, received) = events::Notices::new();
     let publish = events::publish(client.clone(), instance, received);
     tokio::join!(
-        writer::run(client, mailbox, leadership, settings, notices, counters),
+        writer::run(client, mailbox, failures, leadership, settings, notices, counters),
         publish
     );
 }

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::conditions::{self, Difference};
 use super::events::{Notice, Notices};
-use super::{Mailbox, Update};
+use super::{Failures, Mailbox, Update};
 use crate::api::deployment::{Deployment, DeploymentStatus};
 use crate::api::{GROUP, VERSION};
 use crate::compile::report::Report;
@@ -47,6 +47,8 @@ struct Tracked {
     rest: Option<Instant>,
     in_flight: bool,
     queued: Option<Place>,
+    /// The timer for when a certificate's expiry comes near, or comes.
+    expiry: Option<Instant>,
 }
 
 /// The order of writes: conditions before counts, and first come, first served.
@@ -69,6 +71,7 @@ struct Writer {
     client: Client,
     notices: Notices,
     counters: Counters,
+    failures: Arc<Failures>,
     addresses: Vec<String>,
     objects: BTreeMap<ObjectKey, Tracked>,
     queue: BTreeSet<(Place, ObjectKey)>,
@@ -81,6 +84,7 @@ struct Writer {
 pub(super) async fn run(
     client: Client,
     mailbox: Arc<Mailbox>,
+    failures: Arc<Failures>,
     mut leadership: watch::Receiver<bool>,
     mut settings: watch::Receiver<Arc<Settings>>,
     notices: Notices,
@@ -90,6 +94,7 @@ pub(super) async fn run(
         client,
         notices,
         counters,
+        failures: failures.clone(),
         addresses: settings.borrow_and_update().publish_addresses.clone(),
         objects: BTreeMap::new(),
         queue: BTreeSet::new(),
@@ -110,6 +115,11 @@ pub(super) async fn run(
                     if leading {
                         writer.examine(&key);
                     }
+                }
+            }
+            touched = failures.changed() => {
+                if leading {
+                    touched.iter().for_each(|key| writer.examine(key));
                 }
             }
             changed = leadership.changed() => {
@@ -143,8 +153,9 @@ pub(super) async fn run(
 impl Writer {
     fn track(&mut self, key: ObjectKey, update: Update) {
         let Some(report) = update.report else {
-            if let Some(place) = self.objects.remove(&key).and_then(|tracked| tracked.queued) {
-                self.queue.remove(&(place, key));
+            if let Some(Tracked { queued, expiry, .. }) = self.objects.remove(&key) {
+                queued.map(|place| self.queue.remove(&(place, key.clone())));
+                expiry.map(|at| self.timers.remove(&(at, key)));
             }
             return;
         };
@@ -155,7 +166,8 @@ impl Writer {
             }
             // New, or another object of the same name.
             known => {
-                let (in_flight, queued) = known.map_or((false, None), |old| (old.in_flight, old.queued));
+                let (in_flight, queued, expiry) =
+                    known.map_or((false, None, None), |old| (old.in_flight, old.queued, old.expiry));
                 let (written, failures, rest) = (None, 0, None);
                 let observed = update.observed;
                 self.objects.insert(
@@ -168,6 +180,7 @@ impl Writer {
                         rest,
                         in_flight,
                         queued,
+                        expiry,
                     },
                 );
             }
@@ -187,6 +200,7 @@ impl Writer {
                 rest: None,
                 in_flight: false,
                 queued: None,
+                expiry: None,
             };
         }
     }
@@ -208,9 +222,16 @@ impl Writer {
             return;
         }
         let now = Instant::now();
+        let clock = Timestamp::now();
+        if let Some(at) = tracked.expiry.take() {
+            self.timers.remove(&(at, key.clone()));
+        }
+        tracked.expiry = conditions::turn(&tracked.report, clock).map(|wait| now + wait.min(LOOK_AGAIN));
+        self.timers.extend(tracked.expiry.map(|at| (at, key.clone())));
         tracked.written = tracked.written.take().filter(|(_, at)| now < *at + SETTLE);
         let (before, settled) = tracked.before();
-        let wanted = conditions::status(&tracked.report, before, &self.addresses, Timestamp::now());
+        let failures = self.failures.of(key);
+        let wanted = conditions::status(&tracked.report, &failures, before, &self.addresses, clock);
         let difference = conditions::difference(&wanted, before);
         let counts_rest = tracked
             .written
@@ -253,7 +274,9 @@ impl Writer {
         let tracked = self.objects.get_mut(&key)?;
         let (before, _) = tracked.before();
         let before = before.cloned();
-        let status = conditions::status(&tracked.report, before.as_ref(), &self.addresses, Timestamp::now());
+        let failures = self.failures.of(&key);
+        let now = Timestamp::now();
+        let status = conditions::status(&tracked.report, &failures, before.as_ref(), &self.addresses, now);
         tracked.queued = None;
         tracked.in_flight = true;
         let uid = tracked.report.uid.clone();
@@ -364,6 +387,8 @@ const COUNTS: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_secs(30);
 const MIN_REST: Duration = Duration::from_secs(1);
 const MAX_REST: Duration = Duration::from_secs(60);
+/// A timer goes by the process' clock, an expiry by the world's: they part a little every day.
+const LOOK_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 const CALL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -11,8 +11,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[macro_use]
+mod over;
+
 mod balance;
 mod cli;
+mod client_tls;
 mod compile;
 mod dial;
 mod edits;
@@ -23,8 +27,14 @@ mod http;
 mod hygiene;
 mod layering;
 mod metrics;
+mod misdirected;
+mod plaintext;
+mod scan;
 mod shutdown;
 mod timeouts;
+mod tls;
+mod tls_abuse;
+mod trust;
 mod upgrade;
 mod upstream;
 mod websocket;

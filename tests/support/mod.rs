@@ -6,14 +6,19 @@
 pub mod apps;
 pub mod backend;
 pub mod black_hole;
+pub mod certs;
 pub mod control_plane;
+pub mod front;
 pub mod go_build;
 pub mod head;
+pub mod http2;
+pub mod link;
 pub mod netns;
 pub mod pods;
 pub mod postern;
 pub mod process;
 pub mod site;
+pub mod tls;
 pub mod wire;
 pub mod ws;
 

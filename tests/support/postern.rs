@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -15,11 +15,17 @@ use super::site::Site;
 use super::wire::{Answer, get};
 use super::{LIMIT, eventually};
 
+/// The name of the settings file.
+const SETTINGS: &str = "settings";
+
 /// Dropping it kills it. Its log is printed when the test fails.
 pub struct Postern {
+    /// Under `--http off` an address where nothing listens.
     pub http: SocketAddr,
+    pub https: SocketAddr,
     pub admin: SocketAddr,
     folder: TempDir,
+    settings: TempDir,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -32,13 +38,26 @@ impl Postern {
 
     /// With more flags of `run`.
     pub async fn start_with(sites: &[Site], flags: &[&str]) -> Self {
+        let settings = tempfile::tempdir().expect("makes a folder");
+        Self::start_in(settings, sites, flags).await
+    }
+
+    /// With a settings file, which `configure` writes anew.
+    pub async fn start_configured(sites: &[Site], settings: &Value) -> Self {
+        let folder = tempfile::tempdir().expect("makes a folder");
+        fs::write(path(&folder, SETTINGS), settings.to_string()).expect("writes");
+        let file = path(&folder, SETTINGS).display().to_string();
+        Self::start_in(folder, sites, &["--config", &file]).await
+    }
+
+    async fn start_in(settings: TempDir, sites: &[Site], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("makes a folder");
         for site in sites {
             fs::write(path(&folder, &site.name), site.manifest()).expect("writes");
         }
         let mut command = command();
         command.arg("--manifests").arg(folder.path()).args(flags);
-        let postern = Self::spawn(command, folder);
+        let postern = Self::spawn(command, folder, settings);
         postern.is_ready().await;
         postern
     }
@@ -47,23 +66,27 @@ impl Postern {
     pub fn in_cluster(kubeconfig: &Path, flags: &[&str]) -> Self {
         let mut command = command();
         command.arg("--kubeconfig").arg(kubeconfig).args(flags);
-        Self::spawn(command, tempfile::tempdir().expect("makes a folder"))
+        let folders = [(); 2].map(|()| tempfile::tempdir().expect("makes a folder"));
+        let [folder, settings] = folders;
+        Self::spawn(command, folder, settings)
     }
 
     pub async fn is_ready(&self) {
         eventually("Postern is ready", async || self.probe("/readyz").await == 200).await;
     }
 
-    fn spawn(mut command: Command, folder: TempDir) -> Self {
+    fn spawn(mut command: Command, folder: TempDir, settings: TempDir) -> Self {
         command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("starts");
         let stderr = child.stderr.take().expect("is piped");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (http, admin) = follow(stderr, Arc::clone(&log));
+        let [http, https, admin] = follow(stderr, Arc::clone(&log));
         Self {
             http,
+            https,
             admin,
             folder,
+            settings,
             child,
             log,
         }
@@ -75,9 +98,23 @@ impl Postern {
 
     /// Writes a file of manifests anew in one step, as an editor or a mounted ConfigMap does.
     pub fn write(&self, name: &str, text: &str) {
-        let unfinished = self.folder.path().join(format!(".{name}.unfinished"));
-        fs::write(&unfinished, text).expect("writes");
-        fs::rename(unfinished, path(&self.folder, name)).expect("renames");
+        replace(&self.folder, name, text);
+    }
+
+    /// Writes the settings file anew.
+    pub fn configure(&self, settings: &Value) {
+        replace(&self.settings, SETTINGS, &settings.to_string());
+    }
+
+    /// Every line of the log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("nobody panics here").clone()
+    }
+
+    /// Waits for an event in the log.
+    pub async fn tells(&self, what: &str) {
+        let so = async || self.log().iter().any(|line| line.contains(what));
+        eventually(&format!("the log tells {what:?}"), so).await;
     }
 
     pub fn remove(&self, name: &str) {
@@ -187,12 +224,18 @@ fn command() -> Command {
     command
 }
 
+fn replace(folder: &TempDir, name: &str, text: &str) {
+    let unfinished = folder.path().join(format!(".{name}.unfinished"));
+    fs::write(&unfinished, text).expect("writes");
+    fs::rename(unfinished, path(folder, name)).expect("renames");
+}
+
 fn path(folder: &TempDir, name: &str) -> PathBuf {
     folder.path().join(format!("{name}.yaml"))
 }
 
 /// Collects the log on a thread of its own; returns the bound addresses, which it tells.
-fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> (SocketAddr, SocketAddr) {
+fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> [SocketAddr; 3] {
     let (found, addresses) = mpsc::sync_channel(1);
     let lines = Arc::clone(&log);
     thread::spawn(move || {
@@ -209,8 +252,10 @@ fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> (SocketAddr, Soc
     }
 }
 
-fn bound(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// Of http, https and admin.
+fn bound(line: &str) -> Option<[SocketAddr; 3]> {
     let event: Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| event.get(name)?.as_str()?.parse().ok();
-    Some((address("http")?, address("admin")?))
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Some([address("http").unwrap_or(nowhere), address("https")?, address("admin")?])
 }

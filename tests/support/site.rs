@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use super::certs::Leaf;
+
 /// What `postern run --manifests` reads as one file.
 #[derive(Clone)]
 pub struct Site {
@@ -11,6 +13,7 @@ pub struct Site {
     namespace: String,
     spec: Value,
     endpoints: Vec<Endpoint>,
+    others: Vec<Value>,
 }
 
 #[derive(Clone)]
@@ -27,7 +30,13 @@ impl Site {
             namespace: "default".to_owned(),
             spec: json!({"hostnames": [hostname], "service": {"name": name, "port": 80}}),
             endpoints: Vec::new(),
+            others: Vec::new(),
         }
+    }
+
+    pub fn hostnames(&self) -> Vec<&str> {
+        let listed = self.spec["hostnames"].as_array().into_iter().flatten();
+        listed.filter_map(Value::as_str).collect()
     }
 
     pub fn namespace(mut self, namespace: &str) -> Self {
@@ -57,6 +66,19 @@ impl Site {
                 value => self.spec.as_object_mut().and_then(|spec| spec.insert(name, value)),
             };
         }
+        self
+    }
+
+    /// Has that certificate for all its hostnames, in a Secret of its own name.
+    pub fn tls(self, leaf: &Leaf) -> Self {
+        let (name, namespace) = (self.name.clone(), self.namespace.clone());
+        self.spec(json!({"tls": [{"secretName": name}]}))
+            .with(leaf.secret(&namespace, &name))
+    }
+
+    /// Another object in the same file.
+    pub fn with(mut self, object: Value) -> Self {
+        self.others.push(object);
         self
     }
 
@@ -93,6 +115,7 @@ impl Site {
                 "endpoints": [{"addresses": [address.ip()], "conditions": conditions}],
             }));
         }
+        documents.extend(self.others.iter().cloned());
         documents.iter().map(|document| format!("---\n{document}\n")).collect()
     }
 }

@@ -1,19 +1,22 @@
-//! A TCP connection with nothing in between: tests say which bytes go out and see which come in. One type for both ends.
+//! A connection with nothing in between: tests say which bytes go out and see which come in. One type for both ends, in
+//! plaintext, over TLS or as a stream of HTTP/2.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::SockRef;
+use rustls::ClientConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsStream;
 
 use super::head::{Head, fields};
+use super::link::{Http2Stream, Link};
 use super::within;
 
 /// One end of a connection, with what was read past the last answer.
 pub struct Wire {
-    stream: TcpStream,
+    link: Link,
     buffer: Vec<u8>,
 }
 
@@ -28,8 +31,13 @@ pub struct Answer {
 /// How the peer ended the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
+    /// Over TLS after its close_notify, so that nothing can have been cut off.
     Fin,
     Reset,
+    /// A FIN without TLS's close_notify: whether more was said, nobody knows.
+    Cut,
+    /// By an alert.
+    Alert,
 }
 
 impl Wire {
@@ -39,51 +47,75 @@ impl Wire {
 
     /// With receive and send buffers so small that backpressure shows at once.
     pub async fn connect_narrow(to: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().expect("opens a socket");
-        socket.set_recv_buffer_size(4096).expect("sets SO_RCVBUF");
-        Self::new(within("connect", socket.connect(to)).await.expect("connects"))
+        Self::new(narrow(to).await)
     }
 
     pub fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("sets TCP_NODELAY");
+        Self::on(Link::Tcp(stream))
+    }
+
+    pub fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Self::on(Link::Tls(Box::new(stream.into())))
+    }
+
+    pub fn http2(stream: Http2Stream) -> Self {
+        Self::on(Link::Http2(stream))
+    }
+
+    fn on(link: Link) -> Self {
         let buffer = Vec::new();
-        Self { stream, buffer }
+        Self { link, buffer }
     }
 
     pub fn local(&self) -> SocketAddr {
-        self.stream.local_addr().expect("is bound")
+        let tcp = self.link.tcp().expect("is a connection of its own");
+        tcp.local_addr().expect("is bound")
     }
 
-    /// The stream and what was read of it already.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.buffer)
+    /// What a client's TLS handshake came to.
+    pub fn session(&self) -> &ClientConnection {
+        match &self.link {
+            Link::Tls(stream) => match &**stream {
+                TlsStream::Client(stream) => stream.get_ref().1,
+                TlsStream::Server(_) => panic!("is the server's end"),
+            },
+            Link::Tcp(_) | Link::Http2(_) => panic!("is not over TLS"),
+        }
+    }
+
+    /// The connection and what was read of it already.
+    pub fn into_parts(self) -> (Link, Vec<u8>) {
+        (self.link, self.buffer)
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        within("send", self.stream.write_all(bytes.as_ref()))
-            .await
-            .expect("sends");
+        assert!(self.try_send(bytes).await, "the peer takes nothing");
     }
 
     /// False if the peer is gone: it may have answered before it read all.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        within("send", self.stream.write_all(bytes.as_ref())).await.is_ok()
+        within("send", self.write(bytes.as_ref())).await.is_ok()
     }
 
     /// Whether the peer takes the bytes before the time is up.
     pub async fn sends_within(&mut self, limit: Duration, bytes: &[u8]) -> bool {
-        tokio::time::timeout(limit, self.stream.write_all(bytes)).await.is_ok()
+        tokio::time::timeout(limit, self.write(bytes)).await.is_ok()
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.link.write_all(bytes).await?;
+        self.link.flush().await
     }
 
     /// FIN: nothing more will come from here; the other direction stays open.
     pub async fn finish(&mut self) {
-        self.stream.shutdown().await.expect("sends a FIN");
+        self.link.shutdown().await.expect("sends a FIN");
     }
 
     /// RST: what a vanished process or a dropped NAT entry looks like.
     pub fn reset(self) {
-        let linger = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-        linger.expect("sets SO_LINGER");
+        self.link.reset();
     }
 
     /// The next head; the connection must not end before it.
@@ -208,7 +240,7 @@ impl Wire {
     /// Sends and receives at once, neither waiting for the other.
     pub async fn exchange(&mut self, bytes: &[u8], expected: usize) -> Vec<u8> {
         let mut received = std::mem::take(&mut self.buffer);
-        let (mut read, mut write) = self.stream.split();
+        let (mut read, mut write) = tokio::io::split(&mut self.link);
         let receive = async {
             while received.len() < expected {
                 received.reserve(64 * 1024);
@@ -216,7 +248,10 @@ impl Wire {
                 assert!(count > 0, "FIN after {} of {expected} bytes", received.len());
             }
         };
-        let send = async { write.write_all(bytes).await.expect("sends") };
+        let send = async {
+            write.write_all(bytes).await.expect("sends");
+            write.flush().await.expect("sends");
+        };
         within("exchange", async { tokio::join!(send, receive) }).await;
         self.buffer = received.split_off(expected);
         received
@@ -224,7 +259,7 @@ impl Wire {
 
     /// Sends back what comes, to the end.
     pub async fn echo(&mut self) {
-        let (mut read, mut write) = self.stream.split();
+        let (mut read, mut write) = tokio::io::split(&mut self.link);
         let early = std::mem::take(&mut self.buffer);
         if write.write_all(&early).await.is_ok() {
             // A reset is the peer's choice.
@@ -245,13 +280,22 @@ impl Wire {
 
     async fn fill(&mut self) -> Result<(), End> {
         self.buffer.reserve(64 * 1024);
-        match self.stream.read_buf(&mut self.buffer).await {
+        match self.link.read_buf(&mut self.buffer).await {
             Ok(0) => Err(End::Fin),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(End::Cut),
+            Err(error) if super::tls::alert(&error).is_some() => Err(End::Alert),
             Err(error) => panic!("reading failed: {error}"),
         }
     }
+}
+
+/// A connection with buffers so small that backpressure shows at once.
+pub async fn narrow(to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("opens a socket");
+    socket.set_recv_buffer_size(4096).expect("sets SO_RCVBUF");
+    within("connect", socket.connect(to)).await.expect("connects")
 }
 
 /// A part of a chunked body.

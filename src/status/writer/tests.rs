@@ -9,7 +9,8 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::api::condition::{ConditionReason, ConditionType};
-use crate::compile::report::{Counts, Finding};
+use crate::compile::acme::Order;
+use crate::compile::report::{Counts, Finding, Served};
 use crate::config::{Acme, EndpointRules, Listen, LogFormat, Routing, Source};
 
 /// An apiserver that takes every status, unless told otherwise, and remembers when it got which.
@@ -72,6 +73,7 @@ impl Server {
 struct Run {
     server: Server,
     mailbox: Arc<Mailbox>,
+    failures: Arc<Failures>,
     leading: watch::Sender<bool>,
     settings: watch::Sender<Arc<Settings>>,
     counters: Counters,
@@ -83,6 +85,7 @@ impl Run {
     fn start(leads: bool) -> Self {
         let server = Server::default();
         let mailbox = Arc::new(Mailbox::default());
+        let failures = Arc::new(Failures::default());
         let (leading, leadership) = watch::channel(leads);
         let (settings, received) = watch::channel(Arc::new(settings(&[])));
         let counters = Counters::default();
@@ -90,6 +93,7 @@ impl Run {
         let task = tokio::spawn(run(
             server.client(),
             mailbox.clone(),
+            failures.clone(),
             leadership,
             received,
             left,
@@ -98,6 +102,7 @@ impl Run {
         Self {
             server,
             mailbox,
+            failures,
             leading,
             settings,
             counters,
@@ -168,6 +173,8 @@ fn report(name: &str, generation: i64, ready: u32) -> Report {
         }],
         endpoints: Counts { ready, total: ready },
         hostnames: Vec::new(),
+        certificates: Vec::new(),
+        orders: Vec::new(),
     }
 }
 
@@ -255,7 +262,7 @@ async fn writes_are_paced_and_conditions_go_first() {
     // Statuses of which only the counts are old come first by name, and last by urgency.
     for index in 0..100 {
         let name = format!("a{index:03}");
-        let old = conditions::status(&report(&name, 1, 0), None, &[], Timestamp::UNIX_EPOCH);
+        let old = conditions::status(&report(&name, 1, 0), &BTreeMap::new(), None, &[], Timestamp::UNIX_EPOCH);
         run.post(&name, report(&name, 1, 1), Some(Arc::new(old)));
         let name = format!("b{index:03}");
         run.post(&name, report(&name, 1, 1), None);
@@ -333,4 +340,68 @@ async fn new_addresses_are_written_to_all() {
     run.settings.send(Arc::new(settings(&["192.0.2.1"]))).unwrap();
     settle().await;
     assert_eq!(run.server.last().addresses, ["192.0.2.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_order_is_written_when_it_is_told_and_again_when_it_is_over() {
+    let run = Run::start(true);
+    let mut report = report("a", 1, 1);
+    report.conditions.push(Finding {
+        r#type: ConditionType::ResolvedRefs,
+        status: true,
+        reason: ConditionReason::ResolvedRefs,
+        message: String::new(),
+    });
+    report.orders = vec![Order {
+        hostname: "a.test".parse().unwrap(),
+        secret: ObjectKey::new("n", "s"),
+        current: None,
+    }];
+    run.post("a", report, None);
+    settle().await;
+    let key = ObjectKey::new("n", "a");
+    let resolved = || {
+        let last = run.server.last();
+        let resolved = last.conditions.iter().find(|c| c.type_ == "ResolvedRefs");
+        resolved.map(|c| c.reason.clone())
+    };
+    let before = resolved();
+    run.failures.set(&key, "a.test", "no answer");
+    settle().await;
+    assert_eq!(resolved().as_deref(), Some("CertificateFailed"));
+    run.failures.set(&key, "a.test", "no answer");
+    run.failures.clear(&key, "b.test");
+    settle().await;
+    assert_eq!(run.server.count(), 2);
+    run.failures.clear(&key, "a.test");
+    settle().await;
+    assert_eq!((resolved(), run.server.count()), (before, 3));
+}
+
+/// The expiry is the world's time, which cannot be paused: it is two real seconds away.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_comes_near_its_expiry_is_told_without_any_change() {
+    let run = Run::start(true);
+    let mut report = report("a", 1, 1);
+    let in_fourteen_days = Timestamp::now().as_second() + 14 * 24 * 60 * 60 + 2;
+    report.certificates = vec![Served {
+        secret: ObjectKey::new("n", "s"),
+        hostnames: vec!["a.test".into()],
+        not_after: in_fourteen_days,
+    }];
+    run.post("a", report, None);
+    settle().await;
+    let told = || {
+        run.server
+            .last()
+            .conditions
+            .iter()
+            .any(|c| c.type_ == "CertificateExpiring")
+    };
+    assert!(!told());
+    let start = std::time::Instant::now();
+    while !told() {
+        assert!(start.elapsed() < Duration::from_secs(20), "not told");
+        settle().await;
+    }
 }

@@ -6,13 +6,39 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use postern::compile::{Compiled, Input, Previous, compile, report::Report};
+use postern::compile::acme::Order;
+use postern::compile::report::{Report, Served};
+use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
 use postern::snapshot::HostName;
-use postern::store::{Batch, Changes, Event, Store};
+use postern::store::{Batch, Changes, Event, ObjectKey, Store};
 use postern::watch::files;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+use crate::support::certs::Authority;
+
+/// Keys have no place in files: a document may name a certificate that is made for the occasion, and what of it is by
+/// chance is not printed.
+#[derive(Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields)]
+enum Made {
+    /// A kubernetes.io/tls Secret.
+    #[serde(rename_all = "camelCase")]
+    TestCertificate {
+        namespace: String,
+        name: String,
+        names: Vec<String>,
+        /// The value of the label postern.dev/use.
+        #[serde(default)]
+        purpose: Option<String>,
+        /// The key is another certificate's.
+        #[serde(default)]
+        wrong_key: bool,
+    },
+    /// A ConfigMap with an authority.
+    TestAuthority { namespace: String, name: String },
+}
 
 /// One document of a golden file may set the installation; it is no object.
 #[derive(Default, Deserialize)]
@@ -22,6 +48,7 @@ struct Installation {
     apex_domain: Option<String>,
     hostname_grants: Option<BTreeMap<Arc<str>, Vec<String>>>,
     selectorless_services: Option<bool>,
+    default_tls_secrets: Vec<[String; 2]>,
     /// As with `--manifests`.
     allow_local: bool,
     own: BTreeSet<std::net::SocketAddr>,
@@ -62,9 +89,17 @@ fn outcome(text: &str) -> Value {
         .map(|document| serde_saphyr::from_str(document.text).unwrap())
         .next()
         .unwrap_or_else(Installation::default);
-    let objects = files::parse(text)
-        .into_iter()
-        .map(|object| Event::Apply(object.unwrap()));
+    let (made, written): (Vec<_>, Vec<_>) = files::documents(text)
+        .filter(|document| !document.text.contains("kind: Installation"))
+        .partition(|document| document.text.contains("kind: Test"));
+    let authority = Authority::new("golden");
+    let made = made.into_iter().map(|document| {
+        let made: Made = serde_saphyr::from_str(document.text).unwrap();
+        made.manifest(&authority).to_string()
+    });
+    let written = written.into_iter().map(|document| document.text.to_owned());
+    let objects = written.chain(made).flat_map(|text| files::parse(&text));
+    let objects = objects.map(|object| Event::Apply(object.unwrap()));
     let mut store = Store::default();
     store.apply(Batch {
         events: objects.collect(),
@@ -78,11 +113,17 @@ fn outcome(text: &str) -> Value {
     };
     let Compiled { snapshot, previous, .. } = compile(&input, &installation.routing(), Previous::default());
     let mut snapshot = serde_json::to_value(&snapshot).unwrap();
+    let parts = snapshot.as_object_mut().unwrap();
+    // No part of what is compiled.
+    parts.remove("listener");
+    let is_empty = |part: &Value| part.as_array().is_some_and(Vec::is_empty) || *part == json!({});
+    parts.retain(|name, part| !(["default_certificates", "challenges"].contains(&&**name) && is_empty(part)));
     snapshot["deployments"]
         .as_object_mut()
         .unwrap()
         .values_mut()
         .for_each(leave_out_defaults);
+    leave_out_chance(&mut snapshot);
     let reports: Map<_, _> = previous
         .reports()
         .map(|report| (report.key.to_string(), printed(report)))
@@ -99,6 +140,18 @@ fn printed(report: &Report) -> Value {
         )
     });
     let mut printed: Map<String, Value> = conditions.collect();
+    let served = |served: &Served| format!("{} for {}", served.secret, served.hostnames.join(", "));
+    let certificates: Vec<_> = report.certificates.iter().map(served).collect();
+    let order = |order: &Order| {
+        let current = order.current.as_ref().map_or("", |_| ", which is there");
+        format!("{} in {}{current}", order.hostname, order.secret)
+    };
+    let orders: Vec<_> = report.orders.iter().map(order).collect();
+    for (name, list) in [("certificates", certificates), ("orders", orders)] {
+        if !list.is_empty() {
+            printed.insert(name.to_owned(), json!(list));
+        }
+    }
     printed.insert("hostnames".to_owned(), json!(report.hostnames));
     let counts = report.endpoints;
     printed.insert(
@@ -123,6 +176,18 @@ fn leave_out_defaults(deployment: &mut Value) {
     deployment.remove("uid");
 }
 
+/// Fingerprints and times of certificates.
+fn leave_out_chance(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| name != "fingerprint" && name != "notAfter");
+            fields.values_mut().for_each(leave_out_chance);
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_out_chance),
+        _ => {}
+    }
+}
+
 fn difference(wanted: &str, found: &str) -> String {
     let only = |a: &str, b: &str, sign: char| -> Vec<String> {
         let b: BTreeSet<_> = b.lines().collect();
@@ -132,6 +197,32 @@ fn difference(wanted: &str, found: &str) -> String {
             .collect()
     };
     [only(wanted, found, '-'), only(found, wanted, '+')].concat().join("\n")
+}
+
+impl Made {
+    fn manifest(&self, authority: &Authority) -> Value {
+        match self {
+            Self::TestAuthority { namespace, name } => authority.config_map(namespace, name),
+            Self::TestCertificate {
+                namespace,
+                name,
+                names,
+                purpose,
+                wrong_key,
+            } => {
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                let mut leaf = authority.server(&names);
+                if *wrong_key {
+                    leaf.key = authority.server(&names).key;
+                }
+                let mut secret = leaf.secret(namespace, name);
+                if let Some(purpose) = purpose {
+                    secret["metadata"]["labels"] = json!({"postern.dev/use": purpose});
+                }
+                secret
+            }
+        }
+    }
 }
 
 impl Installation {
@@ -147,7 +238,11 @@ impl Installation {
                     .map(|(namespace, list)| (namespace.clone(), patterns(list)))
                     .collect()
             }),
-            default_tls_secrets: Box::default(),
+            default_tls_secrets: self
+                .default_tls_secrets
+                .iter()
+                .map(|[namespace, name]| ObjectKey::new(namespace, name))
+                .collect(),
             selectorless_services: self.selectorless_services.unwrap_or(true),
             endpoints: EndpointRules {
                 refuse_local: !self.allow_local,

@@ -3,24 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use postern::api::deployment::{
-    BackendRef, Balancing, DeploymentSpec, PathRule, PathType, ServiceRef, State, Strategy as Strategies,
+    Acme, BackendRef, Balancing, CaKind, CaRef, ClientTls, ClientTlsMode, DeploymentSpec, PathRule, PathType,
+    SecretRef, ServiceRef, State, Strategy as Strategies, Tls, UpstreamTls as UpstreamTlsSpec,
 };
 use postern::compile::{Compiled, Fresh, Input, Previous, compile, report::Report};
 use postern::config::{EndpointRules, Routing};
-use postern::snapshot::{Action, Snapshot, Upstream};
+use postern::snapshot::{Action, Snapshot, Upstream, UpstreamTls};
 use postern::store::{
-    Batch, Changes, Deployment, EndpointSlice, Event, Kind, Object, ObjectKey, Service, ServicePort, SliceEndpoint,
-    SlicePort, Store,
+    Batch, Changes, ConfigMap, Data, Deployment, EndpointSlice, Event, Kind, Object, ObjectKey, Secret, Service,
+    ServicePort, SliceEndpoint, SlicePort, Store,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+
+use crate::support::certs::{Authority, Leaf};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -64,6 +67,7 @@ struct Observer {
     reports: BTreeMap<ObjectKey, Arc<Report>>,
     /// The uid of every Deployment that was ever served and is not gone.
     alive: BTreeMap<ObjectKey, Arc<str>>,
+    default_problems: Vec<String>,
 }
 
 impl Observer {
@@ -75,6 +79,7 @@ impl Observer {
             serving: Snapshot::default(),
             reports: BTreeMap::new(),
             alive: BTreeMap::new(),
+            default_problems: Vec::new(),
         }
     }
 
@@ -93,12 +98,19 @@ impl Observer {
             changes: &changes,
             listener: &Arc::default(),
         };
+        let last_good = self.previous.last_good();
         let compiled = compile(&input, &self.routing, std::mem::take(&mut self.previous));
-        let wanted = from_scratch(&self.store, &self.routing);
+        let wanted = from(last_good, &self.store, &self.routing);
 
         assert_eq!(compiled.snapshot, wanted.snapshot);
         assert_eq!(compiled.snapshot.hash(), wanted.snapshot.hash());
         assert_eq!(reports(&compiled.previous), reports(&wanted.previous));
+        if let Some(problems) = &compiled.default_problems {
+            assert_ne!(*problems, self.default_problems, "only what differs is told");
+            self.default_problems.clone_from(problems);
+        }
+        assert_eq!(self.default_problems, wanted.default_problems.unwrap_or_default());
+        assert_no_new_connections(&self.serving, &compiled.snapshot);
         assert_eq!(
             compiled.changed,
             compiled.snapshot != self.serving,
@@ -165,6 +177,23 @@ fn publish(fresh: &Fresh) {
     }
 }
 
+/// What apps are met by stays the same part while it says the same: connections to apps go by it.
+fn assert_no_new_connections(before: &Snapshot, after: &Snapshot) {
+    let by_deployment = |snapshot: &Snapshot| -> BTreeMap<ObjectKey, Arc<UpstreamTls>> {
+        let hosts = snapshot.hosts.exact.iter().chain(snapshot.hosts.wildcard.iter());
+        let routes = hosts.flat_map(|(_, host)| host.routes.to_vec());
+        routes
+            .map(|route| (route.deployment.key.clone(), route.upstream_tls))
+            .collect()
+    };
+    let before = by_deployment(before);
+    for (key, new) in by_deployment(after) {
+        if let Some(old) = before.get(&key).filter(|old| **old == new) {
+            assert!(Arc::ptr_eq(old, &new), "{key}: equal, and not the same");
+        }
+    }
+}
+
 /// Nothing gets into a snapshot without having been told as fresh, and one upstream stands there as one part.
 fn assert_all_published(snapshot: &Snapshot) {
     let mut upstreams: BTreeMap<_, &Arc<Upstream>> = BTreeMap::new();
@@ -191,6 +220,10 @@ fn assert_all_published(snapshot: &Snapshot) {
 }
 
 pub fn from_scratch(store: &Store, routing: &Routing) -> Compiled {
+    from(Previous::default(), store, routing)
+}
+
+fn from(previous: Previous, store: &Store, routing: &Routing) -> Compiled {
     compile(
         &Input {
             store,
@@ -198,7 +231,7 @@ pub fn from_scratch(store: &Store, routing: &Routing) -> Compiled {
             listener: &Arc::default(),
         },
         routing,
-        Previous::default(),
+        previous,
     )
 }
 
@@ -218,11 +251,8 @@ pub fn one_of_each(objects: Vec<Object>) -> Vec<Object> {
 }
 
 fn identity(object: &Object) -> (Kind, ObjectKey) {
-    match object {
-        Object::Deployment(deployment) => (Kind::Deployment, deployment.key.clone()),
-        Object::EndpointSlice(slice) => (Kind::EndpointSlice, slice.key.clone()),
-        Object::Service(service) => (Kind::Service, service.key.clone()),
-    }
+    let (kind, key) = object.id();
+    (kind, key.clone())
 }
 
 fn reports(previous: &Previous) -> Vec<Report> {
@@ -273,24 +303,27 @@ pub fn routing() -> impl Strategy<Value = Routing> {
         option::weighted(0.3, grants),
         any::<bool>(),
         any::<bool>(),
+        vec(any_key(), 0..2),
     )
-        .prop_map(|(apex, grants, selectorless_services, refuse_local)| Routing {
-            class: "postern".into(),
-            apex_domain: apex.then(|| "example.com".parse().unwrap()),
-            hostname_grants: grants.map(|grants| {
-                let mut all = BTreeMap::<Arc<str>, Vec<_>>::new();
-                for (namespace, pattern) in grants {
-                    all.entry(namespace.into()).or_default().push(pattern.parse().unwrap());
-                }
-                all
-            }),
-            selectorless_services,
-            default_tls_secrets: Box::default(),
-            endpoints: EndpointRules {
-                refuse_local,
-                own: BTreeSet::from(["10.0.0.1:81".parse().unwrap()]),
+        .prop_map(
+            |(apex, grants, selectorless_services, refuse_local, defaults)| Routing {
+                class: "postern".into(),
+                apex_domain: apex.then(|| "example.com".parse().unwrap()),
+                hostname_grants: grants.map(|grants| {
+                    let mut all = BTreeMap::<Arc<str>, Vec<_>>::new();
+                    for (namespace, pattern) in grants {
+                        all.entry(namespace.into()).or_default().push(pattern.parse().unwrap());
+                    }
+                    all
+                }),
+                selectorless_services,
+                default_tls_secrets: defaults.into(),
+                endpoints: EndpointRules {
+                    refuse_local,
+                    own: BTreeSet::from(["10.0.0.1:81".parse().unwrap()]),
+                },
             },
-        })
+        )
 }
 
 pub fn object() -> impl Strategy<Value = Object> {
@@ -298,6 +331,8 @@ pub fn object() -> impl Strategy<Value = Object> {
         3 => deployment().prop_map(Object::Deployment),
         1 => service().prop_map(Object::Service),
         2 => slice().prop_map(Object::EndpointSlice),
+        2 => secret().prop_map(Object::Secret),
+        1 => config_map().prop_map(Object::ConfigMap),
     ]
 }
 
@@ -335,21 +370,121 @@ fn spec() -> impl Strategy<Value = DeploymentSpec> {
         option::weighted(0.2, select(vec!["id", "", "ü"])),
         prop_oneof![4 => Just(State::Running), 1 => Just(State::Stopped)],
         select(vec![Strategies::LeastConnections, Strategies::Random]),
+        (
+            vec(tls(), 0..3),
+            option::weighted(0.3, client_tls()),
+            option::weighted(0.3, upstream_tls()),
+        ),
     )
         .prop_map(
-            |(class, hostnames, (service, backends), paths, id, state, strategy)| DeploymentSpec {
+            |(class, hostnames, (service, backends), paths, id, state, strategy, tls)| DeploymentSpec {
                 class_name: class.to_owned(),
                 hostnames: hostnames.into_iter().map(str::to_owned).collect(),
                 service,
                 backends,
                 paths,
                 deployment_id: id.map(str::to_owned),
+                tls: tls.0,
+                client_tls: tls.1,
+                upstream_tls: tls.2,
                 state,
                 timeouts: Default::default(),
                 balancing: Balancing { strategy },
                 web_socket: Default::default(),
             },
         )
+}
+
+fn tls() -> impl Strategy<Value = Tls> {
+    let hostnames = ["x.example.com", "*.example.com", "example.com", "one-a.example.com"];
+    let source = prop_oneof![
+        3 => select(NAMES.to_vec()).prop_map(|name| (Some(name.to_owned()), None)),
+        1 => Just((None, Some(Acme {}))),
+    ];
+    (vec(select(hostnames.to_vec()), 0..2), source).prop_map(|(hostnames, (secret_name, acme))| Tls {
+        hostnames: hostnames.into_iter().map(str::to_owned).collect(),
+        secret_name,
+        acme,
+    })
+}
+
+fn ca_ref() -> impl Strategy<Value = CaRef> {
+    (select(vec![CaKind::ConfigMap, CaKind::Secret]), select(NAMES.to_vec())).prop_map(|(kind, name)| CaRef {
+        kind,
+        name: name.to_owned(),
+    })
+}
+
+fn client_tls() -> impl Strategy<Value = ClientTls> {
+    let mode = select(vec![ClientTlsMode::Required, ClientTlsMode::Optional]);
+    (ca_ref(), mode).prop_map(|(ca_ref, mode)| ClientTls { ca_ref, mode })
+}
+
+fn upstream_tls() -> impl Strategy<Value = UpstreamTlsSpec> {
+    let server_name = option::of(select(vec!["app.internal", "not a name"]));
+    let certificate = option::of(select(NAMES.to_vec()));
+    (option::of(ca_ref()), server_name, certificate).prop_map(|(ca_ref, server_name, certificate)| UpstreamTlsSpec {
+        ca_ref,
+        server_name: server_name.map(str::to_owned),
+        client_certificate_ref: certificate.map(|name| SecretRef { name: name.to_owned() }),
+    })
+}
+
+/// What Secrets hold: made once, since keys are dear.
+static CERTIFICATES: LazyLock<[Leaf; 3]> = LazyLock::new(|| {
+    let authority = Authority::new("world");
+    let names = [
+        &["x.example.com"][..],
+        &["*.example.com", "example.com"],
+        &["elsewhere.test"],
+    ];
+    names.map(|names| authority.server(names))
+});
+static AUTHORITIES: LazyLock<[String; 2]> = LazyLock::new(|| ["one", "two"].map(|name| Authority::new(name).pem()));
+
+fn secret() -> impl Strategy<Value = Secret> {
+    let certificates = (0..3usize, 0..6usize).prop_map(|(certificate, key)| {
+        // Now and then the key is another's.
+        let key = if key < 3 { key } else { certificate };
+        let certificate = CERTIFICATES[certificate].certificate.as_bytes();
+        Data::from_iter([("tls.crt", certificate), ("tls.key", CERTIFICATES[key].key.as_bytes())])
+    });
+    let broken = Just(Data::from_iter([("tls.crt", &b"hush"[..])]));
+    let tls = prop_oneof![4 => certificates, 1 => broken].prop_map(|data| (true, None, data));
+    let authorities = (any::<bool>(), option::weighted(0.9, Just("ca")), authorities())
+        .prop_map(|(tls, purpose, data)| (tls, purpose, data));
+    let challenge =
+        (select(vec!["x.example.com", "example.com"]), select(vec!["t1", "t2"])).prop_map(|(host, token)| {
+            let entries = [("hostname", host), ("token", token), ("keyAuthorization", "a.b")];
+            let data = Data::from_iter(entries.map(|(key, text)| (key, text.as_bytes())));
+            (false, Some("acme"), data)
+        });
+    let content = prop_oneof![4 => tls, 1 => authorities, 1 => challenge];
+    (any_key(), select(vec!["s1", "s2"]), content).prop_map(|(key, uid, (tls, purpose, data))| Secret {
+        key,
+        uid: uid.into(),
+        tls,
+        purpose: purpose.map(Into::into),
+        data,
+    })
+}
+
+fn config_map() -> impl Strategy<Value = ConfigMap> {
+    let purpose = prop_oneof![5 => Just("ca"), 1 => Just("openapi")];
+    (any_key(), select(vec!["c1", "c2"]), purpose, authorities()).prop_map(|(key, uid, purpose, data)| ConfigMap {
+        key,
+        uid: uid.into(),
+        purpose: purpose.into(),
+        data,
+    })
+}
+
+fn authorities() -> impl Strategy<Value = Data> {
+    let text = prop_oneof![
+        4 => (0..2usize).prop_map(|at| AUTHORITIES[at].as_str()),
+        1 => Just("hush"),
+    ];
+    text.prop_map(|text| Data::from_iter([("ca.crt", text.as_bytes())]))
 }
 
 fn path_rule() -> impl Strategy<Value = PathRule> {
@@ -390,7 +525,7 @@ fn service_ref() -> impl Strategy<Value = ServiceRef> + Clone {
 
 fn service() -> impl Strategy<Value = Service> {
     let protocol = prop_oneof![5 => Just("TCP"), 1 => Just("UDP")];
-    let app_protocol = option::weighted(0.3, select(vec!["http", "kubernetes.io/h2c"]));
+    let app_protocol = option::weighted(0.3, select(vec!["http", "kubernetes.io/h2c", "https", "grpc"]));
     let port = (
         option::of(select(vec!["http", "alt"])),
         select(vec![80, 81]),
