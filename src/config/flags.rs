@@ -76,7 +76,8 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_LEASE_NAMESPACE", value_name = "NAME", help_heading = NEEDS_RESTART)]
     pub lease_namespace: Option<String>,
 
-    /// Where `tls[].acme` orders certificates: the URL of an ACME server's directory
+    /// Where `tls[].acme` orders certificates: the URL of an ACME server's directory. Ordering there agrees to its terms;
+    /// it looks for its challenges on port 80 of the hostnames, which must lead to the plaintext port
     #[arg(long, env = "POSTERN_ACME_DIRECTORY", value_name = "URL", default_value_t = Self::default().acme_directory, help_heading = NEEDS_RESTART)]
     pub acme_directory: String,
 

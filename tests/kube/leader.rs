@@ -11,7 +11,7 @@ use crate::support::postern::Postern;
 use crate::support::{eventually, eventually_within};
 use crate::traffic::{Load, app, pod_address};
 
-async fn leads(postern: &Postern) -> bool {
+pub async fn leads(postern: &Postern) -> bool {
     postern.metric("postern_leader", &[]).await == 1.0
 }
 
@@ -35,7 +35,7 @@ async fn programmed(cluster: &Cluster, name: &str) -> bool {
 }
 
 /// Both replicas, the leader first.
-async fn replicas(cluster: &Cluster, flags: &[&str]) -> (Postern, Postern) {
+pub async fn replicas(cluster: &Cluster, flags: &[&str]) -> (Postern, Postern) {
     let (one, other) = (cluster.postern(flags).await, cluster.postern(flags).await);
     eventually("one of them leads", async || leads(&one).await || leads(&other).await).await;
     if leads(&one).await { (one, other) } else { (other, one) }

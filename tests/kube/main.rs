@@ -10,11 +10,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
 mod cluster;
 mod crd_rules;
 mod leader;
 mod link;
 mod outage;
+mod pebble;
 mod rights;
 mod status;
 mod traffic;

@@ -1,12 +1,16 @@
 //! The rights that Postern needs, and no others: it does all its work with them.
 
+use std::time::Duration;
+
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::acme;
 use crate::cluster::Cluster;
+use crate::pebble::Pebble;
 use crate::support::eventually;
 use crate::support::postern::Postern;
 
@@ -15,7 +19,7 @@ fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn these_rights_suffice_to_watch_lead_and_tell() {
+async fn these_rights_suffice_to_watch_lead_tell_and_order() {
     let cluster = Cluster::shared("rights").await;
     let account = format!("system:serviceaccount:{}:postern", cluster.namespace);
     let name = format!("postern-{}", cluster.namespace);
@@ -23,6 +27,9 @@ async fn these_rights_suffice_to_watch_lead_and_tell() {
         rule("postern.dev", "deployments", &["list", "watch"]),
         rule("postern.dev", "deployments/status", &["patch"]),
         rule("", "services", &["list", "watch"]),
+        rule("", "configmaps", &["list", "watch"]),
+        // The leader's ACME client reads, creates, patches and deletes those that it keeps.
+        rule("", "secrets", &["get", "list", "watch", "create", "patch", "delete"]),
         rule("discovery.k8s.io", "endpointslices", &["list", "watch"]),
         rule("events.k8s.io", "events", &["create", "patch"]),
         rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
@@ -53,9 +60,15 @@ async fn these_rights_suffice_to_watch_lead_and_tell() {
     std::fs::write(&path, kubeconfig.to_string()).expect("writes");
 
     let namespace = cluster.namespace.as_str();
-    let flags = ["--watch-namespaces", namespace, "--lease-namespace", namespace];
+    let pebble = Pebble::start(90 * 86_400).await;
+    let mut flags = vec!["--watch-namespaces", namespace, "--lease-namespace", namespace];
+    flags.extend(pebble.flags());
     let postern = Postern::in_cluster(&path, &flags);
     postern.is_ready().await;
+    pebble.balancer.to(&[&postern]);
+    acme::want(&cluster, "ordered", "rights.acme.test").await;
+    acme::is_issued(&cluster, "rights.acme.test", Duration::from_secs(60)).await;
+    eventually("its challenge is gone", async || acme::challenges(&cluster).await == 0).await;
     let spec = json!({"hostnames": ["rights.test"], "service": {"name": "nowhere", "port": 80}});
     cluster.deployment("app", spec).await;
     eventually("the status is written", async || {

@@ -24,7 +24,7 @@ async fn get(cluster: &Cluster, name: &str) -> Deployment {
     cluster.deployments().get(name).await.expect("is there")
 }
 
-async fn status(cluster: &Cluster, name: &str) -> DeploymentStatus {
+pub async fn status(cluster: &Cluster, name: &str) -> DeploymentStatus {
     get(cluster, name).await.status.unwrap_or_default()
 }
 
@@ -40,7 +40,7 @@ fn says(status: &DeploymentStatus, name: &str) -> String {
 }
 
 /// Waits until a condition says so, about the generation that stands there.
-async fn until(cluster: &Cluster, name: &str, r#type: &str, expected: &str) -> DeploymentStatus {
+pub async fn until(cluster: &Cluster, name: &str, r#type: &str, expected: &str) -> DeploymentStatus {
     eventually(&format!("{name}: {type} is {expected}"), async || {
         let object = get(cluster, name).await;
         let status = object.status.unwrap_or_default();

@@ -105,6 +105,11 @@ impl ControlPlane {
         self.run.path(&format!("{ADMIN}.kubeconfig"))
     }
 
+    /// What else can be started beside it.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
     /// Creates a namespace with a unique name, fit for pods.
     pub async fn namespace(&self, prefix: &str) -> Result<String> {
         let client = self.client().await?;

@@ -1,5 +1,5 @@
-//! Builds the Go program in tests/kube/control-plane, once for all test processes, and keeps it
-//! in Cargo's target folder.
+//! Builds the Go programs of tests/kube, once for all test processes, and keeps them in Cargo's
+//! target folder: the control plane, and an ACME server with its name server.
 
 use std::collections::VecDeque;
 use std::env;
@@ -16,7 +16,36 @@ use anyhow::{Context, Result, ensure};
 
 use super::netns;
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/control-plane");
+/// A program, and the folder whose go.mod pins what it is made of.
+struct Program {
+    name: &'static str,
+    sources: &'static str,
+    package: &'static str,
+    linker_flags: &'static str,
+}
+
+const CONTROL_PLANE: Program = Program {
+    name: "control-plane",
+    sources: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/control-plane"),
+    package: ".",
+    linker_flags: LINKER_FLAGS,
+};
+
+const PEBBLE_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/pebble");
+
+const PEBBLE: Program = Program {
+    name: "pebble",
+    sources: PEBBLE_SOURCES,
+    package: "github.com/letsencrypt/pebble/v2/cmd/pebble",
+    linker_flags: "-s -w",
+};
+
+const PEBBLE_NAMES: Program = Program {
+    name: "pebble-challtestsrv",
+    sources: PEBBLE_SOURCES,
+    package: "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
+    linker_flags: "-s -w",
+};
 
 /// The version in go.mod: without it clients that parse the apiserver's version fail.
 const LINKER_FLAGS: &str = "-s -w \
@@ -26,9 +55,12 @@ const LINKER_FLAGS: &str = "-s -w \
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
-/// The programs of a control plane.
+/// The programs that a test starts.
+#[derive(Clone)]
 pub struct Binaries {
     built: PathBuf,
+    pebble: PathBuf,
+    pebble_names: PathBuf,
     /// A folder with release binaries of etcd and kube-apiserver, to be used instead of ours.
     assets: Option<PathBuf>,
 }
@@ -39,22 +71,41 @@ impl Binaries {
     /// Go fetches modules, so this has to come before [`netns::enter`].
     pub fn build() -> Result<Self> {
         let assets = kubebuilder_assets()?;
-        let built = built()?;
-        Ok(Self { built, assets })
+        Ok(Self {
+            built: built(&CONTROL_PLANE)?,
+            pebble: built(&PEBBLE)?,
+            pebble_names: built(&PEBBLE_NAMES)?,
+            assets,
+        })
+    }
+
+    /// An ACME server.
+    pub fn pebble(&self) -> Command {
+        self.execute(&self.pebble)
+    }
+
+    /// A name server that knows every name.
+    pub fn pebble_names(&self) -> Command {
+        self.execute(&self.pebble_names)
+    }
+
+    /// Ends when its standard input does, as the others do.
+    fn execute(&self, program: &Path) -> Command {
+        let mut command = Command::new(&self.built);
+        command.arg("exec").arg(program);
+        command
     }
 
     /// The program ends when its standard input does.
     pub fn command(&self, component: &str) -> Command {
-        let mut command = Command::new(&self.built);
         match &self.assets {
-            Some(folder) if folder.join(component).exists() => {
-                command.arg("exec").arg(folder.join(component));
-            }
+            Some(folder) if folder.join(component).exists() => self.execute(&folder.join(component)),
             _ => {
+                let mut command = Command::new(&self.built);
                 command.arg(component);
+                command
             }
         }
-        command
     }
 }
 
@@ -90,35 +141,36 @@ fn kubebuilder_assets() -> Result<Option<PathBuf>> {
     Ok(Some(folder))
 }
 
-fn built() -> Result<PathBuf> {
+fn built(program: &Program) -> Result<PathBuf> {
     let cache = cache()?;
-    let folder = cache.join(fingerprint()?);
-    let binary = folder.join("control-plane");
+    let folder = cache.join(fingerprint(program)?);
+    let binary = folder.join(program.name);
     let _lock = lock(&cache.join("build.lock"))?;
     if !binary.exists() {
         ensure!(
             !netns::inside(),
-            "the control plane is not built, and inside a network namespace it cannot be: \
-             call Binaries::build before netns::enter"
+            "{} is not built, and inside a network namespace it cannot be: \
+             call Binaries::build before netns::enter",
+            program.name
         );
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         // Renamed when complete, so that an interrupted build is not taken for a finished one.
         let unfinished = folder.join("unfinished");
-        go_build(&unfinished).context("building the Kubernetes control plane")?;
-        fs::rename(&unfinished, &binary).context("naming the finished control plane")?;
+        go_build(program, &unfinished).with_context(|| format!("building {}", program.name))?;
+        fs::rename(&unfinished, &binary).with_context(|| format!("naming the finished {}", program.name))?;
     }
     Ok(binary)
 }
 
-fn fingerprint() -> Result<String> {
-    let describe = || format!("reading {SOURCES}");
+fn fingerprint(program: &Program) -> Result<String> {
+    let describe = || format!("reading {}", program.sources);
     let mut files = Vec::new();
-    for entry in fs::read_dir(SOURCES).with_context(describe)? {
+    for entry in fs::read_dir(program.sources).with_context(describe)? {
         files.push(entry.with_context(describe)?.path());
     }
     files.sort();
     let mut hasher = DefaultHasher::new();
-    LINKER_FLAGS.hash(&mut hasher);
+    program.linker_flags.hash(&mut hasher);
     for file in files {
         file.file_name().hash(&mut hasher);
         fs::read(&file).with_context(describe)?.hash(&mut hasher);
@@ -126,13 +178,13 @@ fn fingerprint() -> Result<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-fn go_build(output: &Path) -> Result<()> {
+fn go_build(program: &Program, output: &Path) -> Result<()> {
     let started = Instant::now();
     let mut go = Command::new("go")
-        .args(["build", "-C", SOURCES, "-v", "-trimpath", "-buildvcs=false"])
-        .args(["-ldflags", LINKER_FLAGS, "-o"])
+        .args(["build", "-C", program.sources, "-v", "-trimpath", "-buildvcs=false"])
+        .args(["-ldflags", program.linker_flags, "-o"])
         .arg(output)
-        .arg(".")
+        .arg(program.package)
         // A C compiler is not asked for.
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
@@ -140,8 +192,7 @@ fn go_build(output: &Path) -> Result<()> {
         .spawn()
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => anyhow::anyhow!(
-                "the Kubernetes control plane of these tests is built with Go 1.26 or newer, \
-                 and there is no `go` in PATH"
+                "the servers of these tests are built with Go 1.26 or newer, and there is no `go` in PATH"
             ),
             _ => error.into(),
         })?;
@@ -167,7 +218,7 @@ fn go_build(output: &Path) -> Result<()> {
                 }
             }
             Err(RecvTimeoutError::Timeout) => {
-                report(packages, started.elapsed());
+                report(program.name, packages, started.elapsed());
                 next_report = Instant::now() + PROGRESS_EVERY;
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -180,11 +231,11 @@ fn go_build(output: &Path) -> Result<()> {
 }
 
 /// Past libtest, which withholds what the print macros say until a test has failed.
-fn report(packages: usize, elapsed: Duration) {
+fn report(name: &str, packages: usize, elapsed: Duration) {
     let seconds = elapsed.as_secs();
     let _ = writeln!(
         io::stderr(),
-        "building the Kubernetes control plane (first time only): {packages} packages, {}m{:02}s",
+        "building {name} (first time only): {packages} packages, {}m{:02}s",
         seconds / 60,
         seconds % 60
     );
