@@ -4,10 +4,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
-use crate::snapshot::{Action, Backend, PathMatch, Route, Snapshot};
+use crate::snapshot::{Action, Backend, Certificate, ClientTls, Host, PathMatch, Route, Snapshot};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -17,6 +18,10 @@ pub struct Explanation {
     pub path: String,
     /// The name that answers for the host: itself, or a wildcard.
     pub hostname: Option<String>,
+    /// What is shown to clients over TLS, the preferred first. Empty: a self-signed one.
+    pub certificates: Vec<Shown>,
+    /// What clients must or may show.
+    pub client_tls: Option<String>,
     /// The paths that this hostname serves, in the order in which they are tried.
     pub paths: Vec<String>,
     pub route: Option<Found>,
@@ -31,6 +36,15 @@ pub struct Found {
     /// Namespace and name of the Deployment.
     pub deployment: String,
     pub backends: Vec<Share>,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// Namespace and name of the Secret.
+    pub secret: String,
+    /// As RFC 3339 has it.
+    pub not_after: String,
 }
 
 /// One backend of a route.
@@ -53,23 +67,22 @@ pub struct Refusal {
 /// `host` may have a port.
 pub fn explain(snapshot: &Snapshot, host: &str, path: &str) -> Explanation {
     let host = normalized(host);
-    let (hostname, paths, route) = match snapshot.hosts.find(&host) {
-        None => (None, Vec::new(), None),
-        Some(found) => (
-            Some(found.name.to_string()),
-            found.routes.iter().map(|route| display(&route.path)).collect(),
-            found.find(path),
-        ),
-    };
-    let error = match (&hostname, route) {
+    let found = snapshot.hosts.find(&host);
+    let route = found.and_then(|found| found.find(path));
+    let error = match (found, route) {
         (None, _) => Some(Reason::HostNotFound),
         (Some(_), None) => Some(Reason::PathNotFound),
-        (Some(_), Some(route)) => refusal(route),
+        (Some(host), Some(route)) => refusal(host, route),
     };
+    let paths = found.map_or_else(Vec::new, |found| {
+        found.routes.iter().map(|route| display(&route.path)).collect()
+    });
     Explanation {
+        certificates: snapshot.certificates(&host).map(|c| Shown::from(&**c)).collect(),
+        client_tls: found.and_then(|found| found.tls.client.as_deref()).map(rule),
+        hostname: found.map(|found| found.name.to_string()),
         host,
         path: path.to_owned(),
-        hostname,
         paths,
         route: route.map(Found::from),
         error: error.map(Refusal::from),
@@ -77,9 +90,13 @@ pub fn explain(snapshot: &Snapshot, host: &str, path: &str) -> Explanation {
 }
 
 /// What every request of the route gets instead of the app. One whose share of backends is missing gets it now and then.
-fn refusal(route: &Route) -> Option<Reason> {
+fn refusal(host: &Host, route: &Route) -> Option<Reason> {
     match &route.action {
         Action::Refuse(reason) => Some(*reason),
+        // By the hostname's rule clients are met, and this route's is another.
+        Action::Forward(_) if route.client_tls.is_some() && route.client_tls != host.tls.client => {
+            Some(Reason::Misdirected)
+        }
         Action::Forward(backends) => {
             let share = |missing: bool| {
                 backends
@@ -100,6 +117,10 @@ fn refusal(route: &Route) -> Option<Reason> {
     }
 }
 
+fn rule(client: &ClientTls) -> String {
+    format!("{:?}, signed by {}", client.mode, client.authorities.source)
+}
+
 fn normalized(host: &str) -> String {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next(),
@@ -113,6 +134,16 @@ fn display(path: &PathMatch) -> String {
     match path {
         PathMatch::Exact(path) => format!("Exact {path}"),
         PathMatch::Prefix(path) => format!("Prefix {path}"),
+    }
+}
+
+impl From<&Certificate> for Shown {
+    fn from(certificate: &Certificate) -> Self {
+        let not_after = Timestamp::from_second(certificate.not_after);
+        Self {
+            secret: certificate.secret.to_string(),
+            not_after: not_after.map_or_else(|_| certificate.not_after.to_string(), |at| at.to_string()),
+        }
     }
 }
 
@@ -157,6 +188,15 @@ impl fmt::Display for Explanation {
         writeln!(f, "{}{}", self.host, self.path)?;
         if let Some(hostname) = &self.hostname {
             writeln!(f, "  hostname    {hostname}")?;
+            for Shown { secret, not_after } in &self.certificates {
+                writeln!(f, "  tls         Secret {secret}, until {not_after}")?;
+            }
+            if self.certificates.is_empty() {
+                writeln!(f, "  tls         a self-signed certificate")?;
+            }
+            if let Some(rule) = &self.client_tls {
+                writeln!(f, "  clients     certificate {rule}")?;
+            }
         }
         match &self.route {
             Some(route) => {
@@ -179,7 +219,11 @@ impl fmt::Display for Explanation {
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.service {
-            None => write!(f, "weight {}, no such Service or port: its share gets 503", self.weight),
+            None => write!(
+                f,
+                "weight {}, no such Service, port or TLS reference: its share gets 503",
+                self.weight
+            ),
             Some(service) => {
                 write!(f, "{service}, weight {}, ", self.weight)?;
                 match &self.endpoints[..] {
@@ -310,6 +354,7 @@ mod tests {
         let found = text("A.shop.example.:8080", "/cart/1");
         for line in [
             "hostname    *.shop.example",
+            "tls         a self-signed certificate",
             "path        Prefix /cart",
             "deployment  acme/shop",
             "503 capacity:deployment_offline",

@@ -10,7 +10,7 @@ use crate::compile::report::{Finding, Report};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Manifests (YAML or JSON), or folders of them
+    /// Manifests (YAML or JSON), or folders of them, with the Secrets and ConfigMaps that they name
     #[arg(required = true, value_name = "FILES")]
     paths: Vec<PathBuf>,
 
@@ -64,6 +64,10 @@ fn show(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         "  endpoints         {} ready of {}",
         report.endpoints.ready, report.endpoints.total
     )?;
+    for certificate in &report.certificates {
+        let names = certificate.hostnames.join(", ");
+        writeln!(out, "  certificate       Secret {} for {names}", certificate.secret)?;
+    }
     for finding in &report.conditions {
         let (name, status, reason) = (
             finding.r#type.to_string(),
@@ -79,7 +83,7 @@ fn is_fine(report: &Report) -> bool {
     report.conditions.iter().all(is_good)
 }
 
-/// PartiallyInvalid is good when False, the others when True.
+/// PartiallyInvalid is good when False, the others when True. CertificateExpiring takes a clock: no report has it.
 pub fn is_good(finding: &Finding) -> bool {
     finding.status != (finding.r#type == ConditionType::PartiallyInvalid)
 }

@@ -96,6 +96,7 @@ impl World {
             listener: &Arc::default(),
         };
         let compiled = compile::compile(&input, routing, Previous::default());
+        problems.extend(compiled.default_problems.into_iter().flatten());
         let reports = compiled
             .reports
             .into_iter()
