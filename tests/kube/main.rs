@@ -17,5 +17,6 @@ mod link;
 mod outage;
 mod rights;
 mod status;
+mod tls;
 mod traffic;
 mod watch;

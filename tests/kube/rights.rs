@@ -23,6 +23,8 @@ async fn these_rights_suffice_to_watch_lead_and_tell() {
         rule("postern.dev", "deployments", &["list", "watch"]),
         rule("postern.dev", "deployments/status", &["patch"]),
         rule("", "services", &["list", "watch"]),
+        rule("", "secrets", &["list", "watch"]),
+        rule("", "configmaps", &["list", "watch"]),
         rule("discovery.k8s.io", "endpointslices", &["list", "watch"]),
         rule("events.k8s.io", "events", &["create", "patch"]),
         rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
