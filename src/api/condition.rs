@@ -12,7 +12,6 @@ pub enum ConditionType {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(clippy::upper_case_acronyms, reason = "users read the name")]
 pub enum ConditionReason {
     Accepted,
     CertificateExpired,

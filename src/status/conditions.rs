@@ -184,7 +184,8 @@ pub fn transitions(before: Option<&DeploymentStatus>, after: &DeploymentStatus) 
         let programmed = is(new, ConditionType::Programmed);
         match before.and_then(|before| before.conditions.iter().find(|old| old.type_ == new.type_)) {
             Some(old) if programmed => good(new) && !good(old),
-            Some(old) => old.status != new.status || old.reason != new.reason,
+            // Good for another reason (NoCertificate) is no news.
+            Some(old) => old.status != new.status || old.reason != new.reason && !good(new),
             None => programmed == good(new),
         }
     });

@@ -70,6 +70,17 @@ async fn what_can_be_served_is_accepted() {
         json!({"balancing": {"strategy": "RoundRobin"}}),
         json!({"webSocket": {"handshakeTimeout": "1m"}}),
         json!({"className": "internal-2"}),
+        json!({"tls": [{"secretName": "a"}, {"acme": {}}, {"hostnames": ["a.example.com"], "secretName": "b.c"}]}),
+        json!({"hostnames": ["*.a.test", "b.test"], "tls": [{"hostnames": ["*.a.test"], "secretName": "a"}, {"hostnames": ["b.test"], "acme": {}}]}),
+        json!({"hostnames": null, "tls": [{"acme": {}}]}),
+        json!({
+            "hostnames": list(16, |i| json!(format!("h{i}.example.com"))),
+            "tls": list(16, |_| json!({"secretName": "a", "hostnames": list(16, |i| json!(format!("h{i}.example.com")))})),
+        }),
+        json!({"clientTls": {"caRef": {"kind": "ConfigMap", "name": "ca"}}}),
+        json!({"clientTls": {"caRef": {"kind": "Secret", "name": "ca"}, "mode": "Optional"}}),
+        json!({"upstreamTls": {}}),
+        json!({"upstreamTls": {"caRef": {"kind": "Secret", "name": "ca"}, "serverName": "app.internal", "clientCertificateRef": {"name": "me"}}}),
     ];
     let dry_run = PostParams {
         dry_run: true,
@@ -226,6 +237,68 @@ async fn what_cannot_be_served_is_refused_and_the_field_is_named() {
             "match",
         ),
         (json!({"className": "Internal"}), "spec.className", "match"),
+        (
+            json!({"tls": [{}]}),
+            "spec.tls[0]",
+            "exactly one of secretName and acme",
+        ),
+        (
+            json!({"tls": [{"secretName": "a", "acme": {}}]}),
+            "spec.tls[0]",
+            "exactly one of secretName and acme",
+        ),
+        (
+            json!({"hostnames": ["*.a.test"], "tls": [{"hostnames": ["*.a.test"], "acme": {}}]}),
+            "spec.tls[0]",
+            "acme cannot get certificates for wildcards",
+        ),
+        (
+            json!({"hostnames": ["a.test", "*.a.test"], "tls": [{"acme": {}}]}),
+            "spec",
+            "acme cannot get certificates for wildcards",
+        ),
+        (
+            json!({"tls": [{"hostnames": ["b.example.com"], "secretName": "a"}]}),
+            "spec",
+            "every hostname of tls also stands in hostnames",
+        ),
+        (
+            json!({"hostnames": null, "tls": [{"hostnames": ["b.example.com"], "acme": {}}]}),
+            "spec",
+            "every hostname of tls also stands in hostnames",
+        ),
+        (
+            json!({"tls": list(17, |_| json!({"secretName": "a"}))}),
+            "spec.tls",
+            "Too many",
+        ),
+        (json!({"tls": [{"secretName": "A"}]}), "spec.tls[0].secretName", "match"),
+        (
+            json!({"tls": [{"secretName": "a", "hostnames": ["a.example.com", "a.example.com"]}]}),
+            "spec.tls[0].hostnames[1]",
+            "Duplicate",
+        ),
+        (json!({"clientTls": {}}), "spec.clientTls.caRef", "Required"),
+        (
+            json!({"clientTls": {"caRef": {"kind": "Service", "name": "a"}}}),
+            "spec.clientTls.caRef.kind",
+            "Unsupported",
+        ),
+        (
+            json!({"clientTls": {"caRef": {"kind": "Secret", "name": "a"}, "mode": "Off"}}),
+            "spec.clientTls.mode",
+            "Unsupported",
+        ),
+        (
+            json!({"upstreamTls": {"serverName": "a b"}}),
+            "spec.upstreamTls.serverName",
+            "match",
+        ),
+        (
+            json!({"upstreamTls": {"clientCertificateRef": {}}}),
+            "spec.upstreamTls.clientCertificateRef.name",
+            "Required",
+        ),
     ];
     let dry_run = PostParams {
         dry_run: true,

@@ -19,5 +19,6 @@ mod outage;
 mod pebble;
 mod rights;
 mod status;
+mod tls;
 mod traffic;
 mod watch;

@@ -85,7 +85,7 @@ async fn a_status_tells_what_is_served_of_which_generation() {
 
     let first = until(&cluster, "app", "Programmed", "True Programmed").await;
     assert_eq!(says(&first, "Accepted"), "True Accepted");
-    assert_eq!(says(&first, "ResolvedRefs"), "True ResolvedRefs");
+    assert_eq!(says(&first, "ResolvedRefs"), "True NoCertificate");
     assert_eq!(
         first.hostnames,
         ["a.test".to_owned(), format!("app-{}.example.app", cluster.namespace)]
@@ -189,7 +189,7 @@ async fn broken_references_and_conflicts_are_told_by_conditions_and_events() {
     assert_eq!(says(&second, "Programmed"), "False Invalid");
 
     cluster.service("nowhere").await;
-    until(&cluster, "lost", "ResolvedRefs", "True ResolvedRefs").await;
+    until(&cluster, "lost", "ResolvedRefs", "True NoCertificate").await;
     cluster.delete_deployment("first").await;
     until(&cluster, "second", "Programmed", "True Programmed").await;
 
@@ -216,7 +216,7 @@ async fn broken_references_and_conflicts_are_told_by_conditions_and_events() {
     for (name, expected) in [
         (
             "lost",
-            &["Normal Programmed", "Normal ResolvedRefs", "Warning ServiceNotFound"][..],
+            &["Normal NoCertificate", "Normal Programmed", "Warning ServiceNotFound"][..],
         ),
         (
             "second",
