@@ -28,6 +28,7 @@ use crate::status::lease::{self, Candidate};
 use crate::status::{self, Mailbox};
 use crate::store::{Batch, Kind};
 use crate::telemetry::metrics::Metrics;
+use crate::tls;
 use crate::watch::cluster;
 use crate::watch::folder::Folder;
 
@@ -91,7 +92,9 @@ impl App {
             .build()
             .context("cannot start the data plane's threads")?;
         let state = Arc::<State>::default();
-        let proxy = Arc::new(Proxy::new(Arc::default(), state.clone()));
+        let live = Arc::<LiveCell>::default();
+        let tls = tls::server::Server::new(live.clone())?;
+        let proxy = Arc::new(Proxy::new(live, state.clone(), tls));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();

@@ -26,5 +26,6 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod watch;
 pub mod websocket;

@@ -17,11 +17,15 @@ pub enum Reason {
     HostNotFound,
     InternalError,
     MethodNotAllowed,
+    Misdirected,
     NoReadyEndpoint,
     Overloaded,
     PathNotFound,
+    PlaintextOnTls,
+    PolicyInvalid,
     RequestTimeout,
     Starting,
+    TlsRequired,
     Unreachable,
     UnsupportedVersion,
     UpstreamTimeout,
@@ -30,7 +34,7 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of the variants, so that `reason as usize` is an index.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::BackendNotFound,
         Self::BadGateway,
         Self::BadRequest,
@@ -41,11 +45,15 @@ impl Reason {
         Self::HostNotFound,
         Self::InternalError,
         Self::MethodNotAllowed,
+        Self::Misdirected,
         Self::NoReadyEndpoint,
         Self::Overloaded,
         Self::PathNotFound,
+        Self::PlaintextOnTls,
+        Self::PolicyInvalid,
         Self::RequestTimeout,
         Self::Starting,
+        Self::TlsRequired,
         Self::Unreachable,
         Self::UnsupportedVersion,
         Self::UpstreamTimeout,
@@ -95,7 +103,7 @@ impl Reason {
             Self::BackendNotFound => (
                 S::SERVICE_UNAVAILABLE,
                 "config:backend_not_found",
-                "The Service or port that this route names does not exist.",
+                "The Service, port or TLS reference that this route names does not exist.",
             ),
             Self::BadGateway => (
                 S::BAD_GATEWAY,
@@ -125,7 +133,7 @@ impl Reason {
             Self::HeadersTooLarge => (
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "client:headers_too_large",
-                "The request's head is too large.",
+                "The request's header fields are too many or too large.",
             ),
             Self::HostNotFound => (
                 S::NOT_FOUND,
@@ -142,6 +150,11 @@ impl Reason {
                 "client:method_not_allowed",
                 "This method is not served here.",
             ),
+            Self::Misdirected => (
+                S::MISDIRECTED_REQUEST,
+                "routing:misdirected",
+                "This connection was made for another hostname: use a new one.",
+            ),
             Self::NoReadyEndpoint => (
                 S::SERVICE_UNAVAILABLE,
                 "capacity:no_ready_endpoint",
@@ -153,6 +166,16 @@ impl Reason {
                 "routing:path_not_found",
                 "This hostname serves no such path.",
             ),
+            Self::PlaintextOnTls => (
+                S::BAD_REQUEST,
+                "client:plaintext_on_tls",
+                "Plain HTTP was sent to a port that speaks TLS: use https:// or wss://.",
+            ),
+            Self::PolicyInvalid => (
+                S::SERVICE_UNAVAILABLE,
+                "config:policy_invalid",
+                "A rule that must stand before this app cannot be applied.",
+            ),
             Self::RequestTimeout => (
                 S::REQUEST_TIMEOUT,
                 "client:request_timeout",
@@ -162,6 +185,11 @@ impl Reason {
                 S::SERVICE_UNAVAILABLE,
                 "config:starting",
                 "The proxy does not know its routes yet.",
+            ),
+            Self::TlsRequired => (
+                S::UPGRADE_REQUIRED,
+                "client:tls_required",
+                "WebSockets are served over TLS alone: use wss:// in place of ws://.",
             ),
             Self::Unreachable => (
                 S::SERVICE_UNAVAILABLE,

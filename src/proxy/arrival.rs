@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 use super::connection::{self, HEAD_TIMEOUT};
 use super::forward::KERNEL_LIMIT;
 use super::listener::Transport;
-use super::peer::Peer;
+use super::preface::{self, Opened};
 use super::stream::Stream;
 use super::{Proxy, h2, target};
 use crate::snapshot::Deployment;
@@ -49,16 +49,23 @@ pub struct Turn {
 }
 
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
-pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, _transport: Transport, proxy: Arc<Proxy>) {
-    let Some(peer) = Peer::new(from.ip(), port, None).map(Arc::new) else {
+pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, transport: Transport, proxy: Arc<Proxy>) {
+    let open = proxy.connections.enter();
+    let Some(Opened {
+        mut stream,
+        peer,
+        http2,
+    }) = preface::take(stream, from, port, transport, &proxy).await
+    else {
         return;
     };
-    let mut stream = Stream::Plain(stream);
-    let open = proxy.connections.enter();
     let tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let draining = pin!(proxy.draining.cancelled());
     let mut bounds = Bounds { tick, draining };
-    let asked = poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await;
+    let asked = match http2 {
+        true => First::Http2,
+        false => poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await,
+    };
     let turn = match asked {
         First::Nothing => return,
         First::Http2 => {
@@ -83,7 +90,7 @@ enum First {
     /// The time is up, or Postern drains.
     Nothing,
     Bytes,
-    /// By prior knowledge (RFC 9113 section 3.3).
+    /// Agreed on over TLS, or by prior knowledge (RFC 9113 section 3.3).
     Http2,
     Upgrade(Arc<Deployment>),
 }
@@ -91,9 +98,10 @@ enum First {
 impl Bounds<'_, '_> {
     fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &mut Stream, proxy: &Proxy) -> Poll<First> {
         let peeked = BUFFER.with_borrow_mut(|buffer| {
+            let plain = matches!(stream, Stream::Plain(_));
             let look = |bytes: &[u8]| match asks_for_socket(bytes, proxy) {
                 Some(deployment) => First::Upgrade(deployment),
-                None if h2::is_preface(bytes) && speaks_http2(proxy) => First::Http2,
+                None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => First::Http2,
                 None => First::Bytes,
             };
             stream

@@ -13,11 +13,14 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, Timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Client;
+use super::h2c::Place;
 use super::headers;
 use super::incoming::{self, Incoming};
 use super::pool::Lease;
+use crate::reason::Reason;
 use crate::state;
 
 /// What a client is answered with.
@@ -33,10 +36,22 @@ pub enum Body {
 pub struct AppBody {
     incoming: Incoming,
     pause: Pause,
-    /// The connection to the app: back to its pool when the body has ended, closed when it is given up.
-    lease: Option<Lease>,
+    held: Option<Held>,
     /// Told when it is dropped.
     _account: Account,
+}
+
+/// What an answer has of a connection to the app until it ends.
+#[derive(Debug)]
+pub enum Held {
+    /// All of it: back to its pool when the body has ended, closed when it is given up.
+    Connection(Lease),
+    /// One stream; what is not over by then is reset.
+    Stream {
+        place: Place,
+        /// The rest of the request.
+        upload: Option<AbortOnDropHandle<()>>,
+    },
 }
 
 /// Who is told how the exchange ended.
@@ -111,17 +126,11 @@ pub enum BodyError {
 }
 
 impl AppBody {
-    pub fn new(
-        incoming: Incoming,
-        lease: Lease,
-        account: Account,
-        idle: Option<Duration>,
-        end: Option<Instant>,
-    ) -> Self {
+    pub fn new(incoming: Incoming, held: Held, account: Account, idle: Option<Duration>, end: Option<Instant>) -> Self {
         let mut body = Self {
             incoming,
             pause: Pause::new(idle, end),
-            lease: Some(lease),
+            held: Some(held),
             _account: account,
         };
         body.release_if_ended();
@@ -131,9 +140,22 @@ impl AppBody {
     /// At once when the last frame is out, so that the next request finds the connection in the pool.
     fn release_if_ended(&mut self) {
         if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
+            && let Some(held) = self.held.take()
         {
-            lease.release();
+            held.release();
+        }
+    }
+}
+
+impl Held {
+    fn release(self) {
+        match self {
+            Self::Connection(lease) => lease.release(),
+            // The upload first, lest it outlives the place that it was counted by.
+            Self::Stream { place, upload } => {
+                drop(upload);
+                drop(place);
+            }
         }
     }
 }
@@ -159,9 +181,9 @@ impl http_body::Body for Body {
                 let polled = body.pause.poll(cx, &mut body.incoming);
                 if let Poll::Ready(frame) = &polled {
                     match frame {
-                        None => body.lease.take().into_iter().for_each(Lease::release),
+                        None => body.held.take().into_iter().for_each(Held::release),
                         Some(Ok(_)) => body.release_if_ended(),
-                        Some(Err(_)) => body.lease = None,
+                        Some(Err(_)) => body.held = None,
                     }
                 }
                 polled
@@ -268,6 +290,14 @@ impl Sent {
 }
 
 impl Fault {
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Paused => Reason::RequestTimeout,
+            Self::TotalTimeout => Reason::UpstreamTimeout,
+            Self::Broken => Reason::BadRequest,
+        }
+    }
+
     fn of(error: &BodyError) -> Self {
         match error {
             BodyError::Paused => Self::Paused,

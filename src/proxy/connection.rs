@@ -34,8 +34,6 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection's clock is looked at no less often. Limits below it need timers of their own, those above it none: a timer
 /// for every request would cost each a tenth of its instructions and a lock that all share.
 pub const COARSE: Duration = HEAD_TIMEOUT;
-/// From the end of an answer to the first byte of the next head.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long what a client still sends is read after our FIN.
 pub const LINGER: Duration = Duration::from_secs(2);
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -70,6 +68,8 @@ pub struct Clock {
     body_idle: AtomicU64,
     /// Until when the app may take to answer, in milliseconds since `epoch`; 0: for ever.
     busy_until: AtomicU64,
+    /// From the end of an answer to the first byte of the next head.
+    keep_alive: Duration,
     /// That it is over.
     overdue: AtomicBool,
 }
@@ -231,10 +231,11 @@ impl Service<Request<H1Incoming>> for Exchanges {
 
 impl Client {
     pub fn new(proxy: Arc<Proxy>, peer: Arc<Peer>, turn: Option<Turn>) -> Self {
+        let keep_alive = proxy.listener().keep_alive_timeout;
         Self {
             proxy,
             peer,
-            clock: Clock::new(),
+            clock: Clock::new(keep_alive),
             turn: Mutex::new(turn),
             opening: Mutex::default(),
             write_blocked: AtomicBool::new(false),
@@ -256,8 +257,9 @@ impl Client {
 }
 
 impl Clock {
-    fn new() -> Self {
+    fn new(keep_alive: Duration) -> Self {
         let clock = Self {
+            keep_alive,
             mark: AtomicU64::new(0),
             body_idle: AtomicU64::new(0),
             busy_until: AtomicU64::new(0),
@@ -341,7 +343,7 @@ impl Clock {
     pub fn check(&self) -> Result<Instant, Phase> {
         let (phase, since) = self.read();
         let limit = match phase {
-            Phase::Idle => KEEP_ALIVE_TIMEOUT,
+            Phase::Idle => self.keep_alive,
             Phase::Head => HEAD_TIMEOUT,
             Phase::Busy => return Ok(self.check_answer()),
             Phase::Sending => match self.body_idle.load(Relaxed) {

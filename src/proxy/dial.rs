@@ -5,26 +5,51 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 use super::listener;
 use super::stream::Stream;
 use crate::state::Traffic;
 use crate::state::traffic::DialResult;
+use crate::tls;
 
-/// Connects within `limit` and counts how it went.
-pub async fn connect(address: SocketAddr, limit: Duration, traffic: &Traffic) -> Result<Stream, DialResult> {
-    let attempt = async { listener::dialing_socket(address)?.connect(address).await };
-    let (result, label) = match timeout(limit, attempt).await {
-        Ok(Ok(stream)) => (Ok(Stream::Plain(stream)), DialResult::Connected),
-        Ok(Err(error)) => {
-            let result = classify(&error);
-            (Err(result), result)
-        }
-        Err(_elapsed) => (Err(DialResult::TimedOut), DialResult::TimedOut),
+/// Connects within `limit`, the TLS handshake included, and counts how it went.
+pub async fn connect(
+    address: SocketAddr,
+    tls: Option<tls::client::Upstream<'_>>,
+    limit: Duration,
+    traffic: &Traffic,
+) -> Result<Stream, DialResult> {
+    let end = Instant::now() + limit;
+    let result = match timeout_at(end, tcp(address)).await {
+        Ok(Ok(stream)) => match tls {
+            None => Ok(Stream::Plain(stream)),
+            // Boxed: apps in plaintext are not to pay for its size.
+            Some(tls) => Box::pin(timeout_at(end, secure(stream, tls, address)))
+                .await
+                .unwrap_or(Err(DialResult::TimedOut)),
+        },
+        Ok(Err(error)) => Err(classify(&error)),
+        Err(_elapsed) => Err(DialResult::TimedOut),
     };
+    let label = result.as_ref().err().copied().unwrap_or(DialResult::Connected);
     traffic.dials[label as usize].fetch_add(1, Relaxed);
     result
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    listener::dialing_socket(address)?.connect(address).await
+}
+
+async fn secure(stream: TcpStream, tls: tls::client::Upstream<'_>, address: SocketAddr) -> Result<Stream, DialResult> {
+    match tls.connect(stream).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
+        Err(error) => {
+            tracing::debug!(upstream = %tls.service, %address, %error, "no TLS with the app");
+            Err(DialResult::TlsFailed)
+        }
+    }
 }
 
 fn classify(error: &io::Error) -> DialResult {

@@ -47,6 +47,11 @@ pub fn answer(reason: Reason, asker: Asker<'_>) -> Response<Body> {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
+        Reason::TlsRequired => {
+            // RFC 9110 section 7.8, RFC 2817 section 4.2.
+            headers.insert(header::UPGRADE, HeaderValue::from_static("TLS/1.2, HTTP/1.1"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
         Reason::MethodNotAllowed => {
             headers.insert(
                 header::ALLOW,

@@ -7,49 +7,63 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
 use uuid::Uuid;
 
 use super::balance;
 use super::body::Body;
 use super::connection::Client;
-use super::error::{self, Asker};
+use super::error::{self, Asker, X_REQUEST_ID};
 use super::forward::{self, Errand};
 use super::incoming::Incoming;
+use super::origin::Origin;
+use super::peer::Peer;
 use super::target::Target;
 use crate::reason::Reason;
-use crate::snapshot::{Action, Deployment, Upstream};
+use crate::snapshot::{Action, ClientTlsMode, Deployment, Host, Route, Snapshot, Upstream, UpstreamTls};
 use crate::state::Traffic;
 use crate::websocket::handshake::Handshake;
 
 /// Always an answer: the app's, or one of ours that says why not.
 pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
-    let request_id = request_id();
     let (head, incoming) = request.into_parts();
+    let (origin, hsts) = {
+        let live = client.proxy.live.look();
+        let listener = live.as_ref().map(|live| &*live.snapshot.listener);
+        let hsts = listener.and_then(|listener| listener.hsts.clone());
+        (Origin::of(&client.peer, &head.headers, listener), hsts)
+    };
+    let request_id = origin.request_id.cloned().unwrap_or_else(request_id);
     let mut account = Account {
         client,
         deployment: None,
         answered: false,
     };
-    let respond = respond(client, &head, incoming, &request_id, started, &mut account.deployment);
-    let answered = AssertUnwindSafe(respond).catch_unwind().await;
-    account.answered = true;
-    let reason = match answered {
-        Ok(Ok(response)) => return response,
-        Ok(Err(reason)) => reason,
-        // The panic hook has logged it; it costs this request alone.
-        Err(_panic) => Reason::InternalError,
+    let phases = Phases {
+        client,
+        head: &head,
+        origin: &origin,
+        request_id: &request_id,
+        started,
     };
-    account.traffic().count_refusal(reason, started.elapsed());
-    client.clock.idle();
-    error::answer(
-        reason,
-        Asker {
-            accept: &head.headers,
-            request_id: &request_id,
-        },
-    )
+    let answered = AssertUnwindSafe(phases.run(incoming, &mut account.deployment))
+        .catch_unwind()
+        .await;
+    account.answered = true;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(reason)) => account.refuse(reason, &head, &request_id, started),
+        // The panic hook has logged it; it costs this request alone.
+        Err(_panic) => account.refuse(Reason::InternalError, &head, &request_id, started),
+    };
+    if let Some(hsts) = hsts.filter(|_| origin.https) {
+        // The app's own, if it sends one, is for its name; ours is for all.
+        let headers = response.headers_mut();
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
+    }
+    response
 }
 
 /// Whose request it is, as far as is known; and that it was given up if it ends without an answer.
@@ -60,6 +74,13 @@ struct Account<'a> {
 }
 
 impl Account<'_> {
+    fn refuse(&self, reason: Reason, head: &Parts, request_id: &HeaderValue, started: Instant) -> Response<Body> {
+        self.traffic().count_refusal(reason, started.elapsed());
+        self.client.clock.idle();
+        let accept = &head.headers;
+        error::answer(reason, Asker { accept, request_id })
+    }
+
     fn traffic(&self) -> &Traffic {
         match &self.deployment {
             Some(deployment) => &deployment.runtime.get().traffic,
@@ -76,51 +97,116 @@ impl Drop for Account<'_> {
     }
 }
 
-async fn respond(
-    client: &Arc<Client>,
-    head: &Parts,
-    incoming: Incoming,
-    request_id: &HeaderValue,
+/// One request on its way through the phases.
+struct Phases<'a> {
+    client: &'a Arc<Client>,
+    head: &'a Parts,
+    origin: &'a Origin<'a>,
+    request_id: &'a HeaderValue,
     started: Instant,
-    found: &mut Option<Arc<Deployment>>,
-) -> Result<Response<Body>, Reason> {
-    // Given back by the first request, whatever it turns out to be.
-    let turn = client.take_turn();
-    let target = Target::of(head)?;
-    let upgrade = Handshake::parse(head)?;
-    let upstream = route(client, &target, found)?;
-    let deployment = found.as_ref().ok_or(Reason::InternalError)?;
-    let errand = Errand {
-        client,
-        deployment,
-        upstream: &upstream,
-        head,
-        target: &target,
-        request_id,
-        started,
-    };
-    match upgrade {
-        // Boxed: it is the larger one, and every plain request's future would have its size.
-        Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn)).await,
-        None => forward::plain(errand, incoming).await,
+}
+
+/// What answers.
+enum Way {
+    App {
+        upstream: Arc<Upstream>,
+        upstream_tls: Arc<UpstreamTls>,
+    },
+    Redirect,
+}
+
+impl Phases<'_> {
+    async fn run(&self, incoming: Incoming, found: &mut Option<Arc<Deployment>>) -> Result<Response<Body>, Reason> {
+        let Self { client, head, .. } = *self;
+        // Given back by the first request, whatever it turns out to be.
+        let turn = client.take_turn();
+        let target = Target::of(head)?;
+        let upgrade = Handshake::parse(head)?;
+        let (upstream, upstream_tls) = match self.route(&target, upgrade.is_some(), found)? {
+            Way::App { upstream, upstream_tls } => (upstream, upstream_tls),
+            Way::Redirect => return Ok(self.redirect(&target, found.as_deref())),
+        };
+        let deployment = found.as_ref().ok_or(Reason::InternalError)?;
+        let errand = Errand {
+            client,
+            deployment,
+            upstream: &upstream,
+            upstream_tls: &upstream_tls,
+            head,
+            target: &target,
+            origin: self.origin,
+            request_id: self.request_id,
+            started: self.started,
+        };
+        match upgrade {
+            // Boxed: it is the larger one, and every plain request's future would have its size.
+            Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn)).await,
+            None => forward::plain(errand, incoming).await,
+        }
+    }
+
+    /// By host, then by path, then by weight. The one look at the routes that this request takes.
+    fn route(&self, target: &Target, upgrade: bool, found: &mut Option<Arc<Deployment>>) -> Result<Way, Reason> {
+        let live = self.client.proxy.live.look();
+        let snapshot = &live.as_ref().ok_or(Reason::Starting)?.snapshot;
+        let hostname = target.hostname();
+        let host = snapshot.hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
+        let route = host.find(target.path()).ok_or(Reason::PathNotFound)?;
+        *found = Some(route.deployment.clone());
+        if !self.origin.https && (snapshot.listener.redirect || demands_certificate(route)) {
+            // A WebSocket client follows no redirect (RFC 6455 section 4.1): it is told.
+            return if upgrade {
+                Err(Reason::TlsRequired)
+            } else {
+                Ok(Way::Redirect)
+            };
+        }
+        if !is_meant_here(&self.client.peer, snapshot, &hostname, host, route) {
+            return Err(Reason::Misdirected);
+        }
+        match &route.action {
+            Action::Forward(backends) => Ok(Way::App {
+                upstream: balance::choose_backend(backends)?.clone(),
+                upstream_tls: route.upstream_tls.clone(),
+            }),
+            Action::Refuse(reason) => Err(*reason),
+        }
+    }
+
+    /// RFC 9110 section 15.4.9: the method stays. The port goes: whatever port plaintext came by, TLS has its own.
+    fn redirect(&self, target: &Target, found: Option<&Deployment>) -> Response<Body> {
+        let location = HeaderValue::try_from(format!("https://{}{}", target.host_without_port(), target.uri));
+        let mut response = Response::new(Body::Own(Full::default()));
+        *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, self.request_id.clone());
+        if let Ok(location) = location {
+            headers.insert(header::LOCATION, location);
+        }
+        if let Some(deployment) = found {
+            let traffic = &deployment.runtime.get().traffic;
+            traffic.count_answer(StatusCode::PERMANENT_REDIRECT, self.started.elapsed());
+        }
+        self.client.clock.idle();
+        response
     }
 }
 
-/// By host, then by path, then by weight. The one look at the configuration that this request takes.
-fn route(client: &Client, target: &Target, found: &mut Option<Arc<Deployment>>) -> Result<Arc<Upstream>, Reason> {
-    let live = client.proxy.live.look();
-    let live = live.as_ref().ok_or(Reason::Starting)?;
-    let host = live
-        .snapshot
-        .hosts
-        .find(&target.hostname())
-        .ok_or(Reason::HostNotFound)?;
-    let route = host.find(target.path()).ok_or(Reason::PathNotFound)?;
-    *found = Some(route.deployment.clone());
-    match &route.action {
-        Action::Forward(backends) => balance::choose_backend(backends).cloned(),
-        Action::Refuse(reason) => Err(*reason),
-    }
+fn demands_certificate(route: &Route) -> bool {
+    let client = route.client_tls.as_ref();
+    client.is_some_and(|client| client.mode == ClientTlsMode::Required)
+}
+
+/// Whether this connection's handshake is the one that a client of this host would have had (RFC 9110 section 7.4): the same
+/// certificate, the same rule on the client's.
+fn is_meant_here(peer: &Peer, snapshot: &Snapshot, hostname: &str, host: &Host, route: &Route) -> bool {
+    let Some(agreed) = &peer.tls else {
+        return !demands_certificate(route);
+    };
+    let named = agreed.server_name.as_deref() == Some(hostname);
+    (named || agreed.identity.is_of(snapshot, hostname))
+        && agreed.client == host.tls.client
+        && (route.client_tls.is_none() || route.client_tls == agreed.client)
 }
 
 /// UUIDv7: sorts by time.

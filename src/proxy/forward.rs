@@ -1,7 +1,10 @@
 //! Attempts to have a request answered by the app. The next endpoint is tried only while no byte of the request has left;
 //! with one exception, on a reused connection that ended without a byte of an answer.
 
+mod h2c;
+
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
+use http::response;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::Full;
@@ -20,18 +24,20 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::arrival::Turn;
-use super::body::{Account, AppBody, Body, ClientBody, Fault, Hold, Sent};
+use super::body::{Account, AppBody, Body, ClientBody, Held, Hold, Sent};
 use super::connection::{COARSE, Client};
 use super::headers::{self, Told};
 use super::incoming::Incoming;
+use super::origin::Origin;
 use super::pool::Lease;
 use super::stream::Stream;
 use super::target::Target;
 use super::{balance, dial};
 use crate::reason::Reason;
-use crate::snapshot::{Deployment, Upstream};
+use crate::snapshot::{Deployment, Protocol, Upstream, UpstreamTls};
 use crate::state::endpoint::Open;
 use crate::state::traffic::DialResult;
+use crate::tls;
 use crate::websocket::handshake::{Handshake, has_token};
 use crate::websocket::socket::Socket;
 use crate::websocket::tunnel::Opening;
@@ -47,8 +53,10 @@ pub struct Errand<'a> {
     pub client: &'a Arc<Client>,
     pub deployment: &'a Arc<Deployment>,
     pub upstream: &'a Arc<Upstream>,
+    pub upstream_tls: &'a Arc<UpstreamTls>,
     pub head: &'a Parts,
     pub target: &'a Target,
+    pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
     pub started: std::time::Instant,
 }
@@ -63,9 +71,17 @@ struct Attempts {
     worst: Reason,
 }
 
-enum Failed {
-    /// Not a byte of the request has left.
-    Unsent(Box<Request<ClientBody>>),
+/// One endpoint's turn.
+struct Attempt {
+    address: SocketAddr,
+    open: Open,
+    limit: Duration,
+}
+
+/// `R` is the request as it was handed over.
+enum Failed<R> {
+    /// The app has not acted on the request, and all of it is still there.
+    Unsent(Box<R>),
     /// The connection ended before a byte of an answer.
     Unanswered,
     Refused(Reason),
@@ -73,6 +89,10 @@ enum Failed {
 
 /// A plain request.
 pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Body>, Reason> {
+    if errand.upstream.protocol == Protocol::H2c {
+        // Boxed: requests in HTTP/1.1 are not to pay for its size.
+        return Box::pin(h2c::plain(errand, incoming)).await;
+    }
     let timeouts = &errand.deployment.timeouts;
     let end = timeouts.total.map(|total| Instant::now() + total);
     let (opener, hold) = hold(errand.head, &incoming);
@@ -135,7 +155,7 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn
         .map_err(|_| Reason::BadGateway)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // The app's refusal passes as it is, body and all.
-        let mut lease = Lease::of(connection.sender, connection.connection, open, runtime);
+        let mut lease = Lease::of(connection.sender, connection.connection, open, errand.tls(), runtime);
         lease.forbid_reuse();
         return errand.pass(response, lease, None);
     }
@@ -210,7 +230,7 @@ impl Errand<'_> {
         let runtime = self.deployment.runtime.get();
         if reuse && let Some(index) = balance::choose_endpoint(self.deployment.strategy, self.upstream, &[]) {
             let endpoint = self.upstream.endpoints[index].runtime.get();
-            match endpoint.pool.take(Open::at(endpoint), runtime) {
+            match endpoint.pool.take(Open::at(endpoint), self.tls(), runtime) {
                 Ok(lease) => return Ok(lease),
                 // The balance holds: the one that was chosen is dialled first.
                 Err(open) => attempts.chosen = Some((index, open)),
@@ -220,51 +240,67 @@ impl Errand<'_> {
         let (stream, open) = Box::pin(self.dial(attempts)).await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| Reason::BadGateway)?;
-        Ok(Lease::of(sender, connection, open, runtime))
+        Ok(Lease::of(sender, connection, open, self.tls(), runtime))
+    }
+
+    fn tls(&self) -> Option<&Arc<UpstreamTls>> {
+        (self.upstream.protocol == Protocol::Https).then_some(self.upstream_tls)
     }
 
     /// Endpoint after endpoint, each at most once.
     async fn dial(&self, attempts: &mut Attempts) -> Result<(Stream, Open), Reason> {
-        let Deployment {
-            timeouts,
-            strategy,
-            runtime,
-            ..
-        } = &**self.deployment;
         loop {
-            let (index, open) = match attempts.chosen.take() {
-                Some(chosen) => chosen,
-                None => {
-                    let index = balance::choose_endpoint(*strategy, self.upstream, &attempts.tried);
-                    let index = index.ok_or(attempts.worst)?;
-                    (index, Open::at(self.upstream.endpoints[index].runtime.get()))
-                }
-            };
-            let left = attempts.end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Reason::Unreachable);
-            }
-            let limit = left.min(timeouts.connect.unwrap_or(KERNEL_LIMIT));
-            let address = self.upstream.endpoints[index].address;
-            attempts.tried.push(index);
-            match dial::connect(address, limit, &runtime.get().traffic).await {
+            let Attempt { address, open, limit } = self.next_attempt(attempts)?;
+            let tls = self.tls().map(|tls| tls::client::Upstream {
+                tls,
+                service: &self.upstream.key,
+            });
+            match dial::connect(address, tls, limit, &self.deployment.runtime.get().traffic).await {
                 Ok(stream) => return Ok((stream, open)),
-                Err(DialResult::NoDescriptors) => return Err(Reason::Overloaded),
-                // Of this endpoint's address alone: another one may have ports left.
-                Err(DialResult::NoPorts) => attempts.worst = Reason::Overloaded,
-                Err(result) => {
-                    let (deployment, result) = (&self.deployment.key, result.label());
-                    tracing::debug!(%deployment, %address, result, "cannot reach endpoint");
-                }
+                Err(result) => self.note_failure(attempts, address, result)?,
             }
         }
+    }
+
+    fn next_attempt(&self, attempts: &mut Attempts) -> Result<Attempt, Reason> {
+        let (index, open) = match attempts.chosen.take() {
+            Some(chosen) => chosen,
+            None => {
+                let index = balance::choose_endpoint(self.deployment.strategy, self.upstream, &attempts.tried);
+                let index = index.ok_or(attempts.worst)?;
+                (index, Open::at(self.upstream.endpoints[index].runtime.get()))
+            }
+        };
+        let left = attempts.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(attempts.worst);
+        }
+        attempts.tried.push(index);
+        Ok(Attempt {
+            address: self.upstream.endpoints[index].address,
+            open,
+            limit: left.min(self.deployment.timeouts.connect.unwrap_or(KERNEL_LIMIT)),
+        })
+    }
+
+    fn note_failure(&self, attempts: &mut Attempts, address: SocketAddr, result: DialResult) -> Result<(), Reason> {
+        match result {
+            DialResult::NoDescriptors => return Err(Reason::Overloaded),
+            // Of this endpoint's address alone: another one may have ports left.
+            DialResult::NoPorts => attempts.worst = Reason::Overloaded,
+            // There is somebody, but nobody to be trusted with a request.
+            DialResult::TlsFailed => attempts.worst = Reason::BadGateway,
+            _ => {}
+        }
+        let (deployment, result) = (&self.deployment.key, result.label());
+        tracing::debug!(%deployment, %address, result, "cannot reach endpoint");
+        Ok(())
     }
 
     fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
         let told = Told {
             host: &self.target.host,
-            client: &self.client.peer.address,
-            port: &self.client.peer.port,
+            origin: self.origin,
             request_id: self.request_id,
             deployment_id: &self.deployment.id,
             upgrade: upgrade.is_some(),
@@ -289,12 +325,24 @@ impl Errand<'_> {
         lease: &mut Lease,
         request: Request<ClientBody>,
         end: Option<Instant>,
-    ) -> Result<Response<H1Incoming>, Failed> {
+    ) -> Result<Response<H1Incoming>, Failed<Request<ClientBody>>> {
         let sent = request.body().sent();
         let Some(sender) = lease.sender(sent.clone()) else {
             return Err(Failed::Refused(Reason::InternalError));
         };
-        let mut answer = pin!(sender.try_send_request(request));
+        match self.in_time(sender.try_send_request(request), &sent, end).await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(mut failed)) => Err(match failed.take_message() {
+                Some(request) => Failed::Unsent(Box::new(request)),
+                None => self.blame(failed.into_error(), &sent),
+            }),
+            None => Err(Failed::Refused(Reason::UpstreamTimeout)),
+        }
+    }
+
+    /// Waits for an answer's head as long as `timeouts` allow.
+    async fn in_time<F: Future>(&self, answer: F, sent: &Sent, end: Option<Instant>) -> Option<F::Output> {
+        let mut answer = pin!(answer);
         let limit = self.deployment.timeouts.response;
         let mut frames = sent.frames.load(Relaxed);
         loop {
@@ -307,29 +355,18 @@ impl Errand<'_> {
                 Some(due) => self.client.clock.until(due.into_std(), answer.as_mut()).await,
                 None => Some(answer.as_mut().await),
             };
-            match answered {
-                Some(Ok(response)) => return Ok(response),
-                Some(Err(mut failed)) => {
-                    return Err(match failed.take_message() {
-                        Some(request) => Failed::Unsent(Box::new(request)),
-                        None => self.blame(failed.into_error(), &sent),
-                    });
-                }
-                // The answer is due once the whole request is there; an upload that moves may go on.
-                None if end.is_none_or(|end| end > Instant::now()) && sent.frames.load(Relaxed) > frames => {
-                    frames = sent.frames.load(Relaxed);
-                }
-                None => return Err(Failed::Refused(Reason::UpstreamTimeout)),
+            // The answer is due once the whole request is there; an upload that moves may go on.
+            let moves = end.is_none_or(|end| end > Instant::now()) && sent.frames.load(Relaxed) > frames;
+            if answered.is_some() || !moves {
+                return answered;
             }
+            frames = sent.frames.load(Relaxed);
         }
     }
 
-    fn blame(&self, error: hyper::Error, sent: &Sent) -> Failed {
-        match sent.fault() {
-            Some(Fault::Paused) => return Failed::Refused(Reason::RequestTimeout),
-            Some(Fault::TotalTimeout) => return Failed::Refused(Reason::UpstreamTimeout),
-            Some(Fault::Broken) => return Failed::Refused(Reason::BadRequest),
-            None => {}
+    fn blame<R>(&self, error: hyper::Error, sent: &Sent) -> Failed<R> {
+        if let Some(fault) = sent.fault() {
+            return Failed::Refused(fault.reason());
         }
         tracing::debug!(deployment = %self.deployment.key, %error, "no answer from the app");
         if error.is_parse() || error.is_parse_too_large() {
@@ -347,8 +384,7 @@ impl Errand<'_> {
         end: Option<Instant>,
     ) -> Result<Response<Body>, Reason> {
         headers::check_coding(response.headers())?;
-        let (mut head, incoming) = response.into_parts();
-        let timeouts = &self.deployment.timeouts;
+        let (head, incoming) = response.into_parts();
         if head.headers.contains_key(header::TRANSFER_ENCODING) && head.headers.contains_key(header::CONTENT_LENGTH) {
             // RFC 9112 section 6.3: perhaps an attempt at response splitting.
             lease.forbid_reuse();
@@ -356,6 +392,17 @@ impl Errand<'_> {
         if let Some(timeout) = keep_alive(&head.headers) {
             lease.keep_alive(timeout);
         }
+        Ok(self.hand_over(head, Incoming::H1(incoming), Held::Connection(lease), end))
+    }
+
+    fn hand_over(
+        &self,
+        mut head: response::Parts,
+        incoming: Incoming,
+        held: Held,
+        end: Option<Instant>,
+    ) -> Response<Body> {
+        let timeouts = &self.deployment.timeouts;
         headers::to_client(&mut head, self.request_id);
         // The client's hop has a version of its own; hyper knows it.
         head.version = Version::HTTP_11;
@@ -368,8 +415,8 @@ impl Errand<'_> {
         };
         // A long pause is the connection's clock's to notice: while the app is silent, nothing moves to the client.
         let idle = timeouts.idle.filter(|idle| *idle < COARSE);
-        let body = AppBody::new(Incoming::H1(incoming), lease, account, idle, end);
-        Ok(Response::from_parts(head, Body::App(Box::new(body))))
+        let body = AppBody::new(incoming, held, account, idle, end);
+        Response::from_parts(head, Body::App(Box::new(body)))
     }
 }
 

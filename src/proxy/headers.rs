@@ -6,22 +6,20 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
 use super::error::{X_POSTERN_ERROR, X_REQUEST_ID};
+use super::origin::{
+    Origin, X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
+};
 use crate::reason::Reason;
 use crate::websocket::handshake::{has_token, tokens};
 
 const X_DEPLOYMENT_ID: HeaderName = HeaderName::from_static("x-deployment-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What Postern tells the app about a request.
 #[derive(Clone, Copy)]
 pub struct Told<'a> {
     pub host: &'a HeaderValue,
-    pub client: &'a HeaderValue,
-    pub port: &'a HeaderValue,
+    pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
     pub deployment_id: &'a HeaderValue,
     pub upgrade: bool,
@@ -34,16 +32,24 @@ pub fn to_app(client: &HeaderMap, told: Told<'_>) -> HeaderMap {
     let nominated: Vec<&str> = tokens(client, header::CONNECTION).collect();
     let mut headers = HeaderMap::with_capacity(client.len() + 8);
     for (name, value) in client {
-        if passes_to_app(name, told.expect) && !is_nominated(name, &nominated) {
+        if passes_to_app(name, &told) && !is_nominated(name, &nominated) {
             headers.append(name, value.clone());
         }
     }
     headers.insert(header::HOST, told.host.clone());
-    headers.insert(X_FORWARDED_FOR, told.client.clone());
-    headers.insert(X_FORWARDED_HOST, told.host.clone());
-    headers.insert(X_FORWARDED_PORT, told.port.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    headers.insert(X_REAL_IP, told.client.clone());
+    let origin = told.origin;
+    let proto = HeaderValue::from_static(if origin.https { "https" } else { "http" });
+    headers.insert(X_FORWARDED_FOR, HeaderValue::clone(&origin.forwarded_for));
+    headers.insert(X_FORWARDED_HOST, origin.host.unwrap_or(told.host).clone());
+    headers.insert(X_FORWARDED_PORT, origin.port.clone());
+    headers.insert(X_FORWARDED_PROTO, proto);
+    headers.insert(X_REAL_IP, HeaderValue::clone(&origin.client));
+    if let Some(certificate) = origin.client_certificate {
+        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
+    }
+    if let Some(forwarded) = origin.forwarded(told.host) {
+        headers.append(header::FORWARDED, forwarded);
+    }
     headers.insert(X_REQUEST_ID, told.request_id.clone());
     headers.insert(X_DEPLOYMENT_ID, told.deployment_id.clone());
     if told.upgrade {
@@ -145,15 +151,15 @@ fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-fn passes_to_app(name: &HeaderName, expect: bool) -> bool {
+fn passes_to_app(name: &HeaderName, told: &Told<'_>) -> bool {
     match name.as_str() {
         "host" => false,
-        "expect" => expect,
+        "expect" => told.expect,
         "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" => false,
         "proxy-authenticate" | "proxy-authorization" => false,
         // Of an h2c upgrade; and what CGI's heirs take for the variable HTTP_PROXY.
         "http2-settings" | "proxy" => false,
-        other => !is_reserved(other) && !is_framing_twin(other),
+        other => (!is_reserved(other) || told.origin.trusted && is_proxys(other)) && !is_framing_twin(other),
     }
 }
 
@@ -177,6 +183,11 @@ fn is_reserved(name: &str) -> bool {
         Some(b'f') => is("forwarded"),
         _ => false,
     }
+}
+
+/// What a trusted proxy may say besides what `Origin` has read. Never in another spelling.
+fn is_proxys(name: &str) -> bool {
+    (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && !name.contains('_')) || name == "forwarded"
 }
 
 /// What an app that folds `_` into `-` might frame the message by.

@@ -10,11 +10,15 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod h2;
+pub mod h2c;
 pub mod headers;
 pub mod incoming;
 pub mod listener;
+pub mod origin;
 pub mod peer;
 pub mod pool;
+pub mod preface;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod target;
 
@@ -24,13 +28,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use crate::live::LiveCell;
+use crate::snapshot::Listener;
 use crate::state::State;
+use crate::tls;
 
 /// What every connection shares.
 #[derive(Debug)]
 pub struct Proxy {
     pub live: Arc<LiveCell>,
     pub state: Arc<State>,
+    pub tls: tls::server::Server,
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
@@ -38,14 +45,23 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn new(live: Arc<LiveCell>, state: Arc<State>) -> Self {
+    pub fn new(live: Arc<LiveCell>, state: Arc<State>, tls: tls::server::Server) -> Self {
         Self {
             live,
             state,
+            tls,
             draining: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             connections: connection::Count::default(),
         }
+    }
+
+    /// What the listeners go by now; before the first compile, what they go by without any setting.
+    pub fn listener(&self) -> Arc<Listener> {
+        self.live
+            .look()
+            .as_ref()
+            .map_or_else(Arc::default, |live| live.snapshot.listener.clone())
     }
 
     /// Connections close when their request is answered, idle ones at once. Open sockets stay.

@@ -45,12 +45,20 @@ pub struct Agreed {
 pub struct Identity(Box<[ObjectKey]>);
 
 impl Identity {
+    /// `host`: empty for a client that named none.
     pub fn of(snapshot: &Snapshot, host: &str) -> Self {
-        Self(
-            snapshot
-                .certificates(host)
-                .map(|certificate| certificate.secret.clone())
-                .collect(),
-        )
+        Self(Self::secrets(snapshot, host).cloned().collect())
+    }
+
+    pub fn is_of(&self, snapshot: &Snapshot, host: &str) -> bool {
+        self.0.iter().eq(Self::secrets(snapshot, host))
+    }
+
+    fn secrets<'a>(snapshot: &'a Snapshot, host: &str) -> impl Iterator<Item = &'a ObjectKey> {
+        let unnamed = host.is_empty().then_some(&snapshot.default_certificates);
+        let unnamed = unnamed.into_iter().flat_map(|defaults| defaults.iter());
+        unnamed
+            .chain(snapshot.certificates(host))
+            .map(|certificate| &certificate.secret)
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::body::{ClientBody, Sent};
 use super::stream::Stream;
+use crate::snapshot::UpstreamTls;
 use crate::state;
 use crate::state::endpoint::Open;
 
@@ -31,6 +32,8 @@ pub struct Pool(Mutex<Vec<Link>>);
 #[derive(Debug)]
 struct Link {
     sender: SendRequest<ClientBody>,
+    /// What its handshake went by; None: in plaintext.
+    tls: Option<Arc<UpstreamTls>>,
     life: Arc<Life>,
     counted: Counted,
 }
@@ -63,18 +66,25 @@ const CLOSED: u8 = 2;
 
 /// Stands in a Deployment's gauge of active or of idle connections.
 #[derive(Debug)]
-struct Counted {
+pub struct Counted {
     deployment: Arc<state::Deployment>,
     idle: bool,
 }
 
 impl Pool {
-    /// An idle connection that still lives, the latest used first.
-    pub fn take(&self, open: Open, deployment: &Arc<state::Deployment>) -> Result<Lease, Open> {
+    /// An idle connection that still lives and goes by the same `tls`, the latest used first.
+    pub fn take(
+        &self,
+        open: Open,
+        tls: Option<&Arc<UpstreamTls>>,
+        deployment: &Arc<state::Deployment>,
+    ) -> Result<Lease, Open> {
         loop {
             let mut links = self.lock();
             // One that was put back a moment ago may not be ready yet: its task has still to say so.
-            let ready = links.iter().rposition(|link| link.sender.is_ready());
+            let ready = links
+                .iter()
+                .rposition(|link| link.sender.is_ready() && link.goes_by(tls));
             let taken = ready.map(|index| links.remove(index));
             drop(links);
             let Some(mut link) = taken else {
@@ -121,12 +131,19 @@ impl Lease {
         sender: SendRequest<ClientBody>,
         connection: Connection<TokioIo<Stream>, ClientBody>,
         open: Open,
+        tls: Option<&Arc<UpstreamTls>>,
         deployment: &Arc<state::Deployment>,
     ) -> Self {
         let life = Arc::new(Life::new());
         tokio::spawn(drive(connection, life.clone(), Arc::downgrade(open.endpoint())));
         let counted = Counted::active(deployment);
-        Self::new(Link { sender, life, counted }, open, false)
+        let link = Link {
+            sender,
+            tls: tls.cloned(),
+            life,
+            counted,
+        };
+        Self::new(link, open, false)
     }
 
     fn new(link: Link, open: Open, reused: bool) -> Self {
@@ -182,6 +199,15 @@ impl Drop for Lease {
 }
 
 impl Link {
+    /// Another Deployment's client certificate, or one that was replaced, is another connection's.
+    fn goes_by(&self, tls: Option<&Arc<UpstreamTls>>) -> bool {
+        match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(own), Some(wanted)) => Arc::ptr_eq(own, wanted) || own == wanted,
+            _ => false,
+        }
+    }
+
     fn is_reusable(&self) -> bool {
         self.life.idle_limit.load(Ordering::Relaxed) > 0 && !self.sender.is_closed()
     }
@@ -242,7 +268,7 @@ impl Life {
 }
 
 impl Counted {
-    fn active(deployment: &Arc<state::Deployment>) -> Self {
+    pub fn active(deployment: &Arc<state::Deployment>) -> Self {
         deployment.traffic.connections_active.fetch_add(1, Ordering::Relaxed);
         Self {
             deployment: deployment.clone(),
@@ -250,11 +276,11 @@ impl Counted {
         }
     }
 
-    fn activate(&mut self, deployment: &Arc<state::Deployment>) {
+    pub fn activate(&mut self, deployment: &Arc<state::Deployment>) {
         *self = Self::active(deployment);
     }
 
-    fn rest(&mut self) {
+    pub fn rest(&mut self) {
         self.gauge().fetch_sub(1, Ordering::Relaxed);
         self.idle = true;
         self.gauge().fetch_add(1, Ordering::Relaxed);

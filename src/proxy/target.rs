@@ -78,6 +78,15 @@ impl Target {
         hostname(self.host.to_str().unwrap_or_default())
     }
 
+    /// As it was sent, for a Location.
+    pub fn host_without_port(&self) -> &str {
+        let host = self.host.to_str().unwrap_or_default();
+        match host.rfind(':') {
+            Some(colon) if !host.ends_with(']') => &host[..colon],
+            _ => host,
+        }
+    }
+
     pub fn path(&self) -> &str {
         self.uri.path()
     }

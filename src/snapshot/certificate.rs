@@ -63,7 +63,7 @@ pub enum ClientTlsMode {
 }
 
 /// How the app is met where its Service's port speaks TLS.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamTls {
     /// None: the system's.
@@ -118,6 +118,16 @@ impl fmt::Debug for Certificate {
 impl fmt::Debug for Authorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authorities({}, {})", self.source, self.fingerprint)
+    }
+}
+
+impl fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTls")
+            .field("authorities", &self.authorities)
+            .field("server_name", &self.server_name)
+            .field("client_certificate", &self.client_certificate)
+            .finish_non_exhaustive()
     }
 }
 

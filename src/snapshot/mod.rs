@@ -27,6 +27,9 @@ pub use upstream::{Endpoint, Protocol, Upstream, UpstreamKey};
 
 use crate::store::ObjectKey;
 
+/// Key authorizations by hostname and token.
+pub type Challenges = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>;
+
 /// Everything that the data plane routes by. Clones share all parts; a change replaces the parts that it touches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Snapshot {
@@ -36,7 +39,7 @@ pub struct Snapshot {
     /// For hostnames without certificates of their own, the first that covers one.
     pub default_certificates: Arc<[Arc<Certificate>]>,
     /// What ACME servers are answered with (RFC 8555 section 8.3), by hostname and token.
-    pub challenges: Arc<BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>>,
+    pub challenges: Arc<Challenges>,
     pub listener: Arc<Listener>,
 }
 

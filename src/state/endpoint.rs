@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::proxy::h2c::Connections;
 use crate::proxy::pool::Pool;
 
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub struct Endpoint {
     open: AtomicUsize,
     /// Idle connections, closed when nothing refers to the endpoint any more.
     pub pool: Pool,
+    /// Connections in HTTP/2, idle or not.
+    pub streams: Connections,
 }
 
 /// One request or socket under way at an endpoint.

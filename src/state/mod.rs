@@ -3,6 +3,7 @@
 
 pub mod deployment;
 pub mod endpoint;
+pub mod tls;
 pub mod traffic;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub struct State {
     endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
     /// What is answered before a Deployment is found.
     pub unrouted: Traffic,
+    pub tls: tls::Handshakes,
 }
 
 #[derive(Debug)]

@@ -39,6 +39,8 @@ pub enum DialResult {
     NoDescriptors,
     /// Our own lack of ephemeral ports toward this address, or of any address of its family.
     NoPorts,
+    /// Connected, but not to an app that TLS can be spoken with.
+    TlsFailed,
     Failed,
 }
 
@@ -76,13 +78,14 @@ impl Traffic {
 }
 
 impl DialResult {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connected,
         Self::Refused,
         Self::TimedOut,
         Self::Unroutable,
         Self::NoDescriptors,
         Self::NoPorts,
+        Self::TlsFailed,
         Self::Failed,
     ];
 
@@ -94,6 +97,7 @@ impl DialResult {
             Self::Unroutable => "unroutable",
             Self::NoDescriptors => "no_descriptors",
             Self::NoPorts => "no_ports",
+            Self::TlsFailed => "tls_failed",
             Self::Failed => "failed",
         }
     }

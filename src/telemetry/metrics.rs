@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::compile::report::Counts;
 use crate::reason::Reason;
+use crate::state::tls::{Handshakes, Outcome};
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
 use crate::state::{State, Traffic};
 use crate::store::ObjectKey;
@@ -160,6 +161,7 @@ impl Collector for ByDeployment {
             .chain(deployments.iter().map(|(key, state)| (key, &state.traffic)))
             .collect();
         let encoder = &mut encoder;
+        handshakes(encoder, &self.0.tls)?;
         requests(encoder, &all)?;
         let help = "Time to answer plain requests, sockets apart";
         histograms(encoder, "request_duration_seconds", help, &all, |traffic| {
@@ -217,6 +219,16 @@ fn websockets(encoder: &mut DescriptorEncoder<'_>, all: &[(&ObjectKey, &Traffic)
             ]
         },
     )
+}
+
+fn handshakes(encoder: &mut DescriptorEncoder<'_>, handshakes: &Handshakes) -> fmt::Result {
+    let help = "TLS handshakes with clients";
+    let mut metric = encoder.encode_descriptor("tls_handshakes", help, None, MetricType::Counter)?;
+    for outcome in Outcome::ALL {
+        let count = ConstCounter::new(handshakes.get(outcome));
+        count.encode(metric.encode_family(&[("result", outcome.label())])?)?;
+    }
+    Ok(())
 }
 
 fn requests(encoder: &mut DescriptorEncoder<'_>, all: &[(&ObjectKey, &Traffic)]) -> fmt::Result {

@@ -170,6 +170,8 @@ fn run_is_ready_answers_why_and_stops_in_order() {
         text(folder.path()),
         "--http-address",
         "127.0.0.1:0",
+        "--https-address",
+        "127.0.0.1:0",
         "--admin-address",
         "127.0.0.1:0",
         "--shutdown-delay",
@@ -197,7 +199,7 @@ fn run_follows_its_settings_file() {
     let settings = folder.path().join("settings");
     let write = |log: &str| {
         let manifests = text(folder.path());
-        let addresses = "httpAddress: 127.0.0.1:0\nadminAddress: 127.0.0.1:0";
+        let addresses = "httpAddress: 127.0.0.1:0\nhttpsAddress: 127.0.0.1:0\nadminAddress: 127.0.0.1:0";
         std::fs::write(&settings, format!("manifests: {manifests}\n{addresses}\nlog: {log}\n")).unwrap();
     };
     write("info");
@@ -219,6 +221,8 @@ fn a_second_signal_ends_it_at_once() {
         text(folder.path()),
         "--http-address",
         "127.0.0.1:0",
+        "--https-address",
+        "127.0.0.1:0",
         "--admin-address",
         "127.0.0.1:0",
         "--shutdown-delay",
@@ -236,7 +240,15 @@ fn an_address_in_use_and_a_broken_settings_file_are_clear_errors() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let folder = manifests(SHOP);
-    let (code, output) = run(&["run", "--manifests", text(folder.path()), "--http-address", &address]);
+    let (code, output) = run(&[
+        "run",
+        "--manifests",
+        text(folder.path()),
+        "--http-address",
+        &address,
+        "--https-address",
+        "127.0.0.1:0",
+    ]);
     assert_eq!(code, Some(1));
     assert!(
         output.contains(&format!("error: cannot listen on {address}")),

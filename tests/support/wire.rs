@@ -36,6 +36,8 @@ pub enum End {
     Reset,
     /// A FIN without TLS's close_notify: whether more was said, nobody knows.
     Cut,
+    /// By an alert.
+    Alert,
 }
 
 impl Wire {
@@ -283,6 +285,7 @@ impl Wire {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(End::Reset),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(End::Cut),
+            Err(error) if super::tls::alert(&error).is_some() => Err(End::Alert),
             Err(error) => panic!("reading failed: {error}"),
         }
     }

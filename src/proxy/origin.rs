@@ -1,0 +1,146 @@
+//! Where a request comes from, as apps are told: by the connection itself or, where a trusted proxy stands before Postern,
+//! by what that says. What anybody else says of it is dropped.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::error::X_REQUEST_ID;
+use super::peer::Peer;
+use crate::snapshot::Listener;
+use crate::websocket::handshake::tokens;
+
+pub const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Hops that are looked at, from the nearest: a list is as long as a client likes.
+const MAX_HOPS: usize = 64;
+const MAX_REQUEST_ID: usize = 128;
+
+#[derive(Debug)]
+pub struct Origin<'a> {
+    /// Whether the peer is one of `trustedProxies`.
+    pub trusted: bool,
+    /// The rightmost hop that is not trusted.
+    pub client: Cow<'a, HeaderValue>,
+    /// The client and the trusted proxies after it.
+    pub forwarded_for: Cow<'a, HeaderValue>,
+    pub https: bool,
+    pub port: &'a HeaderValue,
+    /// What the client asked for, where a trusted proxy says that it was another one than Host.
+    pub host: Option<&'a HeaderValue>,
+    /// A trusted proxy's.
+    pub request_id: Option<&'a HeaderValue>,
+    /// Of the client's certificate, verified here; or as a trusted proxy has it.
+    pub client_certificate: Option<&'a HeaderValue>,
+    /// Whether apps get Forwarded, too.
+    pub forwarded: bool,
+}
+
+impl<'a> Origin<'a> {
+    pub fn of(peer: &'a Peer, headers: &'a HeaderMap, listener: Option<&Listener>) -> Self {
+        let shown = peer.tls.as_ref().and_then(|agreed| agreed.client_certificate.as_ref());
+        let direct = Self {
+            trusted: false,
+            client: Cow::Borrowed(&peer.address),
+            forwarded_for: Cow::Borrowed(&peer.address),
+            https: peer.tls.is_some(),
+            port: &peer.port,
+            host: None,
+            request_id: None,
+            client_certificate: shown,
+            forwarded: listener.is_some_and(|listener| listener.forwarded),
+        };
+        match listener.filter(|listener| listener.trusts(peer.ip)) {
+            Some(listener) => direct.told_by_proxy(peer, headers, listener),
+            None => direct,
+        }
+    }
+
+    fn told_by_proxy(self, peer: &Peer, headers: &'a HeaderMap, listener: &Listener) -> Self {
+        let (client, forwarded_for) = hops(peer, headers, listener);
+        let only = |name: HeaderName| {
+            let mut values = headers.get_all(name).iter();
+            values.next().filter(|_| values.next().is_none())
+        };
+        let proto = only(X_FORWARDED_PROTO).map(|proto| proto.as_bytes().to_ascii_lowercase());
+        let rule = peer.tls.as_ref().and_then(|agreed| agreed.client.as_ref());
+        Self {
+            trusted: true,
+            client: Cow::Owned(client),
+            forwarded_for: Cow::Owned(forwarded_for),
+            https: match proto.as_deref() {
+                Some(b"https" | b"wss") => true,
+                Some(b"http" | b"ws") => false,
+                _ => self.https,
+            },
+            port: only(X_FORWARDED_PORT).filter(|port| is_port(port)).unwrap_or(self.port),
+            host: only(X_FORWARDED_HOST),
+            request_id: only(X_REQUEST_ID).filter(|id| is_request_id(id)),
+            client_certificate: match rule {
+                Some(_) => self.client_certificate,
+                None => only(X_FORWARDED_CLIENT_CERT),
+            },
+            forwarded: self.forwarded,
+        }
+    }
+
+    /// RFC 7239 section 4, of the client alone.
+    pub fn forwarded(&self, host: &HeaderValue) -> Option<HeaderValue> {
+        if !self.forwarded {
+            return None;
+        }
+        let client = self.client.to_str().ok()?;
+        // Section 6: an IPv6 address stands in brackets, and so in quotes; a host may have a colon.
+        let client = if client.contains(':') {
+            format!("\"[{client}]\"")
+        } else {
+            client.to_owned()
+        };
+        let host = host.to_str().ok()?.replace(['"', '\\'], "");
+        let proto = if self.https { "https" } else { "http" };
+        HeaderValue::try_from(format!("for={client};host=\"{host}\";proto={proto}")).ok()
+    }
+}
+
+/// The client and the way from it: each hop was told by the one after it, so the first that is not trusted ends what can be
+/// believed.
+fn hops(peer: &Peer, headers: &HeaderMap, listener: &Listener) -> (HeaderValue, HeaderValue) {
+    let told: Vec<&str> = tokens(headers, X_FORWARDED_FOR).collect();
+    let mut way = vec![peer.ip];
+    for hop in told.iter().rev().take(MAX_HOPS).map_while(|hop| address(hop)) {
+        way.push(hop);
+        if !listener.trusts(hop) {
+            break;
+        }
+    }
+    let text: Vec<String> = way.iter().rev().map(IpAddr::to_string).collect();
+    let value = |text: &str| HeaderValue::try_from(text).unwrap_or_else(|_| peer.address.clone());
+    (value(&text[0]), value(&text.join(", ")))
+}
+
+/// An address, perhaps with a port, as proxies write one.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let ip = bare
+        .parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    ip.map(|ip| ip.to_canonical())
+}
+
+fn is_port(port: &HeaderValue) -> bool {
+    port.to_str()
+        .is_ok_and(|port| port.len() <= 5 && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+fn is_request_id(id: &HeaderValue) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
