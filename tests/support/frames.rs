@@ -80,14 +80,19 @@ impl Wire {
     }
 
     pub async fn frame(&mut self) -> Frame {
-        let head = self.exactly(9).await;
+        self.try_frame().await.expect("a frame")
+    }
+
+    /// None at the end of the connection, however it ends.
+    pub async fn try_frame(&mut self) -> Option<Frame> {
+        let head = self.try_exactly(9).await?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        Frame {
+        Some(Frame {
             kind: head[3],
             flags: head[4],
             stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
-            payload: self.exactly(length as usize).await,
-        }
+            payload: self.try_exactly(length as usize).await?,
+        })
     }
 
     /// The next frame of that kind, others passed over.
