@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use h2::Reason;
 use h2::ext::Protocol;
+use h2::{Reason, client};
 use http::Method;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::support::backend::{Backend, Socket, next};
 use crate::support::http2::Http2;
+use crate::support::link::Http2Stream;
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::{End, Wire};
@@ -23,7 +24,7 @@ const MIB: usize = 1 << 20;
 struct Bench {
     postern: Postern,
     client: Http2,
-    backend: Backend,
+    _backend: Backend,
     sockets: mpsc::Receiver<Socket>,
 }
 
@@ -35,7 +36,7 @@ impl Bench {
         Self {
             postern,
             client,
-            backend,
+            _backend: backend,
             sockets,
         }
     }
@@ -229,8 +230,23 @@ async fn silent_socket_outlives_every_timer() {
 #[tokio::test]
 async fn socket_that_is_not_read_slows_its_app_down_and_no_other_socket() {
     let mut bench = Bench::start().await;
-    let (mut slow, mut slow_app) = bench.open().await;
-    let (mut quick, mut quick_app) = bench.open().await;
+    // Its connection's window is larger than a stream's, as browsers have it.
+    let tcp = TcpStream::connect(bench.postern.http).await.expect("connects");
+    let handshake = client::Builder::new()
+        .initial_connection_window_size(1 << 20)
+        .handshake(tcp);
+    let (mut send, connection) = within("a preface", handshake).await.expect("speaks h2");
+    tokio::spawn(connection);
+    let mut open = async || {
+        let mut request = bench.client.request(Method::CONNECT, HOST, "/", "");
+        request.extensions_mut().insert(Protocol::from_static("websocket"));
+        let (response, stream) = send.send_request(request, false).expect("sends");
+        let response = within("an answer", response).await.expect("a socket");
+        let client = Wire::http2(Http2Stream::new(stream, response.into_body()));
+        (client, next(&mut bench.sockets).await.wire)
+    };
+    let (mut slow, mut slow_app) = open().await;
+    let (mut quick, mut quick_app) = open().await;
     let block = noise(MIB, 8);
     let mut taken = 0;
     while slow_app.sends_within(Duration::from_millis(500), &block).await {
