@@ -1,6 +1,7 @@
 //! HTTP/2 toward clients: what differs from HTTP/1.1, seen in plaintext, where every frame can be written by hand. Sockets
 //! are in websocket_h2.rs, and what holds over every transport in the files of its subject.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::support::backend::{Backend, Visit, echoing_bodies, next};
+use crate::support::go_build::Program;
 use crate::support::http2::Http2;
 use crate::support::postern::Postern;
 use crate::support::site::Site;
@@ -648,4 +650,41 @@ async fn streams_beyond_the_limit_are_refused_alone() {
     for _ in 0..2 {
         assert_eq!(wire.frame_of(frames::DATA).await.payload, b"ok");
     }
+}
+
+const H2SPEC: Program = Program {
+    name: "h2spec",
+    folder: "tests/it/h2spec",
+    package: "github.com/summerwind/h2spec/cmd/h2spec",
+    linker_flags: "-s -w",
+};
+
+/// Runs all of h2spec, its strict cases too; the cases that failed, and its summary.
+async fn h2spec(host: &str, to: SocketAddr, more: &'static [&str]) -> (Vec<String>, String) {
+    let (host, port) = (host.to_owned(), to.port().to_string());
+    let run = move || {
+        let binary = H2SPEC.build().expect("builds");
+        let mut command = Command::new(binary);
+        command.args(["--strict", "--timeout", "10", "--host", &host, "--port", &port]);
+        command.args(more).output().expect("runs")
+    };
+    let output = spawn_blocking(run).await.expect("no panic");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failures = text.split("Failures:").nth(1).unwrap_or_default();
+    let failed = failures.lines().filter_map(|line| line.trim().strip_prefix("× "));
+    let summary = text.lines().find(|line| line.contains("tests, ")).unwrap_or(&text);
+    (failed.map(str::to_owned).collect(), summary.to_owned())
+}
+
+#[tokio::test]
+async fn h2spec_passes_in_plaintext_and_over_tls() {
+    let backend = Backend::saying("an answer of some length").await;
+    let postern = Postern::start(&[Site::new("app", "localhost").to(backend.address)]).await;
+    let (failed, summary) = h2spec("localhost", postern.https, &["--tls", "--insecure"]).await;
+    assert_eq!(failed, Vec::<String>::new(), "{summary}");
+    assert!(summary.starts_with("146 tests, 146 passed"), "{summary}");
+    // The plaintext port speaks HTTP/1.1 to who does not begin with the preface: a 400 of ours is not what h2spec knows.
+    let (failed, summary) = h2spec("localhost", postern.http, &[]).await;
+    assert_eq!(failed, ["2: Sends invalid connection preface"], "{summary}");
+    assert!(summary.starts_with("146 tests, 145 passed"), "{summary}");
 }
