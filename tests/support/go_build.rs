@@ -1,5 +1,4 @@
-//! Builds the Go programs of tests/kube, once for all test processes, and keeps them in Cargo's
-//! target folder: the control plane, and an ACME server with its name server.
+//! Builds the Go programs that tests need, each once for all test processes, and keeps them in Cargo's target folder.
 
 use std::collections::VecDeque;
 use std::env;
@@ -16,42 +15,40 @@ use anyhow::{Context, Result, ensure};
 
 use super::netns;
 
-/// A program, and the folder whose go.mod pins what it is made of.
-struct Program {
-    name: &'static str,
-    sources: &'static str,
-    package: &'static str,
-    linker_flags: &'static str,
+/// A Go program in a folder with a go.mod.
+pub struct Program {
+    pub name: &'static str,
+    /// Below the crate's.
+    pub folder: &'static str,
+    pub package: &'static str,
+    pub linker_flags: &'static str,
 }
 
 const CONTROL_PLANE: Program = Program {
     name: "control-plane",
-    sources: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/control-plane"),
+    folder: "tests/kube/control-plane",
     package: ".",
-    linker_flags: LINKER_FLAGS,
+    // The version in go.mod: without it clients that parse the apiserver's version fail.
+    linker_flags: "-s -w \
+        -X k8s.io/component-base/version.gitVersion=v1.37.2 \
+        -X k8s.io/component-base/version.gitMajor=1 \
+        -X k8s.io/component-base/version.gitMinor=37",
 };
 
-const PEBBLE_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/pebble");
-
+/// An ACME server.
 const PEBBLE: Program = Program {
     name: "pebble",
-    sources: PEBBLE_SOURCES,
+    folder: "tests/kube/pebble",
     package: "github.com/letsencrypt/pebble/v2/cmd/pebble",
     linker_flags: "-s -w",
 };
 
+/// Its name server.
 const PEBBLE_NAMES: Program = Program {
     name: "pebble-challtestsrv",
-    sources: PEBBLE_SOURCES,
     package: "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
-    linker_flags: "-s -w",
+    ..PEBBLE
 };
-
-/// The version in go.mod: without it clients that parse the apiserver's version fail.
-const LINKER_FLAGS: &str = "-s -w \
-    -X k8s.io/component-base/version.gitVersion=v1.37.2 \
-    -X k8s.io/component-base/version.gitMajor=1 \
-    -X k8s.io/component-base/version.gitMinor=37";
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -72,9 +69,9 @@ impl Binaries {
     pub fn build() -> Result<Self> {
         let assets = kubebuilder_assets()?;
         Ok(Self {
-            built: built(&CONTROL_PLANE)?,
-            pebble: built(&PEBBLE)?,
-            pebble_names: built(&PEBBLE_NAMES)?,
+            built: CONTROL_PLANE.build()?,
+            pebble: PEBBLE.build()?,
+            pebble_names: PEBBLE_NAMES.build()?,
             assets,
         })
     }
@@ -141,48 +138,63 @@ fn kubebuilder_assets() -> Result<Option<PathBuf>> {
     Ok(Some(folder))
 }
 
-fn built(program: &Program) -> Result<PathBuf> {
-    let cache = cache()?;
-    let folder = cache.join(fingerprint(program)?);
-    let binary = folder.join(program.name);
-    let _lock = lock(&cache.join("build.lock"))?;
-    if !binary.exists() {
-        ensure!(
-            !netns::inside(),
-            "{} is not built, and inside a network namespace it cannot be: \
-             call Binaries::build before netns::enter",
-            program.name
-        );
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        // Renamed when complete, so that an interrupted build is not taken for a finished one.
-        let unfinished = folder.join("unfinished");
-        go_build(program, &unfinished).with_context(|| format!("building {}", program.name))?;
-        fs::rename(&unfinished, &binary).with_context(|| format!("naming the finished {}", program.name))?;
+impl Program {
+    /// Its binary. Takes minutes the first time, and says so on standard error.
+    pub fn build(&self) -> Result<PathBuf> {
+        let name = self.name;
+        let cache = cache()?;
+        let folder = cache.join(self.fingerprint()?);
+        let binary = folder.join(name);
+        let _lock = lock(&cache.join("build.lock"))?;
+        if !binary.exists() {
+            ensure!(
+                !netns::inside(),
+                "{name} is not built, and inside a network namespace it cannot be: build it before netns::enter"
+            );
+            fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+            // Renamed when complete, so that an interrupted build is not taken for a finished one.
+            let unfinished = folder.join("unfinished");
+            go_build(self, &unfinished).with_context(|| format!("building {name}"))?;
+            fs::rename(&unfinished, &binary).with_context(|| format!("naming the finished {name}"))?;
+        }
+        Ok(binary)
     }
-    Ok(binary)
-}
 
-fn fingerprint(program: &Program) -> Result<String> {
-    let describe = || format!("reading {}", program.sources);
-    let mut files = Vec::new();
-    for entry in fs::read_dir(program.sources).with_context(describe)? {
-        files.push(entry.with_context(describe)?.path());
+    fn sources(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder)
     }
-    files.sort();
-    let mut hasher = DefaultHasher::new();
-    program.linker_flags.hash(&mut hasher);
-    for file in files {
-        file.file_name().hash(&mut hasher);
-        fs::read(&file).with_context(describe)?.hash(&mut hasher);
+
+    fn fingerprint(&self) -> Result<String> {
+        let sources = self.sources();
+        let describe = || format!("reading {}", sources.display());
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&sources).with_context(describe)? {
+            files.push(entry.with_context(describe)?.path());
+        }
+        files.sort();
+        let mut hasher = DefaultHasher::new();
+        self.linker_flags.hash(&mut hasher);
+        for file in files {
+            file.file_name().hash(&mut hasher);
+            fs::read(&file).with_context(describe)?.hash(&mut hasher);
+        }
+        Ok(format!("{:016x}", hasher.finish()))
     }
-    Ok(format!("{:016x}", hasher.finish()))
 }
 
 fn go_build(program: &Program, output: &Path) -> Result<()> {
     let started = Instant::now();
     let mut go = Command::new("go")
-        .args(["build", "-C", program.sources, "-v", "-trimpath", "-buildvcs=false"])
-        .args(["-ldflags", program.linker_flags, "-o"])
+        .args(["build", "-C"])
+        .arg(program.sources())
+        .args([
+            "-v",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            program.linker_flags,
+            "-o",
+        ])
         .arg(output)
         .arg(program.package)
         // A C compiler is not asked for.
@@ -192,7 +204,8 @@ fn go_build(program: &Program, output: &Path) -> Result<()> {
         .spawn()
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => anyhow::anyhow!(
-                "the servers of these tests are built with Go 1.26 or newer, and there is no `go` in PATH"
+                "{} is built with Go 1.26 or newer, and there is no `go` in PATH",
+                program.name
             ),
             _ => error.into(),
         })?;
@@ -218,7 +231,7 @@ fn go_build(program: &Program, output: &Path) -> Result<()> {
                 }
             }
             Err(RecvTimeoutError::Timeout) => {
-                report(program.name, packages, started.elapsed());
+                report(program, packages, started.elapsed());
                 next_report = Instant::now() + PROGRESS_EVERY;
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -231,11 +244,12 @@ fn go_build(program: &Program, output: &Path) -> Result<()> {
 }
 
 /// Past libtest, which withholds what the print macros say until a test has failed.
-fn report(name: &str, packages: usize, elapsed: Duration) {
+fn report(program: &Program, packages: usize, elapsed: Duration) {
     let seconds = elapsed.as_secs();
     let _ = writeln!(
         io::stderr(),
-        "building {name} (first time only): {packages} packages, {}m{:02}s",
+        "building {} (first time only): {packages} packages, {}m{:02}s",
+        program.name,
         seconds / 60,
         seconds % 60
     );
