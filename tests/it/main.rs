@@ -22,6 +22,7 @@ mod dial;
 mod edits;
 mod errors;
 mod generated;
+mod h2c;
 mod headers;
 mod http;
 mod hygiene;

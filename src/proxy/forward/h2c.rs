@@ -111,7 +111,6 @@ impl Errand<'_> {
                     && let Some(opener) = opener.take()
                 {
                     let _ = opener.send(());
-                    cx.waker().wake_by_ref();
                 }
             }
             Pin::new(&mut answer).poll(cx)
