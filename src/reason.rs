@@ -79,7 +79,12 @@ impl Reason {
         use Reason as R;
         matches!(
             self,
-            R::BadRequest | R::BadUpgrade | R::MethodNotAllowed | R::RequestTimeout | R::UriTooLong
+            R::BadRequest
+                | R::BadUpgrade
+                | R::HeadersTooLarge
+                | R::MethodNotAllowed
+                | R::RequestTimeout
+                | R::UriTooLong
         )
     }
 

@@ -20,7 +20,7 @@ use super::forward::KERNEL_LIMIT;
 use super::listener::Transport;
 use super::preface::{self, Opened};
 use super::stream::Stream;
-use super::{Proxy, target};
+use super::{Proxy, h2, target};
 use crate::snapshot::Deployment;
 
 /// A head that is longer is hyper's affair alone; so is one with more headers.
@@ -62,10 +62,17 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
     let tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let draining = pin!(proxy.draining.cancelled());
     let mut bounds = Bounds { tick, draining };
-    let _ = http2;
-    let asked = poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await;
+    let asked = match http2 {
+        true => First::Http2,
+        false => poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await,
+    };
     let turn = match asked {
         First::Nothing => return,
+        First::Http2 => {
+            // It counts itself: not while it carries sockets alone.
+            drop(open);
+            return Box::pin(h2::serve(stream, peer, proxy.clone())).await;
+        }
         First::Bytes => None,
         First::Upgrade(deployment) => {
             let turn = Turn::of(&deployment).await;
@@ -83,13 +90,20 @@ enum First {
     /// The time is up, or Postern drains.
     Nothing,
     Bytes,
+    /// Agreed on over TLS, or by prior knowledge (RFC 9113 section 3.3).
+    Http2,
     Upgrade(Arc<Deployment>),
 }
 
 impl Bounds<'_, '_> {
     fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &mut Stream, proxy: &Proxy) -> Poll<First> {
         let peeked = BUFFER.with_borrow_mut(|buffer| {
-            let look = |bytes: &[u8]| asks_for_socket(bytes, proxy).map_or(First::Bytes, First::Upgrade);
+            let plain = matches!(stream, Stream::Plain(_));
+            let look = |bytes: &[u8]| match asks_for_socket(bytes, proxy) {
+                Some(deployment) => First::Upgrade(deployment),
+                None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => First::Http2,
+                None => First::Bytes,
+            };
             stream
                 .poll_peek(cx, buffer, look)
                 .map(|first| first.unwrap_or(First::Bytes))
@@ -121,6 +135,11 @@ impl Turn {
     pub fn is_in_line_of(&self, line: &Arc<Semaphore>) -> bool {
         self.line.as_ptr() == Arc::as_ptr(line)
     }
+}
+
+fn speaks_http2(proxy: &Proxy) -> bool {
+    let live = proxy.live.look();
+    live.as_ref().is_none_or(|live| live.snapshot.listener.http2)
 }
 
 /// Whose socket, if these bytes are the whole head of a WebSocket handshake that finds its Deployment.

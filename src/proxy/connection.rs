@@ -35,9 +35,9 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// for every request would cost each a tenth of its instructions and a lock that all share.
 pub const COARSE: Duration = HEAD_TIMEOUT;
 /// How long what a client still sends is read after our FIN.
-const LINGER: Duration = Duration::from_secs(2);
-const MAX_HEAD: usize = 64 * 1024;
-const MAX_HEADERS: usize = 100;
+pub const LINGER: Duration = Duration::from_secs(2);
+pub const MAX_HEAD: usize = 64 * 1024;
+pub const MAX_HEADERS: usize = 100;
 /// hyper's buffers grow to this for large bodies, each way. No less than a head.
 const MAX_BUFFER: usize = 128 * 1024;
 
@@ -53,7 +53,7 @@ pub struct Client {
     pub clock: Clock,
     /// The place in line that the first request, if it is an upgrade, already has.
     turn: Mutex<Option<Turn>>,
-    /// Where an accepted upgrade leaves the app's half until hyper gives up the client's.
+    /// Where an accepted upgrade leaves the app's half until the client's is free.
     opening: Mutex<Option<Opening>>,
     /// Whether the last write found the socket full.
     write_blocked: AtomicBool,
@@ -75,7 +75,7 @@ pub struct Clock {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub enum Phase {
     /// Nothing of a next request has come.
     Idle = 0,
     /// A head is awaited or on its way.
@@ -121,7 +121,7 @@ pub async fn serve(
     let ended = drive(&mut connection, &client, bounds).await;
     let parts = connection.into_parts();
     let mut stream = parts.io.stream.into_inner();
-    let opening = client.opening.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let opening = client.take_opening();
     match (ended, opening) {
         (Ended::Done, Some(opening)) => Ending::Socket(Box::new(tunnel::run(stream, parts.read_buf, opening))),
         (Ended::Done, None) => Ending::Lingering(stream),
@@ -166,7 +166,8 @@ async fn linger(mut stream: Stream) {
     let _: Result<io::Result<()>, _> = tokio::time::timeout(LINGER, drain).await;
 }
 
-fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+/// What is still read of a connection that has ended.
+pub fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     let mut buffer = [0; 4096];
     let mut read = ReadBuf::new(&mut buffer);
     let polled = Pin::new(stream).poll_read(cx, &mut read);
@@ -222,7 +223,7 @@ impl Service<Request<H1Incoming>> for Exchanges {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<H1Incoming>) -> Self::Future {
-        self.0.clock.enter(Phase::Busy);
+        self.0.clock.busy();
         let client = self.0.clone();
         Box::pin(async move { Ok(exchange::answer(&client, request.map(Incoming::H1)).await) })
     }
@@ -245,9 +246,13 @@ impl Client {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Leaves an accepted upgrade for when hyper has sent the 101.
+    /// Leaves an accepted upgrade for when the client has been told.
     pub fn open_socket(&self, opening: Opening) {
         *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(opening);
+    }
+
+    pub fn take_opening(&self) -> Option<Opening> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -280,6 +285,11 @@ impl Clock {
         waited
     }
 
+    /// A request is there.
+    pub fn busy(&self) {
+        self.enter(Phase::Busy);
+    }
+
     /// An answer's body begins: neither side may pause longer than `idle`.
     pub fn sending(&self, idle: Option<Duration>) {
         self.body_idle
@@ -302,7 +312,7 @@ impl Clock {
     }
 
     /// `write_blocked`: an earlier answer is still on its way.
-    fn heard(&self, write_blocked: bool) {
+    pub fn heard(&self, write_blocked: bool) {
         match self.read().0 {
             Phase::Idle if !write_blocked => self.enter(Phase::Head),
             Phase::Idle => self.enter(Phase::Idle),
@@ -311,7 +321,7 @@ impl Clock {
         }
     }
 
-    fn wrote(&self) {
+    pub fn wrote(&self) {
         let (phase, _) = self.read();
         if matches!(phase, Phase::Idle | Phase::Sending) {
             self.enter(phase);
@@ -330,7 +340,7 @@ impl Clock {
     }
 
     /// When to look again, or the phase that has lasted too long.
-    fn check(&self) -> Result<Instant, Phase> {
+    pub fn check(&self) -> Result<Instant, Phase> {
         let (phase, since) = self.read();
         let limit = match phase {
             Phase::Idle => self.keep_alive,
@@ -378,8 +388,17 @@ fn epoch() -> Instant {
 
 impl Count {
     pub fn enter(&self) -> Entered<'_> {
-        self.0.fetch_add(1, Relaxed);
+        self.add();
         Entered(self)
+    }
+
+    /// For who cannot hold an `Entered`.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub fn remove(&self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 
     pub fn get(&self) -> usize {
@@ -391,7 +410,7 @@ pub struct Entered<'a>(&'a Count);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
+        self.0.remove();
     }
 }
 

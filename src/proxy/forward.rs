@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::response;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming as H1Incoming;
@@ -307,9 +307,16 @@ impl Errand<'_> {
             expect,
         };
         let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
+        // An upgrade in HTTP/2 is a CONNECT (RFC 8441 section 5), in HTTP/1.1 a GET.
+        *request.method_mut() = match upgrade {
+            Some(_) => Method::GET,
+            None => self.head.method.clone(),
+        };
         *request.uri_mut() = self.target.uri.clone();
         *request.headers_mut() = headers::to_app(&self.head.headers, told);
+        if let Some(handshake) = upgrade {
+            handshake.complete(request.headers_mut());
+        }
         request
     }
 

@@ -1,14 +1,20 @@
 //! A body as it comes in, of a request or of an answer, in HTTP/1.1 or HTTP/2.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+
+use super::connection::Client;
 
 #[derive(Debug)]
 pub enum Incoming {
+    /// None, as of an upgrade: what the client sends is the app's to frame.
+    Empty,
     H1(hyper::body::Incoming),
     H2(Box<H2Body>),
 }
@@ -19,6 +25,10 @@ pub struct H2Body {
     /// By Content-Length, which h2 holds the frames against (RFC 9113 section 8.1.1).
     left: Option<u64>,
     data_ended: bool,
+    /// Of a request: whose clock notes that it moves.
+    client: Option<Arc<Client>>,
+    /// Told when it is wanted, for a client that waits for a 100.
+    wanted: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +41,20 @@ pub enum Error {
 
 impl Incoming {
     pub fn h2(stream: RecvStream, length: Option<u64>) -> Self {
-        Self::H2(Box::new(H2Body {
-            left: if stream.is_end_stream() { Some(0) } else { length },
-            data_ended: stream.is_end_stream(),
-            stream,
-        }))
+        Self::H2(Box::new(H2Body::new(stream, length)))
+    }
+
+    /// A client's body; `wanted` hears of the first look at it.
+    pub fn h2_request(
+        stream: RecvStream,
+        length: Option<u64>,
+        client: Arc<Client>,
+        wanted: Option<oneshot::Sender<()>>,
+    ) -> Self {
+        let mut body = H2Body::new(stream, length);
+        body.client = Some(client);
+        body.wanted = wanted;
+        Self::H2(Box::new(body))
     }
 }
 
@@ -45,6 +64,7 @@ impl Body for Incoming {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
             Self::H1(body) => Pin::new(body).poll_frame(cx).map_err(Error::H1),
             Self::H2(body) => body.poll_frame(cx).map_err(Error::H2),
         }
@@ -52,6 +72,7 @@ impl Body for Incoming {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Empty => true,
             Self::H1(body) => body.is_end_stream(),
             Self::H2(body) => body.stream.is_end_stream(),
         }
@@ -59,6 +80,7 @@ impl Body for Incoming {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Empty => SizeHint::with_exact(0),
             Self::H1(body) => body.size_hint(),
             Self::H2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
@@ -66,10 +88,26 @@ impl Body for Incoming {
 }
 
 impl H2Body {
+    fn new(stream: RecvStream, length: Option<u64>) -> Self {
+        Self {
+            left: if stream.is_end_stream() { Some(0) } else { length },
+            data_ended: stream.is_end_stream(),
+            stream,
+            client: None,
+            wanted: None,
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(wanted) = self.wanted.take() {
+            let _ = wanted.send(());
+        }
         if !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
+                    if let Some(client) = &self.client {
+                        client.clock.heard(true);
+                    }
                     // Whoever asks for data has room for it: the window opens again, and no sooner.
                     self.stream.flow_control().release_capacity(data.len())?;
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));

@@ -9,6 +9,7 @@ pub mod dial;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod h2;
 pub mod h2c;
 pub mod headers;
 pub mod incoming;

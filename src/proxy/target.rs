@@ -3,10 +3,12 @@
 
 use std::borrow::Cow;
 
+use h2::ext::Protocol;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
+use super::connection::MAX_HEADERS;
 use crate::reason::Reason;
 
 /// Of path and query. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
@@ -29,20 +31,35 @@ impl Target {
         {
             return Err(Reason::UriTooLong);
         }
-        if head.method == Method::CONNECT {
+        if head.method == Method::CONNECT && !is_extended_connect(head) {
             return Err(Reason::MethodNotAllowed);
         }
+        // hyper counts them itself, h2 only their bytes.
+        if head.headers.len() > MAX_HEADERS {
+            return Err(Reason::HeadersTooLarge);
+        }
         check_framing(&head.headers)?;
-        let host = host_header(&head.headers, head.version)?;
+        let host = host_header(head)?;
         let uri = &head.uri;
+        let is_path = |path: &str| path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS);
         match (uri.scheme_str(), uri.authority()) {
             // Origin form, or the asterisk.
-            (None, None) if uri.path().starts_with('/') || (uri.path() == "*" && head.method == Method::OPTIONS) => {
+            (None, None) if is_path(uri.path()) => {
                 let host = host.ok_or(Reason::BadRequest)?.clone();
                 Ok(Self { host, uri: uri.clone() })
             }
+            // RFC 9113 section 8.3.1: one that differs from :authority is malformed.
+            (_, Some(authority))
+                if head.version == Version::HTTP_2
+                    && host
+                        .is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())) =>
+            {
+                Err(Reason::BadRequest)
+            }
             // Absolute form: its host counts, whatever Host says (RFC 9112 section 3.2.2).
-            (Some("http" | "https"), Some(authority)) if is_host(authority.as_str().as_bytes()) => {
+            (Some("http" | "https"), Some(authority))
+                if is_host(authority.as_str().as_bytes()) && is_path(uri.path()) =>
+            {
                 let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadRequest)?;
                 let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
                 Ok(Self {
@@ -89,12 +106,17 @@ pub fn hostname(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// Exactly one Host in HTTP/1.1 (RFC 9112 section 3.2), well formed.
-fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<&HeaderValue>, Reason> {
-    let mut lines = headers.get_all(header::HOST).iter();
+/// RFC 8441 section 4: a CONNECT that is for a path, as a GET is.
+pub fn is_extended_connect(head: &Parts) -> bool {
+    head.version == Version::HTTP_2 && head.extensions.get::<Protocol>().is_some()
+}
+
+/// Exactly one Host in HTTP/1.1 (RFC 9112 section 3.2), well formed; in HTTP/2 :authority may stand for it.
+fn host_header(head: &Parts) -> Result<Option<&HeaderValue>, Reason> {
+    let mut lines = head.headers.get_all(header::HOST).iter();
     match (lines.next(), lines.next()) {
         (Some(host), None) if is_host(host.as_bytes()) => Ok(Some(host)),
-        (None, _) if version < Version::HTTP_11 => Ok(None),
+        (None, _) if head.version != Version::HTTP_11 => Ok(None),
         _ => Err(Reason::BadRequest),
     }
 }

@@ -44,6 +44,17 @@ pub struct Opening {
     pub permit: OwnedSemaphorePermit,
 }
 
+/// What a tunnel has at either end.
+pub trait Side: AsyncRead + AsyncWrite + Unpin {
+    /// The other side broke off instead of ending. A connection gets its FIN all the same: what the client or the app make of
+    /// it is in the frames.
+    fn poll_break(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown(cx)
+    }
+}
+
+impl Side for Stream {}
+
 /// Starts the tunnel. `early` is what the client sent right behind its handshake.
 pub fn run<C>(client: C, early: Bytes, opening: Opening) -> Tunnel<C> {
     let Opening {
@@ -106,10 +117,7 @@ enum Cause {
     SinkFailed,
 }
 
-impl<C> Future for Tunnel<C>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-{
+impl<C: Side> Future for Tunnel<C> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -186,7 +194,7 @@ impl Direction {
     ) -> Poll<()>
     where
         R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        W: Side,
     {
         loop {
             match self.flow {
@@ -194,8 +202,12 @@ impl Direction {
                 Flow::Open | Flow::Ended if self.spill.is_some() => ready!(self.poll_spill(cx, to)),
                 Flow::Open | Flow::Ended if self.unflushed => ready!(self.poll_flush(cx, to)),
                 Flow::Ended => {
+                    let to = Pin::new(&mut *to);
                     // A sink that is gone needs no FIN.
-                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                    let _ = ready!(match self.cause {
+                        Some(Cause::SourceFailed) => to.poll_break(cx),
+                        _ => to.poll_shutdown(cx),
+                    });
                     self.flow = Flow::Done;
                 }
                 Flow::Open if ending => {

@@ -1,0 +1,236 @@
+//! One client connection in HTTP/2: its settings, its limits, and its end. Every stream is a task of its own; this one moves
+//! their frames.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::{self, Builder};
+use tokio::time::timeout;
+
+use super::io::{Io, Seen};
+use super::request;
+use crate::proxy::Proxy;
+use crate::proxy::connection::{HEAD_TIMEOUT, MAX_HEAD};
+use crate::proxy::peer::Peer;
+use crate::proxy::stream::Stream;
+use crate::snapshot::Listener;
+
+/// Each stream's, each way. The connection's holds all of them, so that none that stands still stands in another's way.
+const WINDOW: u32 = 64 * 1024;
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+/// Between our GOAWAY and the end of a connection that carries nothing any more.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What the streams of one connection share.
+#[derive(Debug)]
+struct Shared {
+    proxy: Arc<Proxy>,
+    peer: Arc<Peer>,
+    load: Mutex<Load>,
+}
+
+#[derive(Debug)]
+struct Load {
+    requests: usize,
+    sockets: usize,
+    /// Since when it has had neither, if it has neither.
+    idle_since: Instant,
+    open: bool,
+}
+
+/// One stream's share in its connection's load.
+#[derive(Debug)]
+pub struct Place {
+    shared: Arc<Shared>,
+    is_socket: bool,
+}
+
+/// Serves streams until the connection ends. It ends by itself only while none is open.
+pub async fn serve(stream: Stream, peer: Arc<Peer>, proxy: Arc<Proxy>) {
+    let shared = Arc::new(Shared::new(peer, proxy.clone()));
+    let seen = Arc::<Seen>::default();
+    let listener = proxy
+        .live
+        .load()
+        .map(|live| live.snapshot.listener.clone())
+        .unwrap_or_default();
+    let handshake = settings(&listener).handshake(Io::new(stream, seen.clone()));
+    if let Ok(Ok(mut connection)) = timeout(HEAD_TIMEOUT, handshake).await {
+        drive(&mut connection, &shared, &seen, listener.keep_alive_timeout).await;
+    }
+    shared.change(|load| load.open = false);
+}
+
+fn settings(listener: &Listener) -> Builder {
+    let streams = listener.http2_max_streams;
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW.saturating_mul(streams).clamp(WINDOW, MAX_WINDOW))
+        .max_concurrent_streams(streams)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_send_buffer_size(WINDOW as usize)
+        // As many as a client may take back at once; how often is the flood's to judge.
+        .max_pending_accept_reset_streams(streams as usize)
+        .max_concurrent_reset_streams(streams as usize)
+        // What a client had on its way to a stream that was reset is not to end the connection.
+        .reset_stream_duration(GRACE);
+    if listener.websocket_http2 {
+        builder.enable_connect_protocol();
+    }
+    builder
+}
+
+async fn drive(
+    connection: &mut server::Connection<Io, Bytes>,
+    shared: &Arc<Shared>,
+    seen: &Seen,
+    keep_alive: Duration,
+) {
+    let proxy = &shared.proxy;
+    let mut draining = pin!(proxy.draining.cancelled());
+    let mut tick = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let (mut first, mut going_away, mut given_up) = (true, false, false);
+    let (mut patience, mut written) = (keep_alive, 0);
+    poll_fn(|cx| {
+        // The first poll leaves wakers; the others look at flags, since each poll of these takes locks that are shared.
+        let first = std::mem::take(&mut first);
+        if !going_away && (first || proxy.is_draining.load(Relaxed)) && draining.as_mut().poll(cx).is_ready() {
+            going_away = true;
+            connection.graceful_shutdown();
+            patience = GRACE;
+            tick.as_mut().reset(tokio::time::Instant::now() + GRACE);
+        }
+        let mut look = first || going_away || tick.is_elapsed();
+        loop {
+            while let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                let Some(Ok((request, respond))) = accepted else {
+                    return Poll::Ready(());
+                };
+                tokio::spawn(request::serve(request, respond, Place::of(shared)));
+            }
+            if !given_up && seen.flooded.load(Relaxed) {
+                given_up = true;
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                tick.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                look = true;
+                continue;
+            }
+            if !look || tick.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if given_up || !seen.begun.load(Relaxed) {
+                return Poll::Ready(());
+            }
+            let now = Instant::now();
+            // The last bytes of a last answer may still be on their way.
+            let written_by_now = seen.written.load(Relaxed);
+            let moves = connection.has_streams() && written != written_by_now;
+            written = written_by_now;
+            let due = match shared.lock().idle_since() {
+                Some(since) if !moves => since + patience,
+                _ => now + patience,
+            };
+            if due > now {
+                tick.as_mut().reset(due.into());
+            } else if going_away {
+                return Poll::Ready(());
+            } else {
+                going_away = true;
+                patience = GRACE;
+                connection.graceful_shutdown();
+                tick.as_mut().reset((now + GRACE).into());
+            }
+            look = true;
+        }
+    })
+    .await;
+}
+
+impl Shared {
+    fn new(peer: Arc<Peer>, proxy: Arc<Proxy>) -> Self {
+        proxy.connections.add();
+        let load = Load {
+            requests: 0,
+            sockets: 0,
+            idle_since: Instant::now(),
+            open: true,
+        };
+        Self {
+            proxy,
+            peer,
+            load: Mutex::new(load),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Load)) {
+        let mut load = self.lock();
+        let counted = load.is_counted();
+        change(&mut load);
+        if load.requests + load.sockets == 0 {
+            load.idle_since = Instant::now();
+        }
+        match (counted, load.is_counted()) {
+            (false, true) => self.proxy.connections.add(),
+            (true, false) => self.proxy.connections.remove(),
+            _ => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Load {
+    /// Whether a drain waits for the connection. Not for one that carries nothing but sockets: these are counted themselves.
+    fn is_counted(&self) -> bool {
+        self.open && (self.requests > 0 || self.sockets == 0)
+    }
+
+    fn idle_since(&self) -> Option<Instant> {
+        (self.requests + self.sockets == 0).then_some(self.idle_since)
+    }
+}
+
+impl Place {
+    fn of(shared: &Arc<Shared>) -> Self {
+        shared.change(|load| load.requests += 1);
+        Self {
+            shared: shared.clone(),
+            is_socket: false,
+        }
+    }
+
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.shared.proxy
+    }
+
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.shared.peer
+    }
+
+    pub fn is_socket_now(&mut self) {
+        self.is_socket = true;
+        self.shared.change(|load| {
+            load.requests -= 1;
+            load.sockets += 1;
+        });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let is_socket = self.is_socket;
+        self.shared.change(|load| match is_socket {
+            true => load.sockets -= 1,
+            false => load.requests -= 1,
+        });
+    }
+}

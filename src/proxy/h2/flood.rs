@@ -1,0 +1,114 @@
+//! How much a client may send that carries nothing: pings, settings, priorities, resets, empty frames. Each is cheap for it
+//! to send and costs Postern an answer or a look; what carries something earns what it needs of them.
+
+use std::time::Instant;
+
+/// In bytes: what a client may be ahead.
+const CAPACITY: u64 = 1 << 20;
+const PER_SECOND: u64 = 64 * 1024;
+/// A reset throws away a request that may have reached an app: five hundred at once, then thirty a second.
+const RESET: u64 = 2 * 1024;
+/// An answer's bytes earn this part of themselves: for window updates more than enough, for pings less than they cost.
+const EARNED_OF_SENT: u64 = 8;
+const PREFACE: usize = 24;
+const HEAD: usize = 9;
+
+/// RFC 9113 section 6.
+mod kind {
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const RST_STREAM: u8 = 3;
+    pub const CONTINUATION: u8 = 9;
+}
+const END_STREAM: u8 = 1;
+
+/// Reads along, frame by frame.
+#[derive(Debug)]
+pub struct Flood {
+    /// Of a frame's payload, or of the preface.
+    skip: usize,
+    head: [u8; HEAD],
+    filled: usize,
+    /// Whether a whole head of a frame has come.
+    pub begun: bool,
+    left: u64,
+    refilled: Instant,
+}
+
+/// Nobody needs that many frames for that little.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooMuch;
+
+impl Flood {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            skip: PREFACE,
+            head: [0; HEAD],
+            filled: 0,
+            begun: false,
+            left: CAPACITY,
+            refilled: now,
+        }
+    }
+
+    pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), TooMuch> {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            bytes = &bytes[skipped..];
+            self.skip -= skipped;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.filled));
+            self.head[self.filled..self.filled + head.len()].copy_from_slice(head);
+            self.filled += head.len();
+            bytes = rest;
+            if self.filled == HEAD {
+                self.filled = 0;
+                self.begun = true;
+                self.frame()?;
+            }
+        }
+    }
+
+    /// Bytes of whatever kind have gone to the client.
+    pub fn wrote(&mut self, bytes: usize) {
+        self.earn(bytes as u64 / EARNED_OF_SENT);
+    }
+
+    fn frame(&mut self) -> Result<(), TooMuch> {
+        let [a, b, c, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        // h2 refuses a frame that is longer than it has allowed, and reads no further.
+        self.skip = length as usize;
+        let whole = u64::from(length) + HEAD as u64;
+        match kind {
+            kind::DATA if length > 0 => self.earn(u64::from(length)),
+            kind::DATA if flags & END_STREAM != 0 => {}
+            // Bounded by the streams that may be open, and by h2.
+            kind::HEADERS | kind::CONTINUATION => {}
+            kind::RST_STREAM => return self.spend(RESET),
+            _ => return self.spend(whole),
+        }
+        Ok(())
+    }
+
+    fn earn(&mut self, bytes: u64) {
+        self.left = (self.left + bytes).min(CAPACITY);
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<(), TooMuch> {
+        if self.left < bytes {
+            // The clock is asked only by who has spent all that was there.
+            self.refill(Instant::now());
+        }
+        self.left = self.left.checked_sub(bytes).ok_or(TooMuch)?;
+        Ok(())
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let millis = now.saturating_duration_since(self.refilled).as_millis() as u64;
+        self.refilled = now;
+        self.earn(millis.saturating_mul(PER_SECOND) / 1000);
+    }
+}
