@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::admin::Readiness;
 use crate::api::condition::ConditionType;
@@ -97,6 +97,7 @@ impl Publisher {
             fresh,
             removed,
             reports,
+            default_problems,
         } = compiled;
         // Before the swap: a handshake that the old snapshot lets through afterwards still meets the closed door.
         let ending: Vec<_> = removed
@@ -121,6 +122,8 @@ impl Publisher {
             self.state.pair(upstream);
         }
         let served = self.live.load();
+        let defaults = snapshot.default_certificates.clone();
+        *self.figures.default_certificates.lock().unwrap_or_else(PoisonError::into_inner) = defaults;
         if changed || served.is_none() {
             let version = served.map_or(0, |live| live.version) + 1;
             let hash = snapshot.hash();
@@ -132,6 +135,9 @@ impl Publisher {
         }
         if !ending.is_empty() {
             tokio::spawn(end_spread(ending, END_WINDOW));
+        }
+        for problem in default_problems.iter().flatten() {
+            warn!(problem, "a default certificate cannot be used as it is");
         }
         self.report(store, &changes, &previous, &reports);
         previous
@@ -178,14 +184,19 @@ impl Publisher {
     }
 
     fn count(&self, store: &Store, reports: &[(ObjectKey, Option<Arc<Report>>)]) {
-        self.figures.services.store(store.count(Kind::Service) as u64, Relaxed);
-        self.figures
-            .slices
-            .store(store.count(Kind::EndpointSlice) as u64, Relaxed);
+        let figures = &self.figures;
+        for (figure, kind) in [
+            (&figures.config_maps, Kind::ConfigMap),
+            (&figures.secrets, Kind::Secret),
+            (&figures.services, Kind::Service),
+            (&figures.slices, Kind::EndpointSlice),
+        ] {
+            figure.store(store.count(kind) as u64, Relaxed);
+        }
         let mut deployments = self.figures.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, report) in reports {
             match report {
-                Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.endpoints)),
+                Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.clone())),
                 None => deployments.remove(key),
             };
         }

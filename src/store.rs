@@ -1,6 +1,8 @@
 //! What the watches have delivered: trimmed objects by key, and which keys changed since the last compile.
 //! One task owns the store; nothing here blocks or looks at a clock. Full Kubernetes objects never get this far.
 
+mod data;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -10,6 +12,8 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 
 use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
+
+pub use data::Data;
 
 /// Namespace and name of an object, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,19 +79,43 @@ pub struct SliceEndpoint {
     pub terminating: bool,
 }
 
+/// A core/v1 Secret, trimmed: one of type kubernetes.io/tls, or one that carries the label postern.dev/use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    pub tls: bool,
+    /// The label postern.dev/use.
+    pub purpose: Option<Arc<str>>,
+    pub data: Data,
+}
+
+/// A core/v1 ConfigMap that carries the label postern.dev/use, trimmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    pub purpose: Arc<str>,
+    pub data: Data,
+}
+
 /// One watched kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    ConfigMap,
     Deployment,
     EndpointSlice,
+    Secret,
     Service,
 }
 
 /// One watched object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
+    ConfigMap(ConfigMap),
     Deployment(Deployment),
     EndpointSlice(EndpointSlice),
+    Secret(Secret),
     Service(Service),
 }
 
@@ -107,6 +135,8 @@ pub struct Changes {
     pub deployments: BTreeSet<ObjectKey>,
     /// Services whose own object or whose slices changed.
     pub services: BTreeSet<ObjectKey>,
+    pub secrets: BTreeSet<ObjectKey>,
+    pub config_maps: BTreeSet<ObjectKey>,
     /// Deployments whose status at the source is another one now: compile does not care, the status writer does.
     pub observed: BTreeSet<ObjectKey>,
 }
@@ -124,6 +154,8 @@ pub struct Batch {
 pub struct Store {
     deployments: BTreeMap<ObjectKey, Arc<Deployment>>,
     services: BTreeMap<ObjectKey, Arc<Service>>,
+    secrets: BTreeMap<ObjectKey, Arc<Secret>>,
+    config_maps: BTreeMap<ObjectKey, Arc<ConfigMap>>,
     /// By Service, then by slice name.
     slices: BTreeMap<ObjectKey, BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
     /// Which Service a slice belongs to: its label can change, and a deletion does not carry it.
@@ -138,8 +170,16 @@ impl Store {
         for event in batch.events {
             match event {
                 Event::Apply(Object::Deployment(deployment)) => self.put_deployment(deployment),
-                Event::Apply(Object::Service(service)) => self.put_service(service),
+                Event::Apply(Object::Service(service)) => {
+                    put(&mut self.services, &mut self.changes.services, service.key.clone(), service);
+                }
                 Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice),
+                Event::Apply(Object::Secret(secret)) => {
+                    put(&mut self.secrets, &mut self.changes.secrets, secret.key.clone(), secret);
+                }
+                Event::Apply(Object::ConfigMap(map)) => {
+                    put(&mut self.config_maps, &mut self.changes.config_maps, map.key.clone(), map);
+                }
                 Event::Delete(kind, key) => self.remove(kind, &key),
                 Event::Listed(kind, keys) => self.listed(kind, &keys),
             }
@@ -167,6 +207,18 @@ impl Store {
         self.services.get(key)
     }
 
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
+        self.secrets.values()
+    }
+
+    pub fn secret(&self, key: &ObjectKey) -> Option<&Arc<Secret>> {
+        self.secrets.get(key)
+    }
+
+    pub fn config_map(&self, key: &ObjectKey) -> Option<&Arc<ConfigMap>> {
+        self.config_maps.get(key)
+    }
+
     /// In the order of the slices' names.
     pub fn slices(&self, service: &ObjectKey) -> impl Iterator<Item = &Arc<EndpointSlice>> {
         self.slices.get(service).into_iter().flat_map(BTreeMap::values)
@@ -175,8 +227,10 @@ impl Store {
     /// How many objects of this kind there are.
     pub fn count(&self, kind: Kind) -> usize {
         match kind {
+            Kind::ConfigMap => self.config_maps.len(),
             Kind::Deployment => self.deployments.len(),
             Kind::EndpointSlice => self.slice_owner.len(),
+            Kind::Secret => self.secrets.len(),
             Kind::Service => self.services.len(),
         }
     }
@@ -192,13 +246,6 @@ impl Store {
         }
         if old.is_none_or(|old| **old != new) {
             self.deployments.insert(key, Arc::new(new));
-        }
-    }
-
-    fn put_service(&mut self, new: Service) {
-        if self.services.get(&new.key).is_none_or(|old| **old != new) {
-            self.changes.services.insert(new.key.clone());
-            self.services.insert(new.key.clone(), Arc::new(new));
         }
     }
 
@@ -220,17 +267,11 @@ impl Store {
 
     fn remove(&mut self, kind: Kind, key: &ObjectKey) {
         match kind {
-            Kind::Deployment => {
-                if self.deployments.remove(key).is_some() {
-                    self.changes.deployments.insert(key.clone());
-                }
-            }
+            Kind::ConfigMap => take(&mut self.config_maps, &mut self.changes.config_maps, key),
+            Kind::Deployment => take(&mut self.deployments, &mut self.changes.deployments, key),
             Kind::EndpointSlice => self.remove_slice(key),
-            Kind::Service => {
-                if self.services.remove(key).is_some() {
-                    self.changes.services.insert(key.clone());
-                }
-            }
+            Kind::Secret => take(&mut self.secrets, &mut self.changes.secrets, key),
+            Kind::Service => take(&mut self.services, &mut self.changes.services, key),
         }
     }
 
@@ -259,10 +300,30 @@ impl Store {
             have.keys().filter(|key| !keys.contains(key)).cloned().collect()
         }
         match kind {
+            Kind::ConfigMap => missing(&self.config_maps, keys),
             Kind::Deployment => missing(&self.deployments, keys),
             Kind::EndpointSlice => missing(&self.slice_owner, keys),
+            Kind::Secret => missing(&self.secrets, keys),
             Kind::Service => missing(&self.services, keys),
         }
+    }
+}
+
+fn put<T: PartialEq>(
+    objects: &mut BTreeMap<ObjectKey, Arc<T>>,
+    changed: &mut BTreeSet<ObjectKey>,
+    key: ObjectKey,
+    new: T,
+) {
+    if objects.get(&key).is_none_or(|old| **old != new) {
+        changed.insert(key.clone());
+        objects.insert(key, Arc::new(new));
+    }
+}
+
+fn take<T>(objects: &mut BTreeMap<ObjectKey, Arc<T>>, changed: &mut BTreeSet<ObjectKey>, key: &ObjectKey) {
+    if objects.remove(key).is_some() {
+        changed.insert(key.clone());
     }
 }
 
@@ -289,12 +350,37 @@ impl Deployment {
 impl Changes {
     /// Nothing that compile reads has changed.
     pub fn is_empty(&self) -> bool {
-        self.deployments.is_empty() && self.services.is_empty()
+        let Self {
+            deployments,
+            services,
+            secrets,
+            config_maps,
+            observed: _,
+        } = self;
+        deployments.is_empty() && services.is_empty() && secrets.is_empty() && config_maps.is_empty()
     }
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Deployment, Self::EndpointSlice, Self::Service];
+    pub const ALL: [Self; 5] = [
+        Self::ConfigMap,
+        Self::Deployment,
+        Self::EndpointSlice,
+        Self::Secret,
+        Self::Service,
+    ];
+}
+
+impl Object {
+    pub fn id(&self) -> (Kind, &ObjectKey) {
+        match self {
+            Self::ConfigMap(object) => (Kind::ConfigMap, &object.key),
+            Self::Deployment(object) => (Kind::Deployment, &object.key),
+            Self::EndpointSlice(object) => (Kind::EndpointSlice, &object.key),
+            Self::Secret(object) => (Kind::Secret, &object.key),
+            Self::Service(object) => (Kind::Service, &object.key),
+        }
+    }
 }
 
 impl ObjectKey {

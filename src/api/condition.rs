@@ -7,20 +7,34 @@ pub enum ConditionType {
     Accepted,
     PartiallyInvalid,
     ResolvedRefs,
+    CertificateExpiring,
     Programmed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::upper_case_acronyms, reason = "users read the name")]
 pub enum ConditionReason {
     Accepted,
+    CertificateExpired,
+    CertificateExpiring,
+    CertificateFailed,
+    CertificatePending,
+    ConfigMapNotFound,
+    ConfigMapNotLabelled,
     HostnameConflict,
     HostnameNotAllowed,
     Invalid,
+    InvalidCertificate,
+    NoCertificate,
     PortNotFound,
     Programmed,
     ResolvedRefs,
     RouteConflict,
+    SecretNotFound,
+    SecretNotLabelled,
     ServiceNotFound,
+    ServingLastGood,
+    TLSConflict,
     UnsupportedProtocol,
 }
 

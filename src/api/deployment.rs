@@ -64,7 +64,17 @@ use super::duration::Duration;
          (has(self.paths) && size(self.paths) > 0 && \
          self.paths.all(p, has(p.service) || (has(p.backends) && size(p.backends) > 0)))"
     )
-    .message("needs a service, or backends, or paths of which each names its own")
+    .message("needs a service, or backends, or paths of which each names its own"),
+    validation = Rule::new(
+        "!has(self.tls) || self.tls.all(t, !has(t.hostnames) || \
+         t.hostnames.all(h, has(self.hostnames) && self.hostnames.exists(own, own == h)))"
+    )
+    .message("every hostname of tls also stands in hostnames, written the same"),
+    validation = Rule::new(
+        "!has(self.tls) || !has(self.hostnames) || self.tls.all(t, !has(t.acme) || \
+         (has(t.hostnames) && size(t.hostnames) > 0) || self.hostnames.all(h, !h.startsWith('*')))"
+    )
+    .message("acme cannot get certificates for wildcards: give it the other hostnames, and the wildcard a Secret")
 )]
 pub struct DeploymentSpec {
     /// The installation of Postern (its --class) that serves this object and writes its status. Immutable. Default:
@@ -103,6 +113,23 @@ pub struct DeploymentSpec {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into(), "type".into()]))]
     pub paths: Vec<PathRule>,
+    /// The certificates of the hostnames, at most 16 entries. A hostname with none is served with a default certificate
+    /// of the installation that covers it, else with a self-signed one. Several for one hostname stand side by side:
+    /// the client's handshake decides, as between ECDSA and RSA.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub tls: Vec<Tls>,
+    /// Client certificates (mutual TLS). Requests that come another way, over plaintext or another hostname's
+    /// connection, are refused. Default: none are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClientTls")]
+    pub client_tls: Option<ClientTls>,
+    /// How apps are met whose Service port has the appProtocol https or kubernetes.io/wss. Default: by the system's
+    /// authorities, as <service>.<namespace>.svc.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UpstreamTls")]
+    pub upstream_tls: Option<UpstreamTls>,
     /// What the app receives as X-Deployment-Id: printable ASCII. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -184,6 +211,99 @@ pub enum PathType {
     Exact,
 }
 
+/// Where the certificate of some hostnames comes from. Exactly one of secretName and acme.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.secretName) != has(self.acme)")
+        .message("needs exactly one of secretName and acme"),
+    validation = Rule::new("!has(self.acme) || !has(self.hostnames) || self.hostnames.all(h, !h.startsWith('*'))")
+        .message("acme cannot get certificates for wildcards")
+)]
+pub struct Tls {
+    /// Hostnames of this Deployment, at most 16. None: all of them; with secretName those that the certificate covers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub hostnames: Vec<String>,
+    /// Name of a Secret of type kubernetes.io/tls in this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub secret_name: Option<String>,
+    /// The installation orders a certificate for each hostname by ACME (HTTP-01) and renews it. Written as {}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Acme")]
+    pub acme: Option<Acme>,
+}
+
+/// Nothing to choose: directory and account are the installation's.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+pub struct Acme {}
+
+/// Which client certificates are taken, and whether one is needed.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientTls {
+    /// The authorities that sign them.
+    pub ca_ref: CaRef,
+    /// Required, or Optional: a client without a certificate is served, one with a wrong one is not. Default: Required.
+    #[serde(default)]
+    pub mode: ClientTlsMode,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+pub enum ClientTlsMode {
+    #[default]
+    Required,
+    Optional,
+}
+
+/// An object of this namespace that carries the label postern.dev/use: ca, and PEM certificates under the key ca.crt.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct CaRef {
+    /// ConfigMap or Secret.
+    pub kind: CaKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum CaKind {
+    ConfigMap,
+    Secret,
+}
+
+/// What is expected of an app over TLS, and what is shown to it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpstreamTls {
+    /// The authorities that sign the app's certificate. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CaRef")]
+    pub ca_ref: Option<CaRef>,
+    /// The name that the app's certificate is for, also sent as SNI. Default: <service>.<namespace>.svc.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        with = "String",
+        length(min = 1, max = 253),
+        regex(pattern = "^[a-zA-Z0-9]([-.:a-zA-Z0-9]*[a-zA-Z0-9])?$")
+    )]
+    pub server_name: Option<String>,
+    /// The certificate that Postern shows to the app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SecretRef")]
+    pub client_certificate_ref: Option<SecretRef>,
+}
+
+/// A Secret of type kubernetes.io/tls in this namespace.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 pub enum State {
     #[default]
@@ -232,7 +352,8 @@ pub struct WebSocket {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStatus {
-    /// Accepted, ResolvedRefs and Programmed; PartiallyInvalid while a part of the object is not served.
+    /// Accepted, ResolvedRefs and Programmed; PartiallyInvalid while a part of the object is not served;
+    /// CertificateExpiring from 14 days before one of its certificates expires.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

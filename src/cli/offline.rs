@@ -11,7 +11,7 @@ use crate::compile::report::Report;
 use crate::compile::{self, Input, Previous};
 use crate::config::{self, Routing};
 use crate::snapshot::Snapshot;
-use crate::store::{Batch, Deployment, Event, Object, ObjectKey, Store};
+use crate::store::{Batch, Deployment, Event, Kind, Object, ObjectKey, Store};
 use crate::watch::files;
 
 /// The settings that decide what is served; the same as those of `run`.
@@ -71,8 +71,8 @@ impl World {
                     Err(undecodable) => problems.push(format!("{name}: {undecodable}")),
                     Ok(object) => match origins.get(&identity(&object)) {
                         Some(first) => {
-                            let (kind, key) = identity(&object);
-                            problems.push(format!("{name}: {kind} {key} stands in {first} already, which counts"));
+                            let (kind, key) = object.id();
+                            problems.push(format!("{name}: {kind:?} {key} stands in {first} already, which counts"));
                         }
                         None => {
                             origins.insert(identity(&object), name.clone());
@@ -107,12 +107,9 @@ impl World {
     }
 }
 
-fn identity(object: &Object) -> (&'static str, ObjectKey) {
-    match object {
-        Object::Deployment(deployment) => ("Deployment", deployment.key.clone()),
-        Object::EndpointSlice(slice) => ("EndpointSlice", slice.key.clone()),
-        Object::Service(service) => ("Service", service.key.clone()),
-    }
+fn identity(object: &Object) -> (Kind, ObjectKey) {
+    let (kind, key) = object.id();
+    (kind, key.clone())
 }
 
 /// Files as they are named; of folders all manifests at any depth, sorted, hidden ones passed over.

@@ -49,7 +49,8 @@ pub enum Unresolved {
     #[error("has {wanted} as a {protocol} port; only TCP is supported")]
     Transport { wanted: PortRef, protocol: Arc<str> },
     #[error(
-        "has appProtocol {app_protocol:?} on port {wanted}; supported are \"http\", \"kubernetes.io/ws\" and none at all"
+        "has appProtocol {app_protocol:?} on port {wanted}; supported are \"http\", \"https\", \"kubernetes.io/h2c\", \
+         \"kubernetes.io/ws\", \"kubernetes.io/wss\" and none at all"
     )]
     AppProtocol { wanted: PortRef, app_protocol: Arc<str> },
 }
@@ -101,7 +102,7 @@ impl Services {
         };
         for at in 0..references.len() {
             let mut found = find_port(store.service(key), &references[at].port, routing)
-                .map(|port| Found::new(key, port, store, &routing.endpoints));
+                .map(|(port, protocol)| Found::new(key, port, protocol, store, &routing.endpoints));
             if let Ok(Found { upstream, .. }) = &mut found {
                 // An equal upstream stays, with its runtime state. "80" and "http" may be the same port: they share it.
                 let known = references.iter().filter_map(|r| r.found.as_ref().ok());
@@ -128,7 +129,13 @@ impl Services {
 }
 
 impl Found {
-    fn new(service: &ObjectKey, port: &ServicePort, store: &Store, rules: &EndpointRules) -> Self {
+    fn new(
+        service: &ObjectKey,
+        port: &ServicePort,
+        protocol: Protocol,
+        store: &Store,
+        rules: &EndpointRules,
+    ) -> Self {
         let listed = endpoint::list(store.slices(service), port, rules);
         let upstream = Upstream {
             key: UpstreamKey {
@@ -136,7 +143,7 @@ impl Found {
                 service: service.name.clone(),
                 port: port.port,
             },
-            protocol: Protocol::Http1,
+            protocol,
             rotation: Slot::default(),
             endpoints: endpoint::usable(&listed),
         };
@@ -151,7 +158,7 @@ fn find_port<'a>(
     service: Option<&'a Arc<Service>>,
     wanted: &PortRef,
     routing: &Routing,
-) -> Result<&'a ServicePort, Unresolved> {
+) -> Result<(&'a ServicePort, Protocol), Unresolved> {
     let service = service.ok_or(Unresolved::NoService)?;
     if service.external_name {
         return Err(Unresolved::ExternalName);
@@ -173,7 +180,9 @@ fn find_port<'a>(
         });
     }
     match port.app_protocol.as_deref() {
-        None | Some("http" | "kubernetes.io/ws") => Ok(port),
+        None | Some("http" | "kubernetes.io/ws") => Ok((port, Protocol::Http1)),
+        Some("kubernetes.io/h2c") => Ok((port, Protocol::H2c)),
+        Some("https" | "kubernetes.io/wss") => Ok((port, Protocol::Https)),
         Some(app_protocol) => Err(Unresolved::AppProtocol {
             wanted: wanted.clone(),
             app_protocol: app_protocol.into(),

@@ -19,6 +19,7 @@ use super::backend::PortRef;
 use super::host::{Age, Right};
 use super::report::{Problem, Quoted};
 use super::route::parse_path;
+use super::tls::asked::{self, Asked};
 
 /// What a Deployment wants.
 pub struct Wanted {
@@ -30,6 +31,7 @@ pub struct Wanted {
     pub targets: Box<[Targets]>,
     /// Each path once.
     pub rules: Box<[Rule]>,
+    pub tls: Asked,
     /// What of the object is not understood, and so not served.
     pub problems: Box<[Problem]>,
 }
@@ -113,6 +115,7 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
     let mut problems = Vec::new();
     let names = names(&object.key, spec, routing, &mut problems);
     let (targets, rules) = rules(&object.key.namespace, spec, &mut problems);
+    let tls = asked::parse(&object.key.namespace, spec, &names, &mut problems);
     let part = snapshot::Deployment {
         key: object.key.clone(),
         uid: object.uid.clone(),
@@ -136,6 +139,7 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
         names: names.into(),
         targets: targets.into(),
         rules: rules.into(),
+        tls,
         problems: problems.into(),
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::snapshot::{HostName, PathMatch, Route};
+use crate::snapshot::{Certificate, ClientTls, HostName, HostTls, PathMatch, Route};
 use crate::store::ObjectKey;
 
 /// All names that are claimed.
@@ -54,7 +54,7 @@ pub enum Right {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The namespace has the name; `lost` are the paths that older Deployments of it have.
-    Served { lost: Box<[Lost]> },
+    Served { lost: Box<[Lost]>, tls: HostTerms },
     /// The name is another namespace's.
     Conflict { owner: ObjectKey },
     /// Names are granted, and this one is not.
@@ -70,11 +70,30 @@ pub struct Lost {
     pub to: ObjectKey,
 }
 
+/// What TLS a name has, as one of those who share it sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostTerms {
+    /// Whether it has certificates of its own, whoever's they are.
+    pub own: bool,
+    /// Whose certificates are served, where this claim has others.
+    pub certificates_of: Option<ObjectKey>,
+    /// By whose rule clients are met, where this claim has another.
+    pub client_of: Option<ObjectKey>,
+}
+
+/// What a Deployment has to offer under a name.
+#[derive(Clone, Copy, Default)]
+pub struct Offer<'a> {
+    pub routes: &'a [Route],
+    pub certificates: &'a [Arc<Certificate>],
+    pub client: Option<&'a Arc<ClientTls>>,
+}
+
 /// What became of a name.
 pub struct Settled {
     /// In the order of `Host::routes`. None: nobody owns the name. Empty: its owner has no usable path, and no wildcard of
     /// another's may answer in its place.
-    pub routes: Option<Box<[Route]>>,
+    pub host: Option<(Box<[Route]>, HostTls)>,
     /// Deployments that fare otherwise than before.
     pub affected: Vec<ObjectKey>,
     pub owner_changed: bool,
@@ -118,13 +137,18 @@ impl Names {
         parent.into_iter().flatten().cloned().map(HostName::Exact)
     }
 
+    /// The claim that decides whose the name is.
+    pub fn owner(&self, name: &HostName) -> Option<&ObjectKey> {
+        Some(&self.names.get(name)?.owner.as_ref()?.key)
+    }
+
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.names.len().max(self.below.values().map(HashSet::len).sum())
     }
 
     /// Judges all claims to a name. Wildcards must be settled before the names below them.
-    pub fn settle<'a>(&mut self, name: &HostName, routes: impl Fn(&ObjectKey) -> &'a [Route]) -> Settled {
+    pub fn settle<'a>(&mut self, name: &HostName, offer: impl Fn(&ObjectKey) -> Offer<'a>) -> Settled {
         let wildcard = name
             .wildcard_above()
             .and_then(|wildcard| self.names.get(&wildcard)?.owner.clone());
@@ -149,6 +173,12 @@ impl Names {
             .find(|claim| entitled(claim))
             .map(|claim| claim.age.clone());
 
+        let serving = claims.list.iter().filter(|claim| {
+            let of_owner = |owner: &Age| owner.key.namespace == claim.age.key.namespace;
+            entitled(claim) && owner.as_ref().is_some_and(of_owner)
+        });
+        let tls = HostOffer::of(serving.map(|claim| (&claim.age.key, offer(&claim.age.key))));
+
         let mut taken: HashMap<&'a PathMatch, ObjectKey> = HashMap::new();
         let mut served = Vec::new();
         let mut affected = Vec::new();
@@ -164,7 +194,8 @@ impl Names {
                 },
                 _ => {
                     let mut lost = Vec::new();
-                    for (rule, route) in routes(key).iter().enumerate() {
+                    let offer = offer(key);
+                    for (rule, route) in offer.routes.iter().enumerate() {
                         match taken.get(&route.path) {
                             Some(to) => lost.push(Lost { rule, to: to.clone() }),
                             None => {
@@ -173,7 +204,10 @@ impl Names {
                             }
                         }
                     }
-                    Outcome::Served { lost: lost.into() }
+                    Outcome::Served {
+                        lost: lost.into(),
+                        tls: tls.terms(&offer),
+                    }
                 }
             };
             if claim.outcome.as_ref() != Some(&outcome) {
@@ -185,7 +219,7 @@ impl Names {
         let owner_changed = claims.owner != owner;
         claims.owner = owner;
         Settled {
-            routes: claims.owner.is_some().then(|| served.into()),
+            host: claims.owner.is_some().then(|| (served.into(), tls.into())),
             affected,
             owner_changed,
         }
@@ -200,6 +234,53 @@ impl Names {
             if below.is_empty() {
                 self.below.remove(&parent);
             }
+        }
+    }
+}
+
+/// What the oldest of those who share a name have to offer of it, and who they are: certificates and a rule for clients may
+/// be two Deployments'.
+#[derive(Default)]
+struct HostOffer<'a> {
+    certificates: Option<(ObjectKey, &'a [Arc<Certificate>])>,
+    client: Option<(ObjectKey, &'a Arc<ClientTls>)>,
+}
+
+impl<'a> HostOffer<'a> {
+    fn of<'k>(oldest_first: impl Iterator<Item = (&'k ObjectKey, Offer<'a>)>) -> Self {
+        let mut host = Self::default();
+        for (key, offer) in oldest_first {
+            if host.certificates.is_none() && !offer.certificates.is_empty() {
+                host.certificates = Some((key.clone(), offer.certificates));
+            }
+            if host.client.is_none() {
+                host.client = offer.client.map(|client| (key.clone(), client));
+            }
+        }
+        host
+    }
+
+    fn terms(&self, offer: &Offer<'_>) -> HostTerms {
+        let other = self.certificates.as_ref().filter(|(_, served)| {
+            let ours = offer.certificates;
+            !ours.is_empty() && ours != *served
+        });
+        let client = offer.client.zip(self.client.as_ref());
+        HostTerms {
+            own: self.certificates.is_some(),
+            certificates_of: other.map(|(owner, _)| owner.clone()),
+            client_of: client
+                .filter(|(ours, (_, rule))| ours != rule)
+                .map(|(_, (owner, _))| owner.clone()),
+        }
+    }
+}
+
+impl From<HostOffer<'_>> for HostTls {
+    fn from(offer: HostOffer<'_>) -> Self {
+        Self {
+            certificates: offer.certificates.map(|(_, served)| served.into()).unwrap_or_default(),
+            client: offer.client.map(|(_, rule)| rule.clone()),
         }
     }
 }
@@ -236,7 +317,7 @@ impl Claim {
 impl Settled {
     fn nothing(owner_changed: bool) -> Self {
         Self {
-            routes: None,
+            host: None,
             affected: Vec::new(),
             owner_changed,
         }

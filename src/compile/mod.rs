@@ -7,28 +7,35 @@
 //! deployment  one object, parsed                 ─► the names it claims, the Services it uses
 //! backend     a Service's port                   ─► an upstream with its endpoints
 //! route       a Deployment's paths and upstreams ─► routes
-//! host        a name's claims                    ─► its owner, and the owner's routes merged
+//! tls         Secrets and ConfigMaps it names    ─► certificates and authorities
+//! host        a name's claims                    ─► its owner, and the owner's routes and certificates merged
 //! report      what was found on the way
 //! ```
 
+pub mod acme;
 mod backend;
 mod deployment;
 mod endpoint;
 mod host;
 pub mod report;
 mod route;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::Routing;
-use crate::snapshot::{Deployment, Host, HostName, HostTls, Listener, Route, Snapshot, Upstream};
+use crate::snapshot::{Certificate, Deployment, Host, HostName, HostTls, Listener, Route, Snapshot, Upstream};
 use crate::store::{self, Changes, ObjectKey, Store};
 
 use backend::Services;
 use deployment::Wanted;
-use host::{Claim, Names};
-use report::Report;
+use acme::Answers;
+use host::{Claim, Names, Offer};
+use report::{Report, Sources};
+use tls::asked::Reference;
+use tls::references::User;
+use tls::{Client, Materials, Terms};
 
 /// What one compile works from.
 pub struct Input<'a> {
@@ -40,12 +47,18 @@ pub struct Input<'a> {
 }
 
 /// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
+/// And the last good versions of what is broken at present, which no object tells any more.
 #[derive(Default)]
 pub struct Previous {
     /// What the memory was made with. None: there is none yet.
     routing: Option<Routing>,
     deployments: HashMap<ObjectKey, Known>,
     services: Services,
+    materials: Materials,
+    /// As they were looked up last.
+    default_secrets: Box<[ObjectKey]>,
+    default_problems: Vec<String>,
+    answers: Answers,
     names: Names,
     reports: BTreeMap<ObjectKey, Arc<Report>>,
     /// Deployments to which sockets may belong, with the uid: also those that cannot be decoded at present.
@@ -66,6 +79,8 @@ pub struct Compiled {
     pub removed: Vec<ObjectKey>,
     /// The reports that differ from the ones before; None: the object is gone.
     pub reports: Vec<(ObjectKey, Option<Arc<Report>>)>,
+    /// What is wrong with the installation's default certificates, where that is something else than before.
+    pub default_problems: Option<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -77,6 +92,7 @@ pub struct Fresh {
 /// A Deployment that decodes, and the routes that it would have where nobody is in its way.
 struct Known {
     wanted: Wanted,
+    terms: Terms,
     routes: Box<[Route]>,
 }
 
@@ -87,6 +103,8 @@ struct Compilation<'a> {
     memory: Previous,
     reached: Reached,
     changed: bool,
+    /// Whether a name has another owner now.
+    owners_changed: bool,
     fresh: Fresh,
     removed: Vec<ObjectKey>,
 }
@@ -103,7 +121,8 @@ struct Reached {
 
 pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> Compiled {
     let everything;
-    let changes = if previous.routing.as_ref() == Some(routing) {
+    let partial = previous.routing.as_ref() == Some(routing);
+    let changes = if partial {
         input.changes
     } else {
         everything = previous.everything(input.store);
@@ -116,6 +135,7 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
         memory: previous,
         reached: Reached::default(),
         changed: false,
+        owners_changed: false,
         fresh: Fresh::default(),
         removed: Vec::new(),
     };
@@ -123,9 +143,18 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
     for key in &changes.deployments {
         compilation.read(key);
     }
-    compilation.resolve(&changes.services);
+    let refer_to_other_defaults = compilation.refer_to_defaults();
+    let affected = compilation.resolve(changes);
+    if !partial {
+        compilation.memory.materials.sweep();
+    }
+    let mut default_problems = None;
+    if refer_to_other_defaults || affected.contains(&User::Installation) {
+        default_problems = compilation.keep_defaults();
+    }
     compilation.route();
     compilation.settle();
+    compilation.answer(&changes.secrets);
     let reports = compilation.report();
     Compiled {
         snapshot: compilation.memory.snapshot.clone(),
@@ -134,6 +163,7 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
         fresh: compilation.fresh,
         removed: compilation.removed,
         reports,
+        default_problems,
     }
 }
 
@@ -147,13 +177,41 @@ impl Previous {
         self.reports.values()
     }
 
+    /// Nothing but what the objects do not tell any more: the last good versions of what is broken.
+    pub fn last_good(&self) -> Self {
+        Self {
+            materials: self.materials.last_good(),
+            ..Self::default()
+        }
+    }
+
     /// Every object there is and every object there was.
     fn everything(&self, store: &Store) -> Changes {
+        let (mut secrets, config_maps) = self.materials.keys();
+        secrets.extend(store.secrets().map(|secret| secret.key.clone()));
+        secrets.extend(self.answers.keys().cloned());
         let known = self.reports.keys().chain(self.alive.keys()).cloned();
         Changes {
             deployments: store.deployments().map(|d| d.key.clone()).chain(known).collect(),
             services: self.services.keys().cloned().collect(),
+            secrets,
+            config_maps,
             observed: BTreeSet::new(),
+        }
+    }
+}
+
+impl Known {
+    fn offer(&self, name: &HostName) -> Offer<'_> {
+        let place = self.wanted.names.iter().position(|claimed| claimed.name == *name);
+        let certificates = place.and_then(|place| self.terms.certificates.get(place));
+        Offer {
+            routes: &self.routes,
+            certificates: certificates.map_or(&[][..], |certificates| certificates),
+            client: match &self.terms.client {
+                Client::Rule(rule) => Some(rule),
+                Client::Anyone | Client::Unresolved => None,
+            },
         }
     }
 }
@@ -191,11 +249,20 @@ impl Compilation<'_> {
                 self.memory.services.add_user(service, port, key);
                 self.reached.services.insert(service.clone());
             }
+            for reference in wanted.tls.references() {
+                let user = User::Deployment(key.clone());
+                self.memory.materials.add_user(&reference, user);
+            }
         }
         if let Some(Known { wanted: old, .. }) = &old {
             let still: BTreeSet<_> = wanted.iter().flat_map(Wanted::uses).collect();
             for (service, port) in old.uses().filter(|used| !still.contains(used)) {
                 self.memory.services.remove_user(service, port, key);
+            }
+            let still: BTreeSet<Reference> = wanted.iter().flat_map(|wanted| wanted.tls.references()).collect();
+            for reference in old.tls.references().filter(|used| !still.contains(used)) {
+                let user = User::Deployment(key.clone());
+                self.memory.materials.remove_user(&reference, &user);
             }
             for claimed in &old.names {
                 self.memory.names.withdraw(&claimed.name, &old.age());
@@ -208,8 +275,9 @@ impl Compilation<'_> {
                 self.memory.names.claim(&claimed.name, claim);
                 self.reached.names.insert(claimed.name.clone());
             }
-            let routes = old.map(|old| old.routes).unwrap_or_default();
-            self.memory.deployments.insert(key.clone(), Known { wanted, routes });
+            let (terms, routes) = old.map(|old| (old.terms, old.routes)).unwrap_or_default();
+            let known = Known { wanted, terms, routes };
+            self.memory.deployments.insert(key.clone(), known);
             self.reached.routes.insert(key.clone());
         }
         self.reached.reports.insert(key.clone());
@@ -245,9 +313,71 @@ impl Compilation<'_> {
         wanted
     }
 
-    /// Looks up the Services that changed or are newly used.
-    fn resolve(&mut self, changed: &BTreeSet<ObjectKey>) {
-        self.reached.services.extend(changed.iter().cloned());
+    /// The installation's settings name Secrets too. Returns whether they name others than before.
+    fn refer_to_defaults(&mut self) -> bool {
+        let Previous {
+            materials,
+            default_secrets,
+            ..
+        } = &mut self.memory;
+        if *default_secrets == self.routing.default_tls_secrets {
+            return false;
+        }
+        for key in &self.routing.default_tls_secrets {
+            materials.add_user(&Reference::Certificate(key.clone()), User::Installation);
+        }
+        for key in default_secrets.iter().filter(|key| !self.routing.default_tls_secrets.contains(key)) {
+            materials.remove_user(&Reference::Certificate(key.clone()), &User::Installation);
+        }
+        *default_secrets = self.routing.default_tls_secrets.clone();
+        true
+    }
+
+    /// The default certificates go into the snapshot. They are nobody's in particular, so what is wrong with them is told
+    /// to the operator, if it is something else than before.
+    fn keep_defaults(&mut self) -> Option<Vec<String>> {
+        let mut certificates: Vec<Arc<Certificate>> = Vec::new();
+        let mut problems = Vec::new();
+        for key in &self.memory.default_secrets {
+            let Some(found) = self.memory.materials.certificate(key) else {
+                continue;
+            };
+            let leaf = found.part.as_ref();
+            if let Some(problem) = &found.problem {
+                let instead = leaf.map_or("", |_| "; its last good version is served");
+                problems.push(format!("default certificate: Secret {key} {problem}{instead}"));
+            }
+            certificates.extend(leaf.map(|leaf| leaf.certificate.clone()));
+        }
+        let snapshot = &mut self.memory.snapshot;
+        if *snapshot.default_certificates != *certificates {
+            let names = |list: &[Arc<Certificate>]| -> BTreeSet<HostName> {
+                list.iter().flat_map(|certificate| certificate.names.iter().cloned()).collect()
+            };
+            // Who has none of its own is told whether a default one covers it.
+            if names(&certificates) != names(&snapshot.default_certificates) {
+                self.reached.reports.extend(self.memory.deployments.keys().cloned());
+            }
+            snapshot.default_certificates = certificates.into();
+            self.changed = true;
+        }
+        if problems == self.memory.default_problems {
+            return None;
+        }
+        self.memory.default_problems.clone_from(&problems);
+        Some(problems)
+    }
+
+    /// Looks up what changed or is newly used.
+    fn resolve(&mut self, changes: &Changes) -> BTreeSet<User> {
+        let affected = self.memory.materials.resolve(changes, self.store);
+        for user in &affected {
+            if let User::Deployment(key) = user {
+                self.reached.routes.insert(key.clone());
+                self.reached.reports.insert(key.clone());
+            }
+        }
+        self.reached.services.extend(changes.services.iter().cloned());
         for service in &self.reached.services {
             let users = self
                 .memory
@@ -256,16 +386,20 @@ impl Compilation<'_> {
             self.reached.routes.extend(users.iter().cloned());
             self.reached.reports.extend(users);
         }
+        affected
     }
 
-    /// Builds the routes of the Deployments reached. If they differ, all names that list them are looked at again.
+    /// Builds the routes and the terms of TLS of the Deployments reached. If they differ, all names that they list are
+    /// looked at again.
     fn route(&mut self) {
         for key in &self.reached.routes {
             let Some(known) = self.memory.deployments.get_mut(key) else {
                 continue;
             };
-            let routes = route::routes(&known.wanted, &self.memory.services);
-            if routes != known.routes {
+            let terms = tls::terms(&known.wanted, &self.memory.materials, &known.terms);
+            let routes = route::routes(&known.wanted, &self.memory.services, &terms);
+            if terms != known.terms || routes != known.routes {
+                known.terms = terms;
                 known.routes = routes;
                 let names = known.wanted.names.iter().map(|claimed| claimed.name.clone());
                 self.reached.names.extend(names);
@@ -291,36 +425,44 @@ impl Compilation<'_> {
     /// Returns whether the name has another owner now.
     fn settle_name(&mut self, name: &HostName) -> bool {
         let deployments = &self.memory.deployments;
-        let routes = |key: &ObjectKey| deployments.get(key).map_or(&[][..], |known| &known.routes);
-        let settled = self.memory.names.settle(name, routes);
+        let offer = |key: &ObjectKey| deployments.get(key).map_or(Offer::default(), |known| known.offer(name));
+        let settled = self.memory.names.settle(name, offer);
         self.reached.reports.extend(settled.affected);
-        self.keep_host(name, settled.routes);
+        self.keep_host(name, settled.host);
+        self.owners_changed |= settled.owner_changed;
         settled.owner_changed
     }
 
-    fn keep_host(&mut self, name: &HostName, routes: Option<Box<[Route]>>) {
+    fn keep_host(&mut self, name: &HostName, host: Option<(Box<[Route]>, HostTls)>) {
         let hosts = &mut self.memory.snapshot.hosts;
         let (table, key) = match name {
             HostName::Exact(name) => (&mut hosts.exact, name),
             HostName::Wildcard(parent) => (&mut hosts.wildcard, parent),
         };
-        if table.get(&**key).map(|old| &old.routes) == routes.as_ref() {
+        let old = table.get(&**key).map(|old| (&old.routes, &old.tls));
+        if old == host.as_ref().map(|(routes, tls)| (routes, tls)) {
             return;
         }
         self.changed = true;
-        match routes {
-            Some(routes) => {
+        match host {
+            Some((routes, tls)) => {
                 let name = name.clone();
-                table.insert(
-                    key.clone(),
-                    Arc::new(Host {
-                        name,
-                        routes,
-                        tls: HostTls::default(),
-                    }),
-                );
+                table.insert(key.clone(), Arc::new(Host { name, routes, tls }));
             }
             None => table.remove(&**key),
+        }
+    }
+
+    /// The answers to ACME's challenges: they change with their Secrets and with the names' owners.
+    fn answer(&mut self, changed: &BTreeSet<ObjectKey>) {
+        let differ = self.memory.answers.read(changed, self.store);
+        if !differ && (!self.owners_changed || self.memory.answers.is_empty()) {
+            return;
+        }
+        let challenges = self.memory.answers.challenges(&self.memory.names);
+        if *self.memory.snapshot.challenges != challenges {
+            self.memory.snapshot.challenges = Arc::new(challenges);
+            self.changed = true;
         }
     }
 
@@ -328,8 +470,14 @@ impl Compilation<'_> {
         let mut changed = Vec::new();
         for key in std::mem::take(&mut self.reached.reports) {
             let known = self.memory.deployments.get(&key);
+            let sources = Sources {
+                names: &self.memory.names,
+                services: &self.memory.services,
+                materials: &self.memory.materials,
+                default_certificates: &self.memory.snapshot.default_certificates,
+            };
             let new = match known {
-                Some(known) => Some(report::report(&known.wanted, &self.memory.names, &self.memory.services)),
+                Some(known) => Some(report::report(&known.wanted, &known.terms, &sources)),
                 None => self
                     .store
                     .deployment(&key)

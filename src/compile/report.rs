@@ -6,13 +6,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::api::condition::{ConditionReason, ConditionType};
-use crate::snapshot::PathMatch;
+use crate::snapshot::{Certificate, HostName, PathMatch};
 use crate::store::{self, ObjectKey};
 
 use super::backend::{Found, Services};
 use super::deployment::{Claimed, Rule, Source, Wanted};
 use super::endpoint::Condition;
-use super::host::{Names, Outcome};
+use super::acme::Order;
+use super::host::{HostTerms, Names, Outcome};
+use super::tls::report::{Findings, findings};
+use super::tls::{Materials, Terms};
+
+pub use super::tls::report::Served;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -27,6 +32,10 @@ pub struct Report {
     pub endpoints: Counts,
     /// The names that are served, sorted.
     pub hostnames: Vec<Arc<str>>,
+    /// The certificates of its own that are served, sorted. Default ones are the installation's.
+    pub certificates: Vec<Served>,
+    /// Certificates to be had by ACME.
+    pub orders: Vec<Order>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -57,19 +66,32 @@ pub struct Quoted<'a>(pub &'a str);
 /// A condition's message holds 32,768 characters at most; nobody reads that many.
 const MAX_MESSAGE: usize = 4096;
 
-pub fn report(wanted: &Wanted, names: &Names, services: &Services) -> Report {
+/// All that a report draws on.
+pub struct Sources<'a> {
+    pub names: &'a Names,
+    pub services: &'a Services,
+    pub materials: &'a Materials,
+    pub default_certificates: &'a [Arc<Certificate>],
+}
+
+pub fn report(wanted: &Wanted, terms: &Terms, sources: &Sources<'_>) -> Report {
     let mut problems = wanted.problems.to_vec();
-    let mut hostnames = Vec::new();
+    let mut served: Vec<(HostName, &HostTerms)> = Vec::new();
     for claimed in &wanted.names {
-        if claim(wanted, claimed, names, &mut problems) {
-            hostnames.push(claimed.name.to_string().into());
+        if let Some(tls) = claim(wanted, claimed, sources.names, &mut problems) {
+            served.push((claimed.name.clone(), tls));
         }
     }
+    let mut hostnames: Vec<Arc<str>> = served.iter().map(|(name, _)| name.to_string().into()).collect();
     hostnames.sort();
-    let (unresolved, endpoints) = references(wanted, services, &mut problems);
+    let (unresolved, endpoints) = references(wanted, sources.services, &mut problems);
+    let mut tls = findings(wanted, terms, &served, sources.materials, sources.default_certificates);
+    tls.unresolved.splice(0..0, unresolved);
     let mut conditions = accepted(wanted, hostnames.is_empty(), &problems);
-    conditions.push(resolved(&unresolved));
+    conditions.push(resolved(&tls));
     Report {
+        certificates: tls.certificates,
+        orders: tls.orders,
         key: wanted.part.key.clone(),
         uid: wanted.part.uid.clone(),
         generation: wanted.generation,
@@ -95,15 +117,22 @@ pub fn undecodable(object: &store::Deployment) -> Option<Report> {
         }],
         endpoints: Counts::default(),
         hostnames: Vec::new(),
+        certificates: Vec::new(),
+        orders: Vec::new(),
     })
 }
 
-/// Whether anything is served under the name; what is not becomes a problem.
-fn claim(wanted: &Wanted, claimed: &Claimed, names: &Names, problems: &mut Vec<Problem>) -> bool {
+/// None if nothing is served under the name; what is not becomes a problem.
+fn claim<'a>(
+    wanted: &Wanted,
+    claimed: &Claimed,
+    names: &'a Names,
+    problems: &mut Vec<Problem>,
+) -> Option<&'a HostTerms> {
     let Claimed { name, source, .. } = claimed;
     let namespace = &wanted.part.key.namespace;
     let (reason, message) = match names.outcome(name, &wanted.age()) {
-        Some(Outcome::Served { lost }) => {
+        Some(Outcome::Served { lost, tls }) => {
             for lost in lost {
                 let rule = &wanted.rules[lost.rule];
                 problems.push(Problem {
@@ -115,7 +144,7 @@ fn claim(wanted: &Wanted, claimed: &Claimed, names: &Names, problems: &mut Vec<P
                     ),
                 });
             }
-            return lost.len() < wanted.rules.len();
+            return (lost.len() < wanted.rules.len()).then_some(tls);
         }
         Some(Outcome::Conflict { owner }) => (
             ConditionReason::HostnameConflict,
@@ -139,14 +168,14 @@ fn claim(wanted: &Wanted, claimed: &Claimed, names: &Names, problems: &mut Vec<P
             ),
         ),
         // Every claim is settled before reports are written; nothing is served that was not.
-        None => return false,
+        None => return None,
     };
     let message = match source {
         Source::Listed(at) => format!("spec.hostnames[{at}]: {:?} {message}", name.to_string()),
         Source::Assigned => format!("the assigned hostname {:?} {message}", name.to_string()),
     };
     problems.push(Problem { reason, message });
-    false
+    None
 }
 
 /// What refers to nothing, and the endpoints of what refers to something.
@@ -230,17 +259,32 @@ fn accepted(wanted: &Wanted, nothing_served: bool, problems: &[Problem]) -> Vec<
     }
 }
 
-fn resolved(unresolved: &[Problem]) -> Finding {
-    let (reason, message) = match unresolved.first() {
-        None => (
+/// A hostname without a certificate is served all the same: that is said, and is no fault.
+fn resolved(tls: &Findings) -> Finding {
+    let problems: Vec<_> = tls.unresolved.iter().chain(&tls.stale).cloned().collect();
+    let (reason, message) = match (problems.first(), &tls.without[..]) {
+        (Some(first), _) => (first.reason, join(&problems)),
+        (None, []) => (
             ConditionReason::ResolvedRefs,
-            "all Services and ports that it names exist".to_owned(),
+            "everything that it names exists".to_owned(),
         ),
-        Some(first) => (first.reason, join(unresolved)),
+        (None, without) => {
+            let names: Vec<_> = without.iter().map(ToString::to_string).collect();
+            (
+                ConditionReason::NoCertificate,
+                cut(
+                    format!(
+                        "everything that it names exists; over TLS a self-signed certificate is shown for {}",
+                        names.join(", ")
+                    ),
+                    MAX_MESSAGE,
+                ),
+            )
+        }
     };
     Finding {
         r#type: ConditionType::ResolvedRefs,
-        status: unresolved.is_empty(),
+        status: problems.is_empty(),
         reason,
         message,
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::api::deployment::PathType;
 use crate::reason::Reason;
-use crate::snapshot::{Action, Backend, PathMatch, Route, RunState};
+use crate::snapshot::{Action, Backend, PathMatch, Protocol, Route, RunState, Upstream};
 
 use super::backend::Services;
 use super::deployment::{Targets, Wanted};
+use super::tls::{Client, Terms};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
@@ -50,12 +51,16 @@ pub fn parse_path(text: &str, kind: PathType) -> Result<PathMatch, InvalidPath> 
 }
 
 /// One route for each rule, in their order.
-pub fn routes(wanted: &Wanted, services: &Services) -> Box<[Route]> {
+pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms) -> Box<[Route]> {
     let actions: Vec<_> = wanted
         .targets
         .iter()
-        .map(|targets| action(wanted.part.state, targets, services))
+        .map(|targets| action(wanted.part.state, targets, services, terms))
         .collect();
+    let client_tls = match &terms.client {
+        Client::Rule(rule) => Some(rule),
+        Client::Anyone | Client::Unresolved => None,
+    };
     wanted
         .rules
         .iter()
@@ -63,16 +68,21 @@ pub fn routes(wanted: &Wanted, services: &Services) -> Box<[Route]> {
             path: rule.path.clone(),
             deployment: wanted.part.clone(),
             action: actions[rule.targets].clone(),
-            client_tls: None,
-            upstream_tls: Arc::default(),
+            client_tls: client_tls.cloned(),
+            // Where it cannot be resolved, no app is met by it.
+            upstream_tls: terms.upstream.clone().unwrap_or_default(),
         })
         .collect()
 }
 
-fn action(state: RunState, targets: &Targets, services: &Services) -> Action {
+fn action(state: RunState, targets: &Targets, services: &Services, terms: &Terms) -> Action {
     if state == RunState::Stopped {
         return Action::Refuse(Reason::DeploymentOffline);
     }
+    if terms.client == Client::Unresolved {
+        return Action::Refuse(Reason::PolicyInvalid);
+    }
+    let reachable = |upstream: &&Arc<Upstream>| upstream.protocol != Protocol::Https || terms.upstream.is_some();
     let backends: Arc<[Backend]> = targets
         .list
         .iter()
@@ -80,7 +90,7 @@ fn action(state: RunState, targets: &Targets, services: &Services) -> Action {
         .map(|target| Backend {
             weight: target.weight,
             upstream: match services.find(&target.service, &target.port) {
-                Ok(found) => Some(found.upstream.clone()),
+                Ok(found) => Some(&found.upstream).filter(reachable).cloned(),
                 Err(_) => None,
             },
         })

@@ -35,8 +35,10 @@ pub struct Certificate {
 pub struct HostTls {
     /// The hostname's own, of several kinds of key; the handshake takes the first that the client can verify. Empty: a
     /// covering default, else the self-signed one.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub certificates: Box<[Arc<Certificate>]>,
     /// Whether clients must or may show a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Arc<ClientTls>>,
 }
 
@@ -67,15 +69,31 @@ pub enum ClientTlsMode {
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamTls {
     /// None: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub authorities: Option<Arc<Authorities>>,
     /// None: `<service>.<namespace>.svc`.
-    #[serde(serialize_with = "server_name")]
+    #[serde(serialize_with = "server_name", skip_serializing_if = "Option::is_none")]
     pub server_name: Option<ServerName<'static>>,
     /// What Postern shows of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<Arc<Certificate>>,
     /// Made of the above at the first dial: the system's authorities are not the snapshot's to know.
     #[serde(skip)]
     pub config: std::sync::OnceLock<Arc<ClientConfig>>,
+}
+
+impl HostTls {
+    /// Nothing of its own.
+    pub fn is_plain(&self) -> bool {
+        self.certificates.is_empty() && self.client.is_none()
+    }
+}
+
+impl UpstreamTls {
+    /// Nothing but defaults.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Certificate {

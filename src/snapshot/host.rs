@@ -19,6 +19,7 @@ pub struct Host {
     pub name: HostName,
     /// Exact paths first, then prefixes, the longest first: the first hit answers.
     pub routes: Box<[Route]>,
+    #[serde(skip_serializing_if = "HostTls::is_plain")]
     pub tls: HostTls,
 }
 

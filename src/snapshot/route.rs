@@ -27,8 +27,10 @@ pub struct Route {
     pub deployment: Arc<Deployment>,
     pub action: Action,
     /// What a client's handshake must have gone by; None: anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_tls: Option<Arc<ClientTls>>,
     /// For upstreams that speak TLS.
+    #[serde(skip_serializing_if = "plain")]
     pub upstream_tls: Arc<UpstreamTls>,
 }
 
@@ -90,6 +92,10 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     #[serde(serialize_with = "seconds")]
     pub handshake: Option<Duration>,
+}
+
+fn plain(tls: &Arc<UpstreamTls>) -> bool {
+    tls.is_plain()
 }
 
 fn key<S: Serializer>(deployment: &Arc<Deployment>, to: S) -> Result<S::Ok, S::Error> {

@@ -184,6 +184,8 @@ mod tests {
             ],
             endpoints: Counts { ready: 1, total: 2 },
             hostnames: vec!["a.example.com".into()],
+            certificates: Vec::new(),
+            orders: Vec::new(),
         }
     }
 

@@ -157,3 +157,34 @@ fn deleting_what_is_not_there_is_no_change() {
     store.apply(batch(Kind::ALL.map(|kind| Event::Delete(kind, key("nothing")))));
     assert_eq!(store.take_changes(), Changes::default());
 }
+
+#[test]
+fn a_secret_or_config_map_that_says_something_else_is_a_change_of_its_own_kind() {
+    let mut store = Store::default();
+    let secret = |bytes: &[u8]| {
+        Object::Secret(Secret {
+            key: key("s"),
+            uid: "s".into(),
+            tls: true,
+            purpose: None,
+            data: Data::from_iter([("tls.crt", bytes)]),
+        })
+    };
+    let map = |bytes: &[u8]| {
+        Object::ConfigMap(ConfigMap {
+            key: key("s"),
+            uid: "s".into(),
+            purpose: "ca".into(),
+            data: Data::from_iter([("ca.crt", bytes)]),
+        })
+    };
+    apply(&mut store, [secret(b"1"), map(b"1")]);
+    assert_eq!(apply(&mut store, [secret(b"1"), map(b"1")]), Changes::default());
+    let changes = apply(&mut store, [secret(b"2"), map(b"1")]);
+    assert_eq!((names(&changes.secrets), changes.config_maps.len()), (vec!["s"], 0));
+    let changes = apply(&mut store, [secret(b"2"), map(b"2")]);
+    assert_eq!((changes.secrets.len(), names(&changes.config_maps)), (0, vec!["s"]));
+    store.apply(batch([Event::Listed(Kind::Secret, BTreeSet::new())]));
+    assert_eq!(names(&store.take_changes().secrets), ["s"]);
+    assert!(store.config_map(&key("s")).is_some());
+}

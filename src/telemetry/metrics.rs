@@ -14,9 +14,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-use crate::compile::report::Counts;
+use crate::compile::report::Report;
 use crate::reason::Reason;
 use crate::state::tls::{Handshakes, Outcome};
+use crate::snapshot::Certificate;
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
 use crate::state::{State, Traffic};
 use crate::store::ObjectKey;
@@ -47,8 +48,11 @@ pub struct Published {
     pub hash: AtomicU64,
     pub services: AtomicU64,
     pub slices: AtomicU64,
-    /// Whether it is accepted, and its endpoints.
-    pub deployments: Mutex<BTreeMap<ObjectKey, (bool, Counts)>>,
+    pub secrets: AtomicU64,
+    pub config_maps: AtomicU64,
+    /// Whether it is accepted, and all else that is found out about it.
+    pub deployments: Mutex<BTreeMap<ObjectKey, (bool, Arc<Report>)>>,
+    pub default_certificates: Mutex<Arc<[Arc<Certificate>]>>,
 }
 
 impl Metrics {
@@ -124,9 +128,11 @@ impl Collector for Published {
         let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         let accepted = deployments.values().filter(|(accepted, _)| *accepted).count() as u64;
         let objects = [
+            ("ConfigMap", "known", self.config_maps.load(Relaxed)),
             ("Deployment", "accepted", accepted),
             ("Deployment", "rejected", deployments.len() as u64 - accepted),
             ("EndpointSlice", "known", self.slices.load(Relaxed)),
+            ("Secret", "known", self.secrets.load(Relaxed)),
             ("Service", "known", self.services.load(Relaxed)),
         ];
         let mut metric =
@@ -136,13 +142,28 @@ impl Collector for Published {
         }
         let mut metric =
             encoder.encode_descriptor("endpoints", "Endpoints of each Deployment", None, MetricType::Gauge)?;
-        for (key, (_, counts)) in deployments.iter() {
+        for (key, (_, report)) in deployments.iter() {
+            let counts = report.endpoints;
             for (state, count) in [
                 ("ready", counts.ready),
                 ("not_ready", counts.total.saturating_sub(counts.ready)),
             ] {
                 ConstGauge::new(i64::from(count)).encode(metric.encode_family(&of(key, "state", state))?)?;
             }
+        }
+        let own = deployments.values().flat_map(|(_, report)| &report.certificates);
+        let mut expiry: BTreeMap<&ObjectKey, i64> = own.map(|own| (&own.secret, own.not_after)).collect();
+        let defaults = self.default_certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        expiry.extend(defaults.iter().map(|default| (&default.secret, default.not_after)));
+        let mut metric = encoder.encode_descriptor(
+            "certificate_expiry_timestamp_seconds",
+            "When each certificate that is served expires",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (secret, not_after) in expiry {
+            let labels = [("namespace", &*secret.namespace), ("secret", &*secret.name)];
+            ConstGauge::new(not_after).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }

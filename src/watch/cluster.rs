@@ -65,52 +65,114 @@ pub async fn watch(
     sender: &Sender<Batch>,
     counters: impl Fn(Kind) -> Counters,
 ) {
+    let all = Select::default();
+    let labelled = Select {
+        labels: Some(trim::USE),
+        fields: None,
+    };
+    let tls_type = format!("type={}", trim::TLS);
+    let other_types = format!("type!={}", trim::TLS);
+    let tls = Select {
+        labels: None,
+        fields: Some(&tls_type),
+    };
+    let labelled_others = Select {
+        fields: Some(&other_types),
+        ..labelled
+    };
     tokio::join!(
         watch_kind(
-            apis::<DynamicObject>(client, namespaces, &ApiResource::erase::<Deployment>(&())),
+            scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<Deployment>(&()), &[all]),
             Kind::Deployment,
             |object| Ok(trim::deployment(object).map(Object::Deployment)),
             sender,
             counters(Kind::Deployment),
         ),
         watch_kind(
-            apis::<DeserializeGuard<core::Service>>(client, namespaces, &()),
+            scopes::<DeserializeGuard<core::Service>>(client, namespaces, &(), &[all]),
             Kind::Service,
             |DeserializeGuard(object)| Ok(trim::service(object.map_err(|e| e.error)?).map(Object::Service)),
             sender,
             counters(Kind::Service),
         ),
         watch_kind(
-            apis::<DeserializeGuard<discovery::EndpointSlice>>(client, namespaces, &()),
+            scopes::<DeserializeGuard<discovery::EndpointSlice>>(client, namespaces, &(), &[all]),
             Kind::EndpointSlice,
             |DeserializeGuard(object)| Ok(trim::endpoint_slice(object.map_err(|e| e.error)?).map(Object::EndpointSlice)),
             sender,
             counters(Kind::EndpointSlice),
         ),
+        watch_kind(
+            scopes::<DeserializeGuard<core::Secret>>(client, namespaces, &(), &[tls, labelled_others]),
+            Kind::Secret,
+            // The error could quote what must not be seen.
+            |DeserializeGuard(object)| {
+                let object = object.map_err(|_| "cannot be decoded".to_owned())?;
+                Ok(trim::secret(object).map(Object::Secret))
+            },
+            sender,
+            counters(Kind::Secret),
+        ),
+        watch_kind(
+            scopes::<DeserializeGuard<core::ConfigMap>>(client, namespaces, &(), &[labelled]),
+            Kind::ConfigMap,
+            |DeserializeGuard(object)| Ok(trim::config_map(object.map_err(|e| e.error)?).map(Object::ConfigMap)),
+            sender,
+            counters(Kind::ConfigMap),
+        ),
     );
 }
 
-fn apis<K>(client: &Client, namespaces: &[String], kind: &K::DynamicType) -> Vec<Api<K>>
+/// Which objects of a kind are asked for.
+#[derive(Clone, Copy, Default)]
+struct Select<'a> {
+    labels: Option<&'a str>,
+    fields: Option<&'a str>,
+}
+
+impl Select<'_> {
+    fn config(self) -> watcher::Config {
+        let config = watcher::Config::default()
+            .timeout(WATCH.as_secs() as u32)
+            .page_size(PAGE);
+        watcher::Config {
+            label_selector: self.labels.map(str::to_owned),
+            field_selector: self.fields.map(str::to_owned),
+            ..config
+        }
+    }
+}
+
+/// One watch per namespace (or one for all of them) and selection. No object may be in two selections.
+fn scopes<K>(
+    client: &Client,
+    namespaces: &[String],
+    kind: &K::DynamicType,
+    selections: &[Select<'_>],
+) -> Vec<(Api<K>, watcher::Config)>
 where
-    K: Resource<Scope: NamespaceScope>,
+    K: Resource<Scope: NamespaceScope> + Clone,
 {
     let everywhere = || Api::all_with(client.clone(), kind);
     let namespaces: BTreeSet<&String> = namespaces.iter().collect();
-    if namespaces.is_empty() {
-        return vec![everywhere()];
-    }
-    namespaces
-        .into_iter()
-        .map(|namespace| everywhere().constrain(namespace))
-        .collect()
+    let apis: Vec<Api<K>> = if namespaces.is_empty() {
+        vec![everywhere()]
+    } else {
+        let constrained = namespaces
+            .into_iter()
+            .map(|namespace| everywhere().constrain(namespace));
+        constrained.collect()
+    };
+    let selected = |api: Api<K>| selections.iter().map(move |select| (api.clone(), select.config()));
+    apis.into_iter().flat_map(selected).collect()
 }
 
-/// One kind: one stream per API (a namespace, or all of them), merged.
+/// One kind: one stream per scope, merged.
 ///
 /// `trim` says what to keep of an object: None if it does not concern us, an error if it cannot be understood, which
 /// costs that version of that object alone.
 async fn watch_kind<K>(
-    apis: Vec<Api<K>>,
+    scopes: Vec<(Api<K>, watcher::Config)>,
     kind: Kind,
     trim: impl Fn(K) -> Result<Option<Object>, String>,
     sender: &Sender<Batch>,
@@ -119,15 +181,12 @@ async fn watch_kind<K>(
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut merge = Merge {
-        scopes: apis.iter().map(|_| Scope::default()).collect(),
+        scopes: scopes.iter().map(|_| Scope::default()).collect(),
         kind,
         trim,
         counters,
     };
-    let streams = apis.into_iter().enumerate().map(|(scope, api)| {
-        let config = watcher::Config::default()
-            .timeout(WATCH.as_secs() as u32)
-            .page_size(PAGE);
+    let streams = scopes.into_iter().enumerate().map(|(scope, (api, config))| {
         watcher(api, config)
             .backoff(Delay::default())
             .map(move |event| (scope, event))
@@ -219,27 +278,30 @@ impl<F> Merge<F> {
                 let Some((key, object)) = self.trimmed(object) else {
                     return;
                 };
-                let keys = &mut self.scopes[scope].keys;
                 match object {
                     Trimmed::Object(object) => {
-                        keys.insert(key);
+                        self.scopes[scope].keys.insert(key);
                         events.push(Event::Apply(object));
                     }
                     Trimmed::Undecodable => {}
                     // It may have concerned us until now.
                     Trimmed::Irrelevant => {
-                        if keys.remove(&key) {
-                            events.push(Event::Delete(kind, key));
-                        }
+                        self.forget(scope, key, events);
                     }
                 }
             }
             watcher::Event::Delete(object) => {
                 let Some(key) = trim::key(object.meta()) else { return };
-                if self.scopes[scope].keys.remove(&key) {
-                    events.push(Event::Delete(kind, key));
-                }
+                self.forget(scope, key, events);
             }
+        }
+    }
+
+    /// An object that was made anew may be in another scope already: then it is not gone.
+    fn forget(&mut self, scope: usize, key: ObjectKey, events: &mut Vec<Event>) {
+        let gone = self.scopes[scope].keys.remove(&key);
+        if gone && !self.scopes.iter().any(|other| other.keys.contains(&key)) {
+            events.push(Event::Delete(self.kind, key));
         }
     }
 

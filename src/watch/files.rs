@@ -128,6 +128,12 @@ impl Document<'_> {
             ("discovery.k8s.io/v1", "EndpointSlice") => self
                 .object::<discovery::EndpointSlice>(Kind::EndpointSlice, value)
                 .map(|object| trim::endpoint_slice(object).map(Object::EndpointSlice)),
+            ("v1", "Secret") => self
+                .object::<core::Secret>(Kind::Secret, value)
+                .map(|object| trim::secret(object).map(Object::Secret)),
+            ("v1", "ConfigMap") => self
+                .object::<core::ConfigMap>(Kind::ConfigMap, value)
+                .map(|object| trim::config_map(object).map(Object::ConfigMap)),
             (version, "Deployment") if version.split_once('/') == Some((GROUP, VERSION)) => self.deployment(value),
             (version, _) if version.split('/').next() == Some(GROUP) => Err(self.undecodable(&format!(
                 "{version} {kind} is unknown; known is {GROUP}/{VERSION} Deployment"
@@ -184,7 +190,11 @@ impl Document<'_> {
             .or_insert_with(|| format!("file:{namespace}/{name}").into());
         serde_path_to_error::deserialize(value).map_err(|error| Undecodable {
             object: Some((kind, ObjectKey::new(&namespace, &name))),
-            ..self.undecodable(&format!("{}: {}", error.path(), error.inner()))
+            ..self.undecodable(&match kind {
+                // The error could quote what must not be seen.
+                Kind::Secret => format!("{}: cannot be decoded", error.path()),
+                _ => format!("{}: {}", error.path(), error.inner()),
+            })
         })
     }
 
@@ -245,6 +255,8 @@ mod tests {
                 Ok(Object::Deployment(object)) => format!("deployment {}", object.key),
                 Ok(Object::Service(object)) => format!("service {}", object.key),
                 Ok(Object::EndpointSlice(object)) => format!("slice {}", object.key),
+                Ok(Object::Secret(object)) => format!("secret {}", object.key),
+                Ok(Object::ConfigMap(object)) => format!("config map {}", object.key),
                 Err(error) => format!("error {error}"),
             })
             .collect()
@@ -347,6 +359,10 @@ spec: {hostnames: [a.example.com], service: {name: a, port: 80}}
             (
                 "kind: Service\napiVersion: v1\nmetadata: {name: a}\nspec: {ports: 1}",
                 "line 1: Service default/a: spec.ports: invalid type: integer `1`, expected a sequence",
+            ),
+            (
+                "kind: Secret\napiVersion: v1\nmetadata: {name: a}\ntype: kubernetes.io/tls\ndata: {tls.key: aHVzaA=}",
+                "line 1: Secret default/a: data.tls.key: cannot be decoded",
             ),
         ] {
             assert_eq!(keys(text), [format!("error {reason}")]);

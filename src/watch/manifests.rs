@@ -172,7 +172,6 @@ impl Manifests {
 
     /// Complete lists of what has been told.
     pub fn lists(&self) -> Vec<Event> {
-        let kinds = [Kind::Deployment, Kind::EndpointSlice, Kind::Service];
         let keys = |kind| {
             self.told
                 .keys()
@@ -180,7 +179,7 @@ impl Manifests {
                 .map(|id| id.1.clone())
                 .collect()
         };
-        kinds.into_iter().map(|kind| Event::Listed(kind, keys(kind))).collect()
+        Kind::ALL.map(|kind| Event::Listed(kind, keys(kind))).into()
     }
 
     /// When `changes` should be asked again although nothing was loaded.
@@ -269,16 +268,13 @@ fn keep_last_good(documents: &mut Vec<Document>, fresh: &mut [(usize, Vec<Object
 fn reason(object: &Object) -> Option<&Arc<str>> {
     match object {
         Object::Deployment(deployment) => deployment.spec.as_ref().err(),
-        Object::EndpointSlice(_) | Object::Service(_) => None,
+        Object::ConfigMap(_) | Object::EndpointSlice(_) | Object::Secret(_) | Object::Service(_) => None,
     }
 }
 
 fn id(object: &Object) -> Id {
-    match object {
-        Object::Deployment(object) => (Kind::Deployment, object.key.clone()),
-        Object::EndpointSlice(object) => (Kind::EndpointSlice, object.key.clone()),
-        Object::Service(object) => (Kind::Service, object.key.clone()),
-    }
+    let (kind, key) = object.id();
+    (kind, key.clone())
 }
 
 #[cfg(test)]

@@ -2,16 +2,27 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-use crate::store::{Deployment, EndpointSlice, ObjectKey, Service, ServicePort, SliceEndpoint, SlicePort};
+use crate::store::{
+    ConfigMap, Deployment, EndpointSlice, ObjectKey, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
+};
 
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// What a Secret or ConfigMap may be used for, as its owner says: without it nobody but the owner's own TLS is served.
+pub const USE: &str = "postern.dev/use";
+pub const TLS: &str = "kubernetes.io/tls";
+
+/// What of a labelled object's data anything reads.
+const KEPT: [&str; 4] = ["ca.crt", "hostname", "token", "keyAuthorization"];
+const KEPT_OF_TLS: [&str; 2] = ["tls.crt", "tls.key"];
 
 /// Namespace and name; an object without a name is none.
 pub fn key(metadata: &ObjectMeta) -> Option<ObjectKey> {
@@ -86,6 +97,53 @@ pub fn endpoint_slice(object: discovery::EndpointSlice) -> Option<EndpointSlice>
             .collect(),
         endpoints: object.endpoints.into_iter().map(endpoint).collect(),
     })
+}
+
+/// None for one that is neither of type kubernetes.io/tls nor labelled.
+pub fn secret(object: core::Secret) -> Option<Secret> {
+    let key = key(&object.metadata)?;
+    let tls = object.type_.as_deref() == Some(TLS);
+    let purpose = purpose(&object.metadata);
+    if !tls && purpose.is_none() {
+        return None;
+    }
+    let mut data = object.data.unwrap_or_default();
+    // An apiserver has done this already; of files it is what is written.
+    let plain = object.string_data.unwrap_or_default();
+    data.extend(plain.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+    let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || purpose.is_some() && KEPT.contains(&key);
+    Some(Secret {
+        data: data
+            .into_iter()
+            .filter(|(key, _)| kept(key))
+            .map(|(key, ByteString(bytes))| (key, bytes))
+            .collect(),
+        uid: object.metadata.uid.unwrap_or_default().into(),
+        key,
+        tls,
+        purpose,
+    })
+}
+
+/// None for one that is not labelled.
+pub fn config_map(object: core::ConfigMap) -> Option<ConfigMap> {
+    let key = key(&object.metadata)?;
+    let purpose = purpose(&object.metadata)?;
+    let data = object.data.unwrap_or_default().into_iter();
+    Some(ConfigMap {
+        key,
+        uid: object.metadata.uid.unwrap_or_default().into(),
+        purpose,
+        data: data
+            .filter(|(key, _)| KEPT.contains(&key.as_str()))
+            .map(|(key, text)| (key, text.into_bytes()))
+            .collect(),
+    })
+}
+
+fn purpose(metadata: &ObjectMeta) -> Option<Arc<str>> {
+    let label = metadata.labels.as_ref()?.get(USE)?;
+    Some(label.as_str().into())
 }
 
 /// An unknown condition: ready means ready, serving means what ready says, terminating means not

@@ -163,6 +163,8 @@ fn report(name: &str, generation: i64, ready: u32) -> Report {
         }],
         endpoints: Counts { ready, total: ready },
         hostnames: Vec::new(),
+        certificates: Vec::new(),
+        orders: Vec::new(),
     }
 }
 

@@ -119,3 +119,17 @@ fn what_cannot_be_understood_keeps_its_last_version() {
         "-n/broken"
     );
 }
+
+#[test]
+fn an_object_that_was_made_anew_in_another_scope_is_not_gone() {
+    let mut merge = merge(2);
+    feed(&mut merge, list(0, &[("n", "a")]));
+    feed(&mut merge, list(1, &[]));
+    // Two watches: the new one's creation may be seen before the old one's deletion.
+    let seen = [
+        (1, Seen::Apply(service("n", "a"))),
+        (0, Seen::Delete(service("n", "a"))),
+    ];
+    assert_eq!(feed(&mut merge, seen), "+n/a");
+    assert_eq!(feed(&mut merge, [(1, Seen::Delete(service("n", "a")))]), "-n/a");
+}

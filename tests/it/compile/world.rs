@@ -218,11 +218,8 @@ pub fn one_of_each(objects: Vec<Object>) -> Vec<Object> {
 }
 
 fn identity(object: &Object) -> (Kind, ObjectKey) {
-    match object {
-        Object::Deployment(deployment) => (Kind::Deployment, deployment.key.clone()),
-        Object::EndpointSlice(slice) => (Kind::EndpointSlice, slice.key.clone()),
-        Object::Service(service) => (Kind::Service, service.key.clone()),
-    }
+    let (kind, key) = object.id();
+    (kind, key.clone())
 }
 
 fn reports(previous: &Previous) -> Vec<Report> {
@@ -344,6 +341,9 @@ fn spec() -> impl Strategy<Value = DeploymentSpec> {
                 backends,
                 paths,
                 deployment_id: id.map(str::to_owned),
+                tls: Vec::new(),
+                client_tls: None,
+                upstream_tls: None,
                 state,
                 timeouts: Default::default(),
                 balancing: Balancing { strategy },
@@ -390,7 +390,7 @@ fn service_ref() -> impl Strategy<Value = ServiceRef> + Clone {
 
 fn service() -> impl Strategy<Value = Service> {
     let protocol = prop_oneof![5 => Just("TCP"), 1 => Just("UDP")];
-    let app_protocol = option::weighted(0.3, select(vec!["http", "kubernetes.io/h2c"]));
+    let app_protocol = option::weighted(0.3, select(vec!["http", "kubernetes.io/h2c", "https", "grpc"]));
     let port = (
         option::of(select(vec!["http", "alt"])),
         select(vec![80, 81]),

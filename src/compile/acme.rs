@@ -1,0 +1,146 @@
+//! What ACME needs of the objects: the names of its Secrets, which certificates are to be ordered, and the answers to
+//! challenges. Ordering itself is `crate::acme`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::snapshot::{Challenges, Fingerprint, HostName};
+use crate::store::{ObjectKey, Secret, Store};
+
+use super::host::Names;
+
+/// The label of all Secrets that ACME keeps.
+pub const PURPOSE: &str = "acme";
+
+/// A certificate that a Deployment wants ordered for a hostname that is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub hostname: HostName,
+    /// Where the certificate is kept.
+    pub secret: ObjectKey,
+    /// What is there and can be served.
+    pub current: Option<Current>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// In Unix seconds.
+    pub not_before: i64,
+    pub not_after: i64,
+    pub fingerprint: Fingerprint,
+}
+
+/// Of the Secret that holds a hostname's certificate, in the Deployment's namespace.
+pub fn secret_name(hostname: &HostName) -> String {
+    const PREFIX: &str = "postern-acme-";
+    const MAX: usize = 253;
+    const HASH_BYTES: usize = 8;
+    let hostname = match hostname {
+        HostName::Exact(name) => name.to_string(),
+        // There are none; still no two hostnames may share a Secret.
+        HostName::Wildcard(parent) => format!("wildcard.{parent}"),
+    };
+    if PREFIX.len() + hostname.len() <= MAX {
+        return format!("{PREFIX}{hostname}");
+    }
+    let digest = digest(&SHA256, hostname.as_bytes());
+    let hash: String = digest.as_ref()[..HASH_BYTES]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let room = MAX - PREFIX.len() - 1 - hash.len();
+    let short = hostname[..room].trim_end_matches(['-', '.']);
+    format!("{PREFIX}{short}-{hash}")
+}
+
+/// The Secrets that answer challenges, as far as they are understood.
+#[derive(Default)]
+pub struct Answers(BTreeMap<ObjectKey, Answer>);
+
+#[derive(PartialEq)]
+struct Answer {
+    hostname: HostName,
+    token: Arc<str>,
+    key_authorization: Arc<str>,
+}
+
+impl Answers {
+    /// Looks at Secrets that changed. Returns whether an answer did.
+    pub fn read(&mut self, changed: &BTreeSet<ObjectKey>, store: &Store) -> bool {
+        let mut differs = false;
+        for key in changed {
+            let new = store.secret(key).and_then(|secret| answer(secret));
+            let old = self.0.remove(key);
+            differs |= old != new;
+            if let Some(new) = new {
+                self.0.insert(key.clone(), new);
+            }
+        }
+        differs
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.0.keys()
+    }
+
+    /// Only for hostnames of the Secret's own namespace: nobody answers for another's.
+    pub fn challenges(&self, names: &Names) -> Challenges {
+        let mut challenges = Challenges::new();
+        for (secret, answer) in &self.0 {
+            let owner = names.owner(&answer.hostname);
+            if let HostName::Exact(name) = &answer.hostname
+                && owner.is_some_and(|owner| owner.namespace == secret.namespace)
+            {
+                let of_name = challenges.entry(name.clone()).or_default();
+                of_name.insert(answer.token.clone(), answer.key_authorization.clone());
+            }
+        }
+        challenges
+    }
+}
+
+/// RFC 8555 section 8.1: token and thumbprint, both base64url.
+fn answer(secret: &Secret) -> Option<Answer> {
+    const MAX: usize = 512;
+    if secret.tls || secret.purpose.as_deref() != Some(PURPOSE) {
+        return None;
+    }
+    let text = |key: &str| {
+        let text = std::str::from_utf8(secret.data.get(key)?).ok()?;
+        let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        ((1..=MAX).contains(&text.len()) && text.bytes().all(valid)).then_some(text)
+    };
+    Some(Answer {
+        hostname: text("hostname")?.parse().ok()?,
+        token: text("token")?.into(),
+        key_authorization: text("keyAuthorization")?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> String {
+        secret_name(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_hostnames_secret_bears_its_name() {
+        assert_eq!(name("App.Example.com."), "postern-acme-app.example.com");
+    }
+
+    #[test]
+    fn long_hostnames_get_names_of_their_own_that_fit() {
+        let long = |first: &str| [first, &"a".repeat(63), &"b".repeat(62), &"c".repeat(60), "com"].join(".");
+        let (one, other) = (name(&long(&"x".repeat(58))), name(&long(&format!("{}y", "x".repeat(57)))));
+        assert_ne!(one, other);
+        assert!(one.len() <= 253 && one.len() > 240, "{one}");
+    }
+}

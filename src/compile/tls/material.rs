@@ -1,0 +1,184 @@
+//! From the bytes of Secrets and ConfigMaps to certificates and authorities. Errors say what is wrong and never quote what
+//! was read.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+
+use crate::api::condition::ConditionReason;
+use crate::api::deployment::CaKind;
+use crate::snapshot::{Authorities, Certificate, Fingerprint, HostName};
+use crate::store::{ConfigMap, Data, ObjectKey, Secret};
+
+/// A certificate, and what only its renewal asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leaf {
+    pub certificate: Arc<Certificate>,
+    /// In Unix seconds.
+    pub not_before: i64,
+}
+
+/// Why an object cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("does not exist, or is not of type kubernetes.io/tls")]
+    NoTlsSecret,
+    #[error("does not exist, or does not carry the label postern.dev/use: {0}")]
+    NotFound(&'static str),
+    #[error("does not carry the label postern.dev/use: {0}")]
+    NotLabelled(&'static str),
+    #[error("{0}")]
+    Invalid(Fault),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("is not of type kubernetes.io/tls")]
+    NotTls,
+    #[error("has no {0}")]
+    Missing(&'static str),
+    #[error("holds no certificate in PEM under {0}")]
+    NoCertificate(&'static str),
+    #[error("holds more than {1} certificates under {0}")]
+    TooMany(&'static str, usize),
+    #[error("holds something under tls.crt that is not a certificate")]
+    Leaf,
+    #[error("holds a certificate for more than {MAX_NAMES} names")]
+    TooManyNames,
+    #[error("holds no private key in PEM under tls.key (an encrypted one cannot be used)")]
+    NoKey,
+    #[error("holds a private key of a kind or size that is not supported")]
+    Key,
+    #[error("holds a private key that does not belong to the first certificate under tls.crt")]
+    Mismatch,
+    #[error("holds something under ca.crt that is not the certificate of an authority, at position {0}")]
+    Authority(usize),
+}
+
+const MAX_CHAIN: usize = 16;
+const MAX_AUTHORITIES: usize = 512;
+const MAX_NAMES: usize = 1000;
+
+pub fn leaf(secret: &Secret) -> Result<Leaf, Fault> {
+    if !secret.tls {
+        return Err(Fault::NotTls);
+    }
+    let chain = certificates(&secret.data, "tls.crt", MAX_CHAIN)?;
+    let key = secret.data.get("tls.key").ok_or(Fault::Missing("tls.key"))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Fault::NoKey)?;
+    let fingerprint = fingerprint(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
+
+    let (_, parsed) = x509_parser::parse_x509_certificate(&chain[0]).map_err(|_| Fault::Leaf)?;
+    let alternatives = parsed.subject_alternative_name().map_err(|_| Fault::Leaf)?;
+    // What is no hostname (an address, a name with an underscore) is never asked for as one.
+    let names = alternatives.iter().flat_map(|names| &names.value.general_names);
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => name.parse::<HostName>().ok(),
+        _ => None,
+    });
+    let mut names: Vec<_> = names.take(MAX_NAMES + 1).collect();
+    if names.len() > MAX_NAMES {
+        return Err(Fault::TooManyNames);
+    }
+    names.sort();
+    names.dedup();
+    let validity = parsed.validity();
+    let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+
+    let key = any_supported_type(&key).map_err(|_| Fault::Key)?;
+    let key = CertifiedKey::new(chain, key);
+    key.keys_match().map_err(|_| Fault::Mismatch)?;
+    Ok(Leaf {
+        certificate: Arc::new(Certificate {
+            secret: secret.key.clone(),
+            names: names.into(),
+            not_after,
+            fingerprint,
+            key: Arc::new(key),
+        }),
+        not_before,
+    })
+}
+
+pub fn authorities(source: &ObjectKey, data: &Data) -> Result<Arc<Authorities>, Fault> {
+    let certificates = certificates(data, "ca.crt", MAX_AUTHORITIES)?;
+    let fingerprint = fingerprint(certificates.iter().map(AsRef::as_ref));
+    let mut roots = RootCertStore::empty();
+    for (at, certificate) in certificates.into_iter().enumerate() {
+        roots.add(certificate).map_err(|_| Fault::Authority(at))?;
+    }
+    Ok(Arc::new(Authorities {
+        source: source.clone(),
+        fingerprint,
+        roots: Arc::new(roots),
+    }))
+}
+
+/// The label of an object that holds authorities.
+pub const CA: &str = "ca";
+
+pub fn authorities_of_secret(secret: &Secret) -> Result<Arc<Authorities>, Unusable> {
+    labelled(secret.purpose.as_deref())?;
+    Ok(authorities(&secret.key, &secret.data)?)
+}
+
+pub fn authorities_of_config_map(map: &ConfigMap) -> Result<Arc<Authorities>, Unusable> {
+    labelled(Some(&map.purpose))?;
+    Ok(authorities(&map.key, &map.data)?)
+}
+
+fn labelled(purpose: Option<&str>) -> Result<(), Unusable> {
+    match purpose {
+        Some(CA) => Ok(()),
+        _ => Err(Unusable::NotLabelled(CA)),
+    }
+}
+
+/// At least one, at most `max`.
+fn certificates(data: &Data, key: &'static str, max: usize) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let bytes = data.get(key).ok_or(Fault::Missing(key))?;
+    let found = CertificateDer::pem_slice_iter(bytes).take(max + 1);
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|_| Fault::NoCertificate(key))?;
+    match found.len() {
+        0 => Err(Fault::NoCertificate(key)),
+        n if n > max => Err(Fault::TooMany(key, max)),
+        _ => Ok(found),
+    }
+}
+
+fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Fingerprint {
+    let mut digest = Context::new(&SHA256);
+    for part in parts {
+        // With its length, so that no two lists of parts read the same.
+        digest.update(&(part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.finish().as_ref());
+    Fingerprint(bytes)
+}
+
+impl Unusable {
+    pub fn reason(&self, kind: CaKind) -> ConditionReason {
+        use ConditionReason as R;
+        match (self, kind) {
+            (Self::NoTlsSecret | Self::NotFound(_), CaKind::Secret) => R::SecretNotFound,
+            (Self::NoTlsSecret | Self::NotFound(_), CaKind::ConfigMap) => R::ConfigMapNotFound,
+            (Self::NotLabelled(_), CaKind::Secret) => R::SecretNotLabelled,
+            (Self::NotLabelled(_), CaKind::ConfigMap) => R::ConfigMapNotLabelled,
+            (Self::Invalid(_), _) => R::InvalidCertificate,
+        }
+    }
+}
+
+impl From<Fault> for Unusable {
+    fn from(fault: Fault) -> Self {
+        Self::Invalid(fault)
+    }
+}
