@@ -123,7 +123,11 @@ impl Publisher {
         }
         let served = self.live.load();
         let defaults = snapshot.default_certificates.clone();
-        *self.figures.default_certificates.lock().unwrap_or_else(PoisonError::into_inner) = defaults;
+        *self
+            .figures
+            .default_certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = defaults;
         if changed || served.is_none() {
             let version = served.map_or(0, |live| live.version) + 1;
             let hash = snapshot.hash();

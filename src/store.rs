@@ -171,14 +171,24 @@ impl Store {
             match event {
                 Event::Apply(Object::Deployment(deployment)) => self.put_deployment(deployment),
                 Event::Apply(Object::Service(service)) => {
-                    put(&mut self.services, &mut self.changes.services, service.key.clone(), service);
+                    put(
+                        &mut self.services,
+                        &mut self.changes.services,
+                        service.key.clone(),
+                        service,
+                    );
                 }
                 Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice),
                 Event::Apply(Object::Secret(secret)) => {
                     put(&mut self.secrets, &mut self.changes.secrets, secret.key.clone(), secret);
                 }
                 Event::Apply(Object::ConfigMap(map)) => {
-                    put(&mut self.config_maps, &mut self.changes.config_maps, map.key.clone(), map);
+                    put(
+                        &mut self.config_maps,
+                        &mut self.changes.config_maps,
+                        map.key.clone(),
+                        map,
+                    );
                 }
                 Event::Delete(kind, key) => self.remove(kind, &key),
                 Event::Listed(kind, keys) => self.listed(kind, &keys),

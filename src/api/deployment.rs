@@ -228,7 +228,11 @@ pub struct Tls {
     pub hostnames: Vec<String>,
     /// Name of a Secret of type kubernetes.io/tls in this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        with = "String",
+        length(min = 1, max = 253),
+        regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
     pub secret_name: Option<String>,
     /// The installation orders a certificate for each hostname by ACME (HTTP-01) and renews it. Written as {}.
     #[serde(default, skip_serializing_if = "Option::is_none")]

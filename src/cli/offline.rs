@@ -72,7 +72,9 @@ impl World {
                     Ok(object) => match origins.get(&identity(&object)) {
                         Some(first) => {
                             let (kind, key) = object.id();
-                            problems.push(format!("{name}: {kind:?} {key} stands in {first} already, which counts"));
+                            problems.push(format!(
+                                "{name}: {kind:?} {key} stands in {first} already, which counts"
+                            ));
                         }
                         None => {
                             origins.insert(identity(&object), name.clone());

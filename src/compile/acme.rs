@@ -139,7 +139,10 @@ mod tests {
     #[test]
     fn long_hostnames_get_names_of_their_own_that_fit() {
         let long = |first: &str| [first, &"a".repeat(63), &"b".repeat(62), &"c".repeat(60), "com"].join(".");
-        let (one, other) = (name(&long(&"x".repeat(58))), name(&long(&format!("{}y", "x".repeat(57)))));
+        let (one, other) = (
+            name(&long(&"x".repeat(58))),
+            name(&long(&format!("{}y", "x".repeat(57)))),
+        );
         assert_ne!(one, other);
         assert!(one.len() <= 253 && one.len() > 240, "{one}");
     }

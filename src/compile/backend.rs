@@ -129,13 +129,7 @@ impl Services {
 }
 
 impl Found {
-    fn new(
-        service: &ObjectKey,
-        port: &ServicePort,
-        protocol: Protocol,
-        store: &Store,
-        rules: &EndpointRules,
-    ) -> Self {
+    fn new(service: &ObjectKey, port: &ServicePort, protocol: Protocol, store: &Store, rules: &EndpointRules) -> Self {
         let listed = endpoint::list(store.slices(service), port, rules);
         let upstream = Upstream {
             key: UpstreamKey {

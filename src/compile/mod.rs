@@ -28,9 +28,9 @@ use crate::config::Routing;
 use crate::snapshot::{Certificate, Deployment, Host, HostName, HostTls, Listener, Route, Snapshot, Upstream};
 use crate::store::{self, Changes, ObjectKey, Store};
 
+use acme::Answers;
 use backend::Services;
 use deployment::Wanted;
-use acme::Answers;
 use host::{Claim, Names, Offer};
 use report::{Report, Sources};
 use tls::asked::Reference;
@@ -326,7 +326,10 @@ impl Compilation<'_> {
         for key in &self.routing.default_tls_secrets {
             materials.add_user(&Reference::Certificate(key.clone()), User::Installation);
         }
-        for key in default_secrets.iter().filter(|key| !self.routing.default_tls_secrets.contains(key)) {
+        for key in default_secrets
+            .iter()
+            .filter(|key| !self.routing.default_tls_secrets.contains(key))
+        {
             materials.remove_user(&Reference::Certificate(key.clone()), &User::Installation);
         }
         *default_secrets = self.routing.default_tls_secrets.clone();
@@ -352,7 +355,9 @@ impl Compilation<'_> {
         let snapshot = &mut self.memory.snapshot;
         if *snapshot.default_certificates != *certificates {
             let names = |list: &[Arc<Certificate>]| -> BTreeSet<HostName> {
-                list.iter().flat_map(|certificate| certificate.names.iter().cloned()).collect()
+                list.iter()
+                    .flat_map(|certificate| certificate.names.iter().cloned())
+                    .collect()
             };
             // Who has none of its own is told whether a default one covers it.
             if names(&certificates) != names(&snapshot.default_certificates) {

@@ -9,10 +9,10 @@ use crate::api::condition::{ConditionReason, ConditionType};
 use crate::snapshot::{Certificate, HostName, PathMatch};
 use crate::store::{self, ObjectKey};
 
+use super::acme::Order;
 use super::backend::{Found, Services};
 use super::deployment::{Claimed, Rule, Source, Wanted};
 use super::endpoint::Condition;
-use super::acme::Order;
 use super::host::{HostTerms, Names, Outcome};
 use super::tls::report::{Findings, findings};
 use super::tls::{Materials, Terms};

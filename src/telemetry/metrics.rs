@@ -16,8 +16,8 @@ use prometheus_client::registry::Registry;
 
 use crate::compile::report::Report;
 use crate::reason::Reason;
-use crate::state::tls::{Handshakes, Outcome};
 use crate::snapshot::Certificate;
+use crate::state::tls::{Handshakes, Outcome};
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
 use crate::state::{State, Traffic};
 use crate::store::ObjectKey;
@@ -153,7 +153,11 @@ impl Collector for Published {
         }
         let own = deployments.values().flat_map(|(_, report)| &report.certificates);
         let mut expiry: BTreeMap<&ObjectKey, i64> = own.map(|own| (&own.secret, own.not_after)).collect();
-        let defaults = self.default_certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let defaults = self
+            .default_certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         expiry.extend(defaults.iter().map(|default| (&default.secret, default.not_after)));
         let mut metric = encoder.encode_descriptor(
             "certificate_expiry_timestamp_seconds",

@@ -110,7 +110,11 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
     let mut data = object.data.unwrap_or_default();
     // An apiserver has done this already; of files it is what is written.
     let plain = object.string_data.unwrap_or_default();
-    data.extend(plain.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+    data.extend(
+        plain
+            .into_iter()
+            .map(|(key, text)| (key, ByteString(text.into_bytes()))),
+    );
     let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || purpose.is_some() && KEPT.contains(&key);
     Some(Secret {
         data: data

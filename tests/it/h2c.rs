@@ -157,9 +157,8 @@ async fn large_bodies_pass_both_ways_at_once() {
         let (mut read, mut write) = tokio::io::split(client.into_parts().0);
         let mut echoed = Vec::new();
         let send = async {
-            tokio::io::AsyncWriteExt::write_all(&mut write, body)
-                .await
-                .expect("sends")
+            let sent = tokio::io::AsyncWriteExt::write_all(&mut write, body).await;
+            sent.expect("sends");
         };
         let receive = async {
             while !echoed.ends_with(b"0\r\n\r\n") {

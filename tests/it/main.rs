@@ -38,4 +38,5 @@ mod tls_abuse;
 mod trust;
 mod upgrade;
 mod upstream;
+mod upstream_tls;
 mod websocket;

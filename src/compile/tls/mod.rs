@@ -136,7 +136,9 @@ pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
     let certificates = wanted.names.iter().map(|claimed| {
         let mut own: Vec<Arc<Certificate>> = Vec::new();
         for wish in wanted.tls.certificates.iter().filter(|wish| wish.is_for(&claimed.name)) {
-            let leaf = materials.certificate(&wish.secret).and_then(|found| found.part.as_ref());
+            let leaf = materials
+                .certificate(&wish.secret)
+                .and_then(|found| found.part.as_ref());
             let covering = leaf.filter(|leaf| leaf.certificate.covers(&claimed.name));
             let covering = covering.map(|leaf| leaf.certificate.clone());
             own.extend(covering.filter(|certificate| !own.contains(certificate)));

@@ -93,11 +93,7 @@ impl Findings {
                     ));
                 }
             }
-            None if !wanted
-                .names
-                .iter()
-                .any(|claimed| certificate.covers(&claimed.name)) =>
-            {
+            None if !wanted.names.iter().any(|claimed| certificate.covers(&claimed.name)) => {
                 let has = names_of(certificate);
                 invalid(format!(
                     "holds a certificate for none of the Deployment's hostnames; it is for {has}"
