@@ -10,7 +10,7 @@ use http::{Method, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::apps::{App, Runtime};
+use crate::support::apps::{App, Runtime, client};
 use crate::support::backend::{Backend, next};
 use crate::support::black_hole::refusing;
 use crate::support::http2::Http2;
@@ -542,4 +542,12 @@ async fn http2_clients_reach_http2_apps() {
     let answer = client.ask(request, &body).await;
     assert!(answer.body == body);
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "whole".to_owned())]);
+}
+
+#[tokio::test]
+async fn grpc_passes_in_all_its_forms() {
+    let app = App::start(Runtime::Node, "grpc.mjs").await;
+    let postern = Postern::start(&[site().to(app.address)]).await;
+    let address = postern.http.to_string();
+    client(Runtime::Node, "grpc.mjs", [&address, HOST, "", ""]).await;
 }
