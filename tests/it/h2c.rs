@@ -334,23 +334,42 @@ async fn answer_that_breaks_off_never_looks_whole() {
     }
 }
 
+/// A request whose body does not say that it has one frame.
+fn chunked(path: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+}
+
 #[tokio::test]
 async fn refused_stream_is_sent_again() {
-    for method in ["GET", "POST"] {
+    let requests = |path: &str| {
+        [
+            format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+            format!("POST {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+            format!("POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\nhello"),
+            chunked(path),
+        ]
+    };
+    for (once, always) in requests("/refuse?times=1")
+        .into_iter()
+        .zip(requests("/refuse?times=100"))
+    {
         let (_app, postern) = start().await;
         get(postern.http, HOST, "/").await;
-        let request = |times: u32| format!("{method} /refuse?times={times} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
-        assert_eq!(ask(postern.http, request(1)).await.text(), "taken");
-        is_refused(&ask(postern.http, request(100)).await, 502, "upstream:bad_gateway");
+        let answer = ask(postern.http, &once).await;
+        let body = if once.contains("hello") { "hello" } else { "" };
+        assert_eq!(answer.text(), format!("taken {body}"), "{once}");
+        is_refused(&ask(postern.http, &always).await, 502, "upstream:bad_gateway");
     }
 }
 
 #[tokio::test]
-async fn refused_stream_whose_body_has_left_is_502() {
-    let (_app, postern) = start().await;
+async fn refused_stream_whose_body_is_not_there_any_more_is_502() {
+    let (app, postern) = start().await;
     get(postern.http, HOST, "/").await;
-    let post = format!("POST /refuse?times=1 HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1\r\n\r\nx");
-    is_refused(&ask(postern.http, post).await, 502, "upstream:bad_gateway");
+    let head = format!("POST /refuse?times=1&after=200000 HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {MIB}\r\n\r\n");
+    let answer = ask(postern.http, [head.into_bytes(), noise(MIB, 1)].concat()).await;
+    is_refused(&answer, 502, "upstream:bad_gateway");
+    assert_eq!(stats(&app).await["resets"], json!([7]), "it was refused, and once");
 }
 
 #[tokio::test]
@@ -368,15 +387,13 @@ async fn connection_that_goes_away_ends_what_it_has_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn request_that_a_goaway_leaves_out_is_sent_again() {
-    for method in ["GET", "POST"] {
+    for request in [
+        format!("GET /untaken HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+        chunked("/untaken"),
+    ] {
         let (_app, postern) = start().await;
         assert_eq!(sessions(&postern).await, 1);
-        let answer = ask(
-            postern.http,
-            format!("{method} /untaken HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
-        )
-        .await;
-        assert_eq!(answer.text(), "taken");
+        assert_eq!(ask(postern.http, request).await.text(), "taken");
         assert_eq!(sessions(&postern).await, 2);
     }
 }

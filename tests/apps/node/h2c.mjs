@@ -15,7 +15,7 @@ const wss = new WebSocketServer({ server: http1 });
 wss.on('connection', ws => ws.on('message', (data, binary) => ws.send(data, { binary })));
 
 // What has happened on all connections so far, for /stats.
-const stats = { sessions: 0, open: 0, streams: 0, most: 0, resets: [] };
+const stats = { sessions: 0, open: 0, streams: 0, most: 0, bytes: 0, resets: [] };
 let refusals = 0;
 let arriving;
 
@@ -70,11 +70,18 @@ const answers = {
     stream.once('data', data => say(stream, data));
   },
   '/reset': stream => stream.close(constants.NGHTTP2_INTERNAL_ERROR),
-  // As often as it was asked for, for the process.
+  // As often as it was asked for, for the process, perhaps once that many bytes have come. Then the body comes back.
   '/refuse': (stream, _headers, query) => {
     refusals += 1;
-    if (refusals > Number(query.get('times'))) say(stream, 'taken');
-    else stream.close(constants.NGHTTP2_REFUSED_STREAM);
+    if (refusals > Number(query.get('times'))) {
+      stream.respond({ ':status': 200 });
+      stream.write('taken ');
+      return stream.pipe(stream);
+    }
+    let bytes = Number(query.get('after'));
+    const refuse = () => stream.close(constants.NGHTTP2_REFUSED_STREAM);
+    if (bytes === 0) return refuse();
+    stream.on('data', data => (bytes -= data.length) > 0 || refuse());
   },
   // This one is answered in a while, nothing else is taken.
   '/goaway': stream => {
