@@ -425,6 +425,36 @@ async fn answer_that_does_not_come_in_time_is_504() {
 }
 
 #[tokio::test]
+async fn client_that_pauses_in_its_body_is_408() {
+    let (app, postern) = start_with(&[], json!({"timeouts": {"idle": "300ms"}})).await;
+    let post = format!("POST /never HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nhello");
+    is_refused(&ask(postern.http, post).await, 408, "client:request_timeout");
+    eventually("its stream has ended", async || stats(&app).await["streams"] == 1).await;
+}
+
+#[tokio::test]
+async fn exchange_that_takes_too_long_in_all_is_504() {
+    let (app, postern) = start_with(&[], json!({"timeouts": {"total": "500ms"}})).await;
+    is_refused(&get(postern.http, HOST, "/never").await, 504, "upstream:timeout");
+    let post = format!("POST /never HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nhello");
+    is_refused(&ask(postern.http, post).await, 504, "upstream:timeout");
+    eventually("their streams have ended", async || stats(&app).await["streams"] == 1).await;
+}
+
+#[tokio::test]
+async fn app_that_pauses_in_its_answer_is_cut_off() {
+    let (app, postern) = start_with(&[], json!({"timeouts": {"idle": "300ms"}})).await;
+    let mut client = Wire::connect(postern.http).await;
+    client
+        .send(format!("GET /pause HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
+        .await;
+    assert_eq!(client.head().await.status(), 200);
+    let (rest, _) = client.rest().await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "half an answer looks whole");
+    eventually("its stream has ended", async || stats(&app).await["streams"] == 1).await;
+}
+
+#[tokio::test]
 async fn client_that_leaves_ends_its_stream() {
     let (app, postern) = start().await;
     for path in ["/never", "/zeros?bytes=100000000"] {

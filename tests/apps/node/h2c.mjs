@@ -63,6 +63,7 @@ const answers = {
   // So many milliseconds later.
   '/later': (stream, _headers, query) => setTimeout(() => say(stream, 'late'), Number(query.get('ms'))),
   '/never': () => {},
+  '/pause': stream => stream.respond({ ':status': 200 }) ?? stream.write('half'),
   // Without a look at the body.
   '/early': stream => stream.respond({ ':status': 413 }, { endStream: true }),
   '/accept': stream => {
