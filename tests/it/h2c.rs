@@ -462,10 +462,11 @@ async fn client_that_leaves_ends_its_stream() {
         client
             .send(format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
             .await;
-        eventually("the app has it", async || stats(&app).await["most"].as_u64() >= Some(1)).await;
+        eventually("the app has it", async || stats(&app).await["streams"] == 2).await;
         drop(client);
+        eventually("its stream has ended", async || stats(&app).await["streams"] == 1).await;
     }
-    eventually("both are reset", async || stats(&app).await["resets"] == json!([8, 8])).await;
+    assert_eq!(stats(&app).await["resets"], json!([8, 8]));
 }
 
 #[tokio::test]
