@@ -134,6 +134,8 @@ impl<C: Side> Future for Tunnel<C> {
             let up = to_app.poll(cx, &mut this.client, &mut this.app, ending, bytes.0);
             let down = to_client.poll(cx, &mut this.app, &mut this.client, ending, bytes.1);
             if up.is_ready() && down.is_ready() {
+                // Both may have ended at once: a stream that is reset has no end of its own.
+                this.tell_first_end();
                 return Poll::Ready(());
             }
             // A client that is gone has nobody to be told anything; an app that is gone has a client that may not know yet.
@@ -143,8 +145,7 @@ impl<C: Side> Future for Tunnel<C> {
                 break;
             }
         }
-        if let Some(by) = this.first_end() {
-            this.socket.closed_by(by);
+        if this.tell_first_end() {
             let limit = if this.is_reset() { AFTER_RESET } else { HALF_CLOSE };
             this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         }
@@ -159,6 +160,12 @@ impl<C> Tunnel<C> {
     fn is_reset(&self) -> bool {
         let failed = |cause: Option<Cause>| matches!(cause, Some(Cause::SourceFailed | Cause::SinkFailed));
         failed(self.to_app.cause) || failed(self.to_client.cause)
+    }
+
+    /// Whether there is one; the first word counts.
+    fn tell_first_end(&self) -> bool {
+        let by = self.first_end();
+        by.inspect(|by| self.socket.closed_by(*by)).is_some()
     }
 
     fn first_end(&self) -> Option<ClosedBy> {

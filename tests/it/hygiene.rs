@@ -535,17 +535,3 @@ async fn head_that_does_not_come_ends_the_connection() {
     );
     assert_eq!(backend.connections(), 0);
 }
-
-#[tokio::test]
-async fn http2_preface_is_not_served_on_this_port() {
-    let (backend, postern) = app().await;
-    let mut wire = Wire::connect(postern.http).await;
-    wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    let (answer, _) = wire.rest().await;
-    assert!(
-        answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
-        "{:?}",
-        String::from_utf8_lossy(&answer)
-    );
-    assert_eq!(backend.connections(), 0);
-}

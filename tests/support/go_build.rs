@@ -1,5 +1,4 @@
-//! Builds the Go program in tests/kube/control-plane, once for all test processes, and keeps it
-//! in Cargo's target folder.
+//! Builds the Go programs that tests need, each once for all test processes, and keeps them in Cargo's target folder.
 
 use std::collections::VecDeque;
 use std::env;
@@ -16,13 +15,25 @@ use anyhow::{Context, Result, ensure};
 
 use super::netns;
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/control-plane");
+/// A Go program in a folder with a go.mod.
+pub struct Program {
+    pub name: &'static str,
+    /// Below the crate's.
+    pub folder: &'static str,
+    pub package: &'static str,
+    pub linker_flags: &'static str,
+}
 
-/// The version in go.mod: without it clients that parse the apiserver's version fail.
-const LINKER_FLAGS: &str = "-s -w \
-    -X k8s.io/component-base/version.gitVersion=v1.37.2 \
-    -X k8s.io/component-base/version.gitMajor=1 \
-    -X k8s.io/component-base/version.gitMinor=37";
+const CONTROL_PLANE: Program = Program {
+    name: "control-plane",
+    folder: "tests/kube/control-plane",
+    package: ".",
+    // The version in go.mod: without it clients that parse the apiserver's version fail.
+    linker_flags: "-s -w \
+        -X k8s.io/component-base/version.gitVersion=v1.37.2 \
+        -X k8s.io/component-base/version.gitMajor=1 \
+        -X k8s.io/component-base/version.gitMinor=37",
+};
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -39,7 +50,7 @@ impl Binaries {
     /// Go fetches modules, so this has to come before [`netns::enter`].
     pub fn build() -> Result<Self> {
         let assets = kubebuilder_assets()?;
-        let built = built()?;
+        let built = CONTROL_PLANE.build()?;
         Ok(Self { built, assets })
     }
 
@@ -90,49 +101,65 @@ fn kubebuilder_assets() -> Result<Option<PathBuf>> {
     Ok(Some(folder))
 }
 
-fn built() -> Result<PathBuf> {
-    let cache = cache()?;
-    let folder = cache.join(fingerprint()?);
-    let binary = folder.join("control-plane");
-    let _lock = lock(&cache.join("build.lock"))?;
-    if !binary.exists() {
-        ensure!(
-            !netns::inside(),
-            "the control plane is not built, and inside a network namespace it cannot be: \
-             call Binaries::build before netns::enter"
-        );
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        // Renamed when complete, so that an interrupted build is not taken for a finished one.
-        let unfinished = folder.join("unfinished");
-        go_build(&unfinished).context("building the Kubernetes control plane")?;
-        fs::rename(&unfinished, &binary).context("naming the finished control plane")?;
+impl Program {
+    /// Its binary. Takes minutes the first time, and says so on standard error.
+    pub fn build(&self) -> Result<PathBuf> {
+        let name = self.name;
+        let cache = cache()?;
+        let folder = cache.join(self.fingerprint()?);
+        let binary = folder.join(name);
+        let _lock = lock(&cache.join("build.lock"))?;
+        if !binary.exists() {
+            ensure!(
+                !netns::inside(),
+                "{name} is not built, and inside a network namespace it cannot be: build it before netns::enter"
+            );
+            fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+            // Renamed when complete, so that an interrupted build is not taken for a finished one.
+            let unfinished = folder.join("unfinished");
+            go_build(self, &unfinished).with_context(|| format!("building {name}"))?;
+            fs::rename(&unfinished, &binary).with_context(|| format!("naming the finished {name}"))?;
+        }
+        Ok(binary)
     }
-    Ok(binary)
+
+    fn sources(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder)
+    }
+
+    fn fingerprint(&self) -> Result<String> {
+        let sources = self.sources();
+        let describe = || format!("reading {}", sources.display());
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&sources).with_context(describe)? {
+            files.push(entry.with_context(describe)?.path());
+        }
+        files.sort();
+        let mut hasher = DefaultHasher::new();
+        self.linker_flags.hash(&mut hasher);
+        for file in files {
+            file.file_name().hash(&mut hasher);
+            fs::read(&file).with_context(describe)?.hash(&mut hasher);
+        }
+        Ok(format!("{:016x}", hasher.finish()))
+    }
 }
 
-fn fingerprint() -> Result<String> {
-    let describe = || format!("reading {SOURCES}");
-    let mut files = Vec::new();
-    for entry in fs::read_dir(SOURCES).with_context(describe)? {
-        files.push(entry.with_context(describe)?.path());
-    }
-    files.sort();
-    let mut hasher = DefaultHasher::new();
-    LINKER_FLAGS.hash(&mut hasher);
-    for file in files {
-        file.file_name().hash(&mut hasher);
-        fs::read(&file).with_context(describe)?.hash(&mut hasher);
-    }
-    Ok(format!("{:016x}", hasher.finish()))
-}
-
-fn go_build(output: &Path) -> Result<()> {
+fn go_build(program: &Program, output: &Path) -> Result<()> {
     let started = Instant::now();
     let mut go = Command::new("go")
-        .args(["build", "-C", SOURCES, "-v", "-trimpath", "-buildvcs=false"])
-        .args(["-ldflags", LINKER_FLAGS, "-o"])
+        .args(["build", "-C"])
+        .arg(program.sources())
+        .args([
+            "-v",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            program.linker_flags,
+            "-o",
+        ])
         .arg(output)
-        .arg(".")
+        .arg(program.package)
         // A C compiler is not asked for.
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
@@ -140,8 +167,8 @@ fn go_build(output: &Path) -> Result<()> {
         .spawn()
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => anyhow::anyhow!(
-                "the Kubernetes control plane of these tests is built with Go 1.26 or newer, \
-                 and there is no `go` in PATH"
+                "{} is built with Go 1.26 or newer, and there is no `go` in PATH",
+                program.name
             ),
             _ => error.into(),
         })?;
@@ -167,7 +194,7 @@ fn go_build(output: &Path) -> Result<()> {
                 }
             }
             Err(RecvTimeoutError::Timeout) => {
-                report(packages, started.elapsed());
+                report(program, packages, started.elapsed());
                 next_report = Instant::now() + PROGRESS_EVERY;
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -180,11 +207,12 @@ fn go_build(output: &Path) -> Result<()> {
 }
 
 /// Past libtest, which withholds what the print macros say until a test has failed.
-fn report(packages: usize, elapsed: Duration) {
+fn report(program: &Program, packages: usize, elapsed: Duration) {
     let seconds = elapsed.as_secs();
     let _ = writeln!(
         io::stderr(),
-        "building the Kubernetes control plane (first time only): {packages} packages, {}m{:02}s",
+        "building {} (first time only): {packages} packages, {}m{:02}s",
+        program.name,
         seconds / 60,
         seconds % 60
     );

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod black_hole;
 pub mod certs;
 pub mod control_plane;
+pub mod frames;
 pub mod front;
 pub mod go_build;
 pub mod head;

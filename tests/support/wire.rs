@@ -205,6 +205,15 @@ impl Wire {
         data
     }
 
+    /// None if the connection ends before.
+    pub async fn try_exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < length {
+            within("bytes", self.fill()).await.ok()?;
+        }
+        let rest = self.buffer.split_off(length);
+        Some(std::mem::replace(&mut self.buffer, rest))
+    }
+
     pub async fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             if let Err(end) = within("bytes", self.fill()).await {

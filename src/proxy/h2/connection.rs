@@ -55,11 +55,7 @@ pub struct Place {
 pub async fn serve(stream: Stream, peer: Arc<Peer>, proxy: Arc<Proxy>) {
     let shared = Arc::new(Shared::new(peer, proxy.clone()));
     let seen = Arc::<Seen>::default();
-    let listener = proxy
-        .live
-        .load()
-        .map(|live| live.snapshot.listener.clone())
-        .unwrap_or_default();
+    let listener = proxy.listener();
     let handshake = settings(&listener).handshake(Io::new(stream, seen.clone()));
     if let Ok(Ok(mut connection)) = timeout(HEAD_TIMEOUT, handshake).await {
         drive(&mut connection, &shared, &seen, listener.keep_alive_timeout).await;

@@ -112,3 +112,92 @@ impl Flood {
         self.earn(millis.saturating_mul(PER_SECOND) / 1000);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MANY: usize = 200_000;
+    const PING: u8 = 6;
+    const WINDOW_UPDATE: u8 = 8;
+
+    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+        let mut frame = (length as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags, 0, 0, 0, 1]);
+        frame.resize(HEAD + length, 0);
+        frame
+    }
+
+    fn begun() -> Flood {
+        let mut flood = Flood::new(Instant::now());
+        assert_eq!(flood.read(&[b'x'; PREFACE]), Ok(()));
+        flood
+    }
+
+    /// How many of these in a row are let through, up to a bound.
+    fn let_through(flood: &mut Flood, frame: &[u8]) -> usize {
+        (0..MANY).take_while(|_| flood.read(frame).is_ok()).count()
+    }
+
+    #[test]
+    fn frames_that_carry_nothing_run_out() {
+        assert!((61_000..63_000).contains(&let_through(&mut begun(), &frame(PING, 0, 8))));
+        assert!((512..600).contains(&let_through(&mut begun(), &frame(kind::RST_STREAM, 0, 4))));
+        assert!(let_through(&mut begun(), &frame(kind::DATA, 0, 0)) < MANY);
+    }
+
+    #[test]
+    fn frames_that_carry_something_never_do() {
+        assert_eq!(let_through(&mut begun(), &frame(kind::DATA, 0, 1)), MANY);
+        assert_eq!(let_through(&mut begun(), &frame(kind::DATA, END_STREAM, 0)), MANY);
+        assert_eq!(let_through(&mut begun(), &frame(kind::HEADERS, 0, 20)), MANY);
+    }
+
+    #[test]
+    fn what_goes_to_the_client_earns_its_window_updates_but_not_its_pings() {
+        let mut flood = begun();
+        for _ in 0..1_000_000 {
+            flood.wrote(16 * 1024);
+            assert_eq!(flood.read(&frame(WINDOW_UPDATE, 0, 4)), Ok(()));
+        }
+        let answered = |flood: &mut Flood| {
+            flood.wrote(17);
+            flood.read(&frame(PING, 0, 8)).is_ok()
+        };
+        assert!((0..200_000).any(|_| !answered(&mut flood)));
+    }
+
+    #[test]
+    fn time_refills_it_to_its_capacity_and_no_further() {
+        let mut flood = begun();
+        let_through(&mut flood, &frame(PING, 0, 8));
+        flood.refill(flood.refilled + Duration::from_secs(1));
+        assert!((PER_SECOND..PER_SECOND + 17).contains(&flood.left));
+        flood.refill(flood.refilled + Duration::from_secs(3600));
+        assert_eq!(flood.left, CAPACITY);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn frames_are_read_alike_however_they_are_cut(
+            frames in proptest::collection::vec((0u8..12, 0u8..2, 0usize..300), 0..40),
+            cuts in proptest::collection::vec(1usize..200, 1..20),
+        ) {
+            let mut bytes = vec![0; PREFACE];
+            bytes.extend(frames.iter().flat_map(|(kind, flags, length)| frame(*kind, *flags, *length)));
+            let now = Instant::now();
+            let (mut whole, mut cut) = (Flood::new(now), Flood::new(now));
+            proptest::prop_assert_eq!(whole.read(&bytes), Ok(()));
+            let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (part, later) = rest.split_at(rest.len().min(*cuts.next().unwrap_or(&1)));
+                proptest::prop_assert_eq!(cut.read(part), Ok(()));
+                rest = later;
+            }
+            proptest::prop_assert_eq!((whole.left, whole.skip, whole.filled), (cut.left, cut.skip, cut.filled));
+            proptest::prop_assert_eq!((whole.skip, whole.filled), (0, 0));
+        }
+    }
+}
