@@ -21,7 +21,7 @@ use super::origin::Origin;
 use super::peer::Peer;
 use super::target::Target;
 use crate::reason::Reason;
-use crate::snapshot::{Action, ClientTlsMode, Deployment, Host, Route, Snapshot, Upstream, UpstreamTls};
+use crate::snapshot::{Action, ClientTlsMode, Deployment, Host, Protocol, Route, Snapshot, Upstream, UpstreamTls};
 use crate::state::Traffic;
 use crate::websocket::handshake::Handshake;
 
@@ -110,7 +110,8 @@ struct Phases<'a> {
 enum Way {
     App {
         upstream: Arc<Upstream>,
-        upstream_tls: Arc<UpstreamTls>,
+        /// Where it speaks TLS.
+        upstream_tls: Option<Arc<UpstreamTls>>,
     },
     Redirect,
 }
@@ -131,7 +132,7 @@ impl Phases<'_> {
             client,
             deployment,
             upstream: &upstream,
-            upstream_tls: &upstream_tls,
+            upstream_tls: upstream_tls.as_ref(),
             head,
             target: &target,
             origin: self.origin,
@@ -165,10 +166,13 @@ impl Phases<'_> {
             return Err(Reason::Misdirected);
         }
         match &route.action {
-            Action::Forward(backends) => Ok(Way::App {
-                upstream: balance::choose_backend(backends)?.clone(),
-                upstream_tls: route.upstream_tls.clone(),
-            }),
+            Action::Forward(backends) => {
+                let upstream = balance::choose_backend(backends)?.clone();
+                // Most speak none, and one stands for all of those: every request would count on it.
+                let speaks_tls = upstream.protocol == Protocol::Https;
+                let upstream_tls = speaks_tls.then(|| route.upstream_tls.clone());
+                Ok(Way::App { upstream, upstream_tls })
+            }
             Action::Refuse(reason) => Err(*reason),
         }
     }

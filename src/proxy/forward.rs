@@ -53,7 +53,8 @@ pub struct Errand<'a> {
     pub client: &'a Arc<Client>,
     pub deployment: &'a Arc<Deployment>,
     pub upstream: &'a Arc<Upstream>,
-    pub upstream_tls: &'a Arc<UpstreamTls>,
+    /// Where the upstream speaks TLS.
+    pub upstream_tls: Option<&'a Arc<UpstreamTls>>,
     pub head: &'a Parts,
     pub target: &'a Target,
     pub origin: &'a Origin<'a>,
@@ -155,7 +156,13 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn
         .map_err(|_| Reason::BadGateway)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // The app's refusal passes as it is, body and all.
-        let mut lease = Lease::of(connection.sender, connection.connection, open, errand.tls(), runtime);
+        let mut lease = Lease::of(
+            connection.sender,
+            connection.connection,
+            open,
+            errand.upstream_tls,
+            runtime,
+        );
         lease.forbid_reuse();
         return errand.pass(response, lease, None);
     }
@@ -230,7 +237,7 @@ impl Errand<'_> {
         let runtime = self.deployment.runtime.get();
         if reuse && let Some(index) = balance::choose_endpoint(self.deployment.strategy, self.upstream, &[]) {
             let endpoint = self.upstream.endpoints[index].runtime.get();
-            match endpoint.pool.take(Open::at(endpoint), self.tls(), runtime) {
+            match endpoint.pool.take(Open::at(endpoint), self.upstream_tls, runtime) {
                 Ok(lease) => return Ok(lease),
                 // The balance holds: the one that was chosen is dialled first.
                 Err(open) => attempts.chosen = Some((index, open)),
@@ -240,18 +247,14 @@ impl Errand<'_> {
         let (stream, open) = Box::pin(self.dial(attempts)).await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| Reason::BadGateway)?;
-        Ok(Lease::of(sender, connection, open, self.tls(), runtime))
-    }
-
-    fn tls(&self) -> Option<&Arc<UpstreamTls>> {
-        (self.upstream.protocol == Protocol::Https).then_some(self.upstream_tls)
+        Ok(Lease::of(sender, connection, open, self.upstream_tls, runtime))
     }
 
     /// Endpoint after endpoint, each at most once.
     async fn dial(&self, attempts: &mut Attempts) -> Result<(Stream, Open), Reason> {
         loop {
             let Attempt { address, open, limit } = self.next_attempt(attempts)?;
-            let tls = self.tls().map(|tls| tls::client::Upstream {
+            let tls = self.upstream_tls.map(|tls| tls::client::Upstream {
                 tls,
                 service: &self.upstream.key,
             });

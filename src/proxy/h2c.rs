@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Reason, SendStream};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use tokio::time::{Instant, timeout_at};
 
-use super::body::ClientBody;
+use super::body::{BodyError, ClientBody};
 use super::dial;
 use super::pool::{Counted, IDLE_LIMIT};
 use super::stream::Stream;
@@ -33,6 +33,8 @@ const PROVISIONAL_STREAMS: usize = 100;
 const WINDOW: u32 = 64 * 1024;
 /// What is kept of a request body for a slow app.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
+/// A first frame up to this size is kept until the answer begins.
+const MAX_KEPT: usize = 64 * 1024;
 /// As of HTTP/1.1 apps.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
@@ -68,8 +70,29 @@ pub struct Place {
 /// A request body on its way into its stream. Dropping it before its end resets the stream.
 #[derive(Debug)]
 pub struct Upload {
-    pub body: ClientBody,
+    body: Content,
     stream: SendStream<Bytes>,
+    /// What was kept is to be sent first.
+    again: bool,
+}
+
+/// A request's body, and what of it has left for a stream.
+#[derive(Debug)]
+pub struct Content {
+    pub body: ClientBody,
+    kept: Kept,
+}
+
+/// Most requests that an app turns away have a body of one frame, those of gRPC above all.
+#[derive(Debug)]
+enum Kept {
+    Nothing,
+    First {
+        data: Bytes,
+        last: bool,
+    },
+    /// More has left than is kept.
+    Lost,
 }
 
 /// A place on a connection with room, else on a new one, within `limit`.
@@ -240,9 +263,52 @@ impl Drop for Place {
     }
 }
 
+impl Content {
+    pub fn new(body: ClientBody) -> Self {
+        let kept = Kept::Nothing;
+        Self { body, kept }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        matches!(self.kept, Kept::Nothing) && self.body.is_end_stream()
+    }
+
+    /// All of it can be sent, if need be again.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.kept, Kept::Lost)
+    }
+
+    /// None: the stream's data is to end here.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let kept = std::mem::replace(&mut self.kept, Kept::Lost);
+        self.kept = match (kept, &polled) {
+            (Kept::Nothing, Some(Ok(frame))) => match frame.data_ref() {
+                Some(data) if data.len() <= MAX_KEPT => Kept::First {
+                    data: data.clone(),
+                    last: self.body.is_end_stream(),
+                },
+                _ => Kept::Lost,
+            },
+            (Kept::Nothing, None) => Kept::First {
+                data: Bytes::new(),
+                last: true,
+            },
+            (Kept::First { data, .. }, None) => Kept::First { data, last: true },
+            _ => Kept::Lost,
+        };
+        Poll::Ready(polled)
+    }
+}
+
 impl Upload {
-    pub fn new(body: ClientBody, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream }
+    pub fn new(body: Content, stream: SendStream<Bytes>) -> Self {
+        let again = matches!(body.kept, Kept::First { .. });
+        Self { body, stream, again }
+    }
+
+    pub fn into_content(self) -> Content {
+        self.body
     }
 }
 
@@ -251,7 +317,7 @@ impl Future for Upload {
 
     /// Ready when there is nothing more to send, or nobody to take it: the answer says why.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { body, stream } = self.get_mut();
+        let Self { body, stream, again } = self.get_mut();
         loop {
             // Room first: what the app does not take is not asked for.
             stream.reserve_capacity(1);
@@ -264,32 +330,24 @@ impl Future for Upload {
             if stream.poll_reset(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let sent = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        let last = body.is_end_stream();
-                        let sent = stream.send_data(data, last);
-                        if last {
+            let (data, last) = match &body.kept {
+                Kept::First { data, last } if std::mem::take(again) => (data.clone(), *last),
+                _ => match ready!(body.poll_next(cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => (data, body.body.is_end_stream()),
+                        Err(frame) => {
+                            let _ = stream.send_trailers(frame.into_trailers().unwrap_or_default());
                             return Poll::Ready(());
                         }
-                        sent
-                    }
-                    Err(frame) => {
-                        let trailers = frame.into_trailers().unwrap_or_default();
-                        let _ = stream.send_trailers(trailers);
+                    },
+                    None => (Bytes::new(), true),
+                    Some(Err(_)) => {
+                        stream.send_reset(Reason::CANCEL);
                         return Poll::Ready(());
                     }
                 },
-                None => {
-                    let _ = stream.send_data(Bytes::new(), true);
-                    return Poll::Ready(());
-                }
-                Some(Err(_)) => {
-                    stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(());
-                }
             };
-            if sent.is_err() {
+            if stream.send_data(data, last).is_err() || last {
                 return Poll::Ready(());
             }
         }

@@ -114,7 +114,9 @@ impl H2Body {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 // RFC 9113 section 8.1: the answer is complete, the rest of the request is not wanted.
-                Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => return Poll::Ready(None),
+                Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) && self.left.unwrap_or(0) == 0 => {
+                    return Poll::Ready(None);
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => self.data_ended = true,
             }

@@ -27,13 +27,29 @@ impl App {
         Self::start_at(Ipv4Addr::LOCALHOST, runtime, script).await
     }
 
+    /// With more in its environment.
+    pub async fn start_with(runtime: Runtime, script: &'static str, environment: &[(&'static str, &str)]) -> Self {
+        let environment = environment.iter().map(|&(name, value)| (name, value.to_owned()));
+        Self::start_in(Ipv4Addr::LOCALHOST, runtime, script, environment.collect()).await
+    }
+
     /// On a free port of that address; an app that does not let its address be chosen has them all.
     pub async fn start_at(ip: Ipv4Addr, runtime: Runtime, script: &'static str) -> Self {
+        Self::start_in(ip, runtime, script, Vec::new()).await
+    }
+
+    async fn start_in(
+        ip: Ipv4Addr,
+        runtime: Runtime,
+        script: &'static str,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         blocking(move || {
             let mut command = command(runtime, script);
             let mut child = command
                 .env("HOST", ip.to_string())
                 .env("PORT", "0")
+                .envs(environment)
                 .stdout(Stdio::piped())
                 .spawn()
                 .expect("starts");

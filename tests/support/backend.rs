@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
+use super::certs::Leaf;
 use super::head::Head;
 use super::wire::Wire;
-use super::{eventually, within, ws};
+use super::{eventually, tls, within, ws};
 
 /// A listening app on loopback. Dropping it closes its listener and all its connections, as a killed process does.
 pub struct Backend {
@@ -53,6 +55,24 @@ impl Backend {
         F: Fn(Visit) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
+        Self::start_on(address, None, script).await
+    }
+
+    /// Plays the script once per connection over TLS whose handshake has succeeded.
+    pub async fn start_tls<F, R>(leaf: &Leaf, script: F) -> Self
+    where
+        F: Fn(Visit) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        Self::start_on(address, Some(tls::acceptor(leaf)), script).await
+    }
+
+    async fn start_on<F, R>(address: SocketAddr, tls: Option<TlsAcceptor>, script: F) -> Self
+    where
+        F: Fn(Visit) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind(address).await.expect("binds");
         let address = listener.local_addr().expect("is bound");
         let record = Arc::new(Record::default());
@@ -62,10 +82,20 @@ impl Backend {
             loop {
                 let (stream, _) = listener.accept().await.expect("accepts");
                 shared.connections.fetch_add(1, Ordering::SeqCst);
-                visits.spawn(script(Visit {
-                    wire: Wire::new(stream),
+                let visit = |wire| Visit {
+                    wire,
                     record: Arc::clone(&shared),
-                }));
+                };
+                match &tls {
+                    None => {
+                        visits.spawn(script(visit(Wire::new(stream))));
+                    }
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            visits.spawn(script(visit(Wire::tls(stream))));
+                        }
+                    }
+                }
                 while visits.try_join_next().is_some() {}
             }
         });

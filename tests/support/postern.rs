@@ -42,6 +42,16 @@ impl Postern {
         Self::start_in(settings, sites, flags).await
     }
 
+    /// On a system that trusts these authorities.
+    pub async fn start_trusting(sites: &[Site], authorities: &str) -> Self {
+        let settings = tempfile::tempdir().expect("makes a folder");
+        let file = settings.path().join("authorities.pem");
+        fs::write(&file, authorities).expect("writes");
+        let mut command = command();
+        command.env("SSL_CERT_FILE", file);
+        Self::start_as(command, settings, sites, &[]).await
+    }
+
     /// With a settings file, which `configure` writes anew.
     pub async fn start_configured(sites: &[Site], settings: &Value) -> Self {
         let folder = tempfile::tempdir().expect("makes a folder");
@@ -51,11 +61,14 @@ impl Postern {
     }
 
     async fn start_in(settings: TempDir, sites: &[Site], flags: &[&str]) -> Self {
+        Self::start_as(command(), settings, sites, flags).await
+    }
+
+    async fn start_as(mut command: Command, settings: TempDir, sites: &[Site], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("makes a folder");
         for site in sites {
             fs::write(path(&folder, &site.name), site.manifest()).expect("writes");
         }
-        let mut command = command();
         command.arg("--manifests").arg(folder.path()).args(flags);
         let postern = Self::spawn(command, folder, settings);
         postern.is_ready().await;

@@ -12,6 +12,7 @@ pub struct Site {
     pub name: String,
     namespace: String,
     spec: Value,
+    app_protocol: Option<String>,
     endpoints: Vec<Endpoint>,
     others: Vec<Value>,
 }
@@ -29,6 +30,7 @@ impl Site {
             name: name.to_owned(),
             namespace: "default".to_owned(),
             spec: json!({"hostnames": [hostname], "service": {"name": name, "port": 80}}),
+            app_protocol: None,
             endpoints: Vec::new(),
             others: Vec::new(),
         }
@@ -41,6 +43,12 @@ impl Site {
 
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = namespace.to_owned();
+        self
+    }
+
+    /// What the Service says of its port.
+    pub fn app_protocol(mut self, protocol: &str) -> Self {
+        self.app_protocol = Some(protocol.to_owned());
         self
     }
 
@@ -98,7 +106,7 @@ impl Site {
                 "apiVersion": "v1",
                 "kind": "Service",
                 "metadata": {"name": name, "namespace": namespace},
-                "spec": {"ports": [{"port": 80}]},
+                "spec": {"ports": [{"port": 80, "appProtocol": self.app_protocol}]},
             }),
         ];
         for (i, Endpoint { address, conditions }) in self.endpoints.iter().enumerate() {

@@ -4,7 +4,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 
 use http::uri::{Authority, Scheme};
@@ -16,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Attempts, Errand, Failed, KERNEL_LIMIT, hold};
 use crate::proxy::body::{Body, ClientBody, Held, Sent};
-use crate::proxy::h2c::{self, Place, Upload};
+use crate::proxy::h2c::{self, Content, Place, Upload};
 use crate::proxy::incoming::Incoming;
 use crate::reason::Reason;
 
@@ -25,7 +24,7 @@ const MAX_RESENDS: usize = 3;
 
 /// A request that may still be sent.
 struct Unsent {
-    body: ClientBody,
+    content: Content,
     /// What lets the body go once the app says 100.
     opener: Option<oneshot::Sender<()>>,
 }
@@ -39,7 +38,8 @@ pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Bo
     let body = ClientBody::new(incoming, timeouts.idle, end, hold);
     // RFC 9110 section 9.2.2.
     let mut repeatable = errand.head.method.is_idempotent() && body.is_end_stream();
-    let mut unsent = Unsent { body, opener };
+    let content = Content::new(body);
+    let mut unsent = Unsent { content, opener };
     let mut attempts = errand.attempts(Instant::now() + KERNEL_LIMIT);
     for _ in 0..=MAX_RESENDS {
         let place = errand.place(&mut attempts).await?;
@@ -52,7 +52,7 @@ pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Bo
             Ok((response, held)) => return errand.hand_over_stream(response, held, end),
             Err(Failed::Unsent(unsent)) => *unsent,
             Err(Failed::Unanswered) if reused && std::mem::take(&mut repeatable) => Unsent {
-                body: ClientBody::none(),
+                content: Content::new(ClientBody::none()),
                 opener: None,
             },
             Err(Failed::Unanswered) => return Err(Reason::BadGateway),
@@ -86,18 +86,18 @@ impl Errand<'_> {
         unsent: Unsent,
         end: Option<Instant>,
     ) -> Result<Answered, Failed<Unsent>> {
-        let Unsent { body, mut opener } = unsent;
+        let Unsent { content, mut opener } = unsent;
         let head = self.h2_head(opener.is_some()).map_err(Failed::Refused)?;
-        let (sent, whole) = (body.sent(), body.is_end_stream());
-        let (mut answer, stream) = match place.sender.send_request(head, whole) {
+        let (sent, bodiless) = (content.body.sent(), content.is_empty());
+        let (mut answer, stream) = match place.sender.send_request(head, bodiless) {
             Ok(begun) => begun,
             Err(error) => {
                 tracing::debug!(deployment = %self.deployment.key, %error, "an HTTP/2 connection takes no more requests");
-                return Err(Failed::Unsent(Box::new(Unsent { body, opener })));
+                return Err(Failed::Unsent(Box::new(Unsent { content, opener })));
             }
         };
-        let mut upload = Upload::new(body, stream);
-        let (mut uploading, mut open) = (!whole, false);
+        let mut upload = Upload::new(content, stream);
+        let (mut uploading, mut open) = (!bodiless, false);
         let answering = poll_fn(|cx| {
             // The body waits until the stream is open: nothing of it is lost with a connection that never was one.
             open = open || place.sender.poll_ready(cx).is_ready();
@@ -111,7 +111,6 @@ impl Errand<'_> {
                     && let Some(opener) = opener.take()
                 {
                     let _ = opener.send(());
-                    cx.waker().wake_by_ref();
                 }
             }
             Pin::new(&mut answer).poll(cx)
@@ -124,7 +123,7 @@ impl Errand<'_> {
             }
             Some(Err(error)) => {
                 let unsent = Unsent {
-                    body: upload.body,
+                    content: upload.into_content(),
                     opener,
                 };
                 Err(self.blame_stream(&error, &place, unsent, &sent))
@@ -143,7 +142,7 @@ impl Errand<'_> {
             // h2 fails by it only the streams past the last one that the app has taken.
             _ => error.is_go_away() && error.is_remote(),
         };
-        if (is_unprocessed || place.is_unheard()) && sent.frames.load(Relaxed) == 0 {
+        if (is_unprocessed || place.is_unheard()) && unsent.content.is_whole() {
             Failed::Unsent(Box::new(unsent))
         } else if error.is_io() {
             Failed::Unanswered
