@@ -1,5 +1,6 @@
 //! The verbs, one file each. What they share stands here.
 
+mod authority;
 mod check;
 mod client;
 mod crds;

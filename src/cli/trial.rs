@@ -5,17 +5,23 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, timeout};
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::authority::Authority;
 use super::terminal::Terminal;
 use super::{Signals, client, echo};
 use crate::admin::why::explain;
@@ -34,6 +40,7 @@ pub struct Args {
 
 /// Every machine knows itself by this name, and so do browsers: nothing has to be set up for it.
 const HOST: &str = "localhost";
+const WILDCARD: &str = "*.localhost";
 const GREETING: &str = "hello, socket";
 const START: Duration = Duration::from_secs(20);
 const EXCHANGE: Duration = Duration::from_secs(10);
@@ -71,9 +78,11 @@ struct Trial {
 struct Tour {
     sample: SocketAddr,
     manifest: PathBuf,
-    /// Postern's, as a person would type it.
-    authority: String,
+    /// What clients over TLS are to trust.
+    trusted: PathBuf,
+    tls: Arc<ClientConfig>,
     http: SocketAddr,
+    https: SocketAddr,
 }
 
 impl Trial {
@@ -84,7 +93,12 @@ impl Trial {
         let sample = listener.local_addr()?;
         tokio::spawn(echo::serve(listener));
         let manifest = folder.path().join("hello.yaml");
+        let trusted = folder.path().join("ca.crt");
+        let authority = Authority::new()?;
+        let secret = authority.secret("demo", "hello", &[HOST, WILDCARD])?;
         std::fs::write(&manifest, manifests(sample.port())).context("cannot write the manifests")?;
+        std::fs::write(folder.path().join("certificate.yaml"), secret).context("cannot write the certificate")?;
+        std::fs::write(&trusted, &authority.pem).context("cannot write the authority's certificate")?;
 
         let flags = flags(folder.path());
         log::init(flags.log_format, log::parse(&flags.log)?)?;
@@ -93,12 +107,13 @@ impl Trial {
             .await
             .context("the manifests were not served in time")?;
         let http = app.addresses.http.context("there is no plaintext port")?;
-        let authority = format!("{HOST}:{}", http.port());
         let tour = Tour {
             sample,
             manifest,
-            authority,
+            trusted,
+            tls: Arc::new(authority.client()?),
             http,
+            https: app.addresses.https,
         };
         Ok(Self { app, tour })
     }
@@ -110,13 +125,18 @@ impl Tour {
         out.title("Postern, on this machine alone")?;
         out.row("app", &format!("http://{}", self.sample))?;
         out.row("manifests", &self.manifest.display().to_string())?;
-        out.row("Postern", &format!("http://{}", self.authority))?;
+        out.row("Postern", &format!("http://{}", authority(self.http)))?;
+        out.row("over TLS", &format!("https://{}", authority(self.https)))?;
+        out.row("to trust", &self.trusted.display().to_string())?;
         timeout(EXCHANGE, self.http(&mut out))
             .await
             .context("no HTTP answer in time")??;
-        timeout(EXCHANGE, self.websocket(&mut out))
+        timeout(EXCHANGE, self.plaintext_websocket(&mut out))
             .await
             .context("no WebSocket answer in time")??;
+        timeout(EXCHANGE, self.tls_websocket(&mut out))
+            .await
+            .context("no WebSocket answer over TLS in time")??;
         if once {
             return Ok(());
         }
@@ -130,8 +150,8 @@ impl Tour {
 
     async fn http(&self, out: &mut Terminal) -> anyhow::Result<()> {
         out.title("A request")?;
-        out.sent(&format!("GET /hello HTTP/1.1, Host: {}", self.authority))?;
-        let answer = client::get(self.http, &self.authority, "/hello").await?;
+        out.sent(&format!("GET /hello HTTP/1.1, Host: {}", authority(self.http)))?;
+        let answer = client::get(self.http, &authority(self.http), "/hello").await?;
         out.received(&format!("{:?} {}", answer.version(), answer.status()))?;
         for name in ["content-type", "x-request-id"] {
             let value = answer.headers().get(name).map(HeaderValue::to_str).transpose()?;
@@ -149,51 +169,67 @@ impl Tour {
         Ok(())
     }
 
-    async fn websocket(&self, out: &mut Terminal) -> anyhow::Result<()> {
+    async fn plaintext_websocket(&self, out: &mut Terminal) -> anyhow::Result<()> {
         out.title("A WebSocket")?;
-        let request = format!("ws://{}/chat", self.authority);
-        out.sent(&format!(
-            "GET /chat HTTP/1.1, Host: {}, Upgrade: websocket",
-            self.authority
-        ))?;
         let stream = TcpStream::connect(self.http).await?;
-        let (mut socket, answer) = client_async(request, stream).await?;
-        out.received(&format!("{:?} {}", answer.version(), answer.status()))?;
-        out.sent(GREETING)?;
-        socket.send(GREETING.into()).await?;
-        let message = socket
-            .next()
+        converse(out, &format!("ws://{}/chat", authority(self.http)), stream).await
+    }
+
+    async fn tls_websocket(&self, out: &mut Terminal) -> anyhow::Result<()> {
+        out.title("A WebSocket over TLS")?;
+        let stream = TcpStream::connect(self.https).await?;
+        let stream = TlsConnector::from(self.tls.clone())
+            .connect(ServerName::try_from(HOST)?, stream)
             .await
-            .context("the socket was closed without an answer")??;
-        out.received(&message.to_string())?;
-        ensure!(
-            message == Message::from(format!("echo: {GREETING}")),
-            "the app should have echoed the message"
-        );
-        // The Close handshake: both sides are done in order.
-        socket.close(None).await?;
-        while let Some(Ok(_)) = socket.next().await {}
-        Ok(())
+            .context("no TLS handshake")?;
+        converse(out, &format!("wss://{}/chat", authority(self.https)), stream).await
     }
 
     fn guide(&self, out: &mut Terminal) -> io::Result<()> {
-        let Self {
-            authority, manifest, ..
-        } = self;
+        let (trusted, manifest) = (self.trusted.display(), self.manifest.display());
+        let https = authority(self.https);
         out.title("Now you, in another terminal")?;
-        out.command(&format!("curl -i http://{authority}/hello"))?;
+        out.command(&format!("curl -i http://{}/hello", authority(self.http)))?;
+        out.command(&format!("curl -i --cacert {trusted} https://{https}/hello"))?;
         out.command(&format!(
-            "node --experimental-websocket -e \"s = new WebSocket('ws://{authority}'); s.onopen = () => s.send('hello'); \
-             s.onmessage = m => console.log(m.data); s.onclose = () => console.log('closed')\""
+            "NODE_EXTRA_CA_CERTS={trusted} node --experimental-websocket -e \"s = new WebSocket('wss://{https}'); \
+             s.onopen = () => s.send('hello'); s.onmessage = m => console.log(m.data); s.onclose = () => console.log('closed')\""
         ))?;
         out.note("Edit the manifests while that socket is open, and see here what is served then. For example:")?;
-        out.command(&format!(
-            "sed -i.bak 's/state: Running/state: Stopped/' {}",
-            manifest.display()
-        ))?;
+        out.command(&format!("sed -i.bak 's/state: Running/state: Stopped/' {manifest}"))?;
         out.note("Ctrl-C stops it all and removes the folder.")?;
         out.title("Served")
     }
+}
+
+/// As a person would type it.
+fn authority(address: SocketAddr) -> String {
+    format!("{HOST}:{}", address.port())
+}
+
+/// One message there and back, and an end in order.
+async fn converse<S>(out: &mut Terminal, url: &str, stream: S) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    out.sent(&format!("GET {url}, Upgrade: websocket"))?;
+    let (mut socket, answer) = client_async(url, stream).await?;
+    out.received(&format!("{:?} {}", answer.version(), answer.status()))?;
+    out.sent(GREETING)?;
+    socket.send(GREETING.into()).await?;
+    let message = socket
+        .next()
+        .await
+        .context("the socket was closed without an answer")??;
+    out.received(&message.to_string())?;
+    ensure!(
+        message == Message::from(format!("echo: {GREETING}")),
+        "the app should have echoed the message"
+    );
+    // The Close handshake: both sides are done in order.
+    socket.close(None).await?;
+    while let Some(Ok(_)) = socket.next().await {}
+    Ok(())
 }
 
 /// A line whenever something else is served than before.
@@ -250,8 +286,9 @@ apiVersion: postern.dev/v1alpha1
 kind: Deployment
 metadata: {{name: hello, namespace: demo}}
 spec:
-  hostnames: [{HOST}, \"*.{HOST}\"]
+  hostnames: [{HOST}, \"{WILDCARD}\"]
   service: {{name: hello, port: http}}
+  tls: [{{secretName: hello}}]
   state: Running
 ---
 # The app's Service, as in any cluster.

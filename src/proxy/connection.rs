@@ -183,6 +183,7 @@ fn reset(stream: &Stream) {
 async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client, bounds: Bounds<'_, '_>) -> Ended {
     let Bounds { mut tick, mut draining } = bounds;
     let (mut first, mut told) = (true, false);
+    tick.as_mut().reset((Instant::now() + client.clock.pace()).into());
     poll_fn(|cx| {
         // The first poll leaves wakers; the others look at flags, since each poll of these takes locks that are shared.
         let first = std::mem::take(&mut first);
@@ -339,6 +340,11 @@ impl Clock {
         (phase, mark >> 2)
     }
 
+    /// How often to look: the coarser, the cheaper, but a short `keepAliveTimeout` is to mean something.
+    fn pace(&self) -> Duration {
+        COARSE.min(self.keep_alive)
+    }
+
     /// When to look again, or the phase that has lasted too long.
     pub fn check(&self) -> Result<Instant, Phase> {
         let (phase, since) = self.read();
@@ -347,7 +353,7 @@ impl Clock {
             Phase::Head => HEAD_TIMEOUT,
             Phase::Busy => return Ok(self.check_answer()),
             Phase::Sending => match self.body_idle.load(Relaxed) {
-                0 => return Ok(Instant::now() + COARSE),
+                0 => return Ok(Instant::now() + self.pace()),
                 millis => Duration::from_millis(millis),
             },
         };
@@ -355,7 +361,7 @@ impl Clock {
         if due <= Instant::now() {
             Err(phase)
         } else {
-            Ok(due.min(Instant::now() + COARSE))
+            Ok(due.min(Instant::now() + self.pace()))
         }
     }
 
@@ -366,9 +372,9 @@ impl Clock {
             self.overdue.store(true, Relaxed);
         }
         if until > 0 && due > now {
-            due.min(now + COARSE)
+            due.min(now + self.pace())
         } else {
-            now + COARSE
+            now + self.pace()
         }
     }
 }

@@ -151,6 +151,8 @@ fn try_shows_a_request_and_a_socket_and_leaves_nothing_behind() {
         "x-deployment-id: hello",
         "< HTTP/1.1 101 Switching Protocols",
         "< echo: hello, socket",
+        "> GET wss://localhost:",
+        "ca.crt",
     ] {
         assert!(output.contains(line), "{line}: {output}");
     }
