@@ -34,6 +34,7 @@ over_each! {
     half_closed_client_still_gets_all_of_the_app,
     half_closed_app_still_gets_all_of_the_client,
     silent_socket_outlives_every_timer,
+    pings_of_the_app_keep_its_socket_alive,
     vanished_client_is_passed_on_and_freed,
     client_that_hangs_up_is_counted_as_the_one_who_closed,
     app_that_dies_in_mid_message_is_passed_on_and_freed,
@@ -345,12 +346,11 @@ async fn silent_socket_outlives_every_timer(over: Transport) {
     assert_eq!(client.exactly(6).await, b"me too");
 }
 
-#[tokio::test]
-async fn pings_of_the_app_keep_its_socket_alive() {
+async fn pings_of_the_app_keep_its_socket_alive(over: Transport) {
     let app = App::start(Runtime::Node, "echo.mjs").await;
-    let postern = Postern::start(&[Site::new("app", HOST).to(app.address)]).await;
+    let front = Front::start(over, &[Site::new("app", HOST).to(app.address)]).await;
     // The client library answers pings by itself; the app counts the pongs.
-    let mut socket = ws::connect(postern.http, HOST, "/keepalive").await;
+    let mut socket = ws::client_on(front.open(HOST, "/keepalive").await).await;
     let mut pongs = 0;
     while pongs < 20 {
         match within("a count", socket.next())
