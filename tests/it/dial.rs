@@ -7,22 +7,33 @@ use serde_json::{Value, json};
 
 use crate::support::backend::{Backend, echoing_bodies};
 use crate::support::black_hole::{BlackHole, refusing, unroutable};
+use crate::support::front::{Front, Transport};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::{Answer, ask, get};
-use crate::support::ws::{self, handshake};
 
 const HOST: &str = "app.example.test";
 
+over_each! {
+    refused_endpoint_is_503,
+    unroutable_endpoint_is_503,
+    black_holed_endpoint_is_503_within_the_defaults,
+    connect_timeout_is_the_one_in_the_manifest,
+    dial_budget_bounds_all_attempts_together,
+    no_endpoint_at_all_is_503,
+    no_ready_endpoint_is_503,
+    upgrade_is_retried_on_the_next_endpoint,
+}
+
 /// Asks once plainly and once for an upgrade; each must fail with the code before the time is up.
-async fn fails_within(limit: Duration, site: Site, code: &str) {
-    let postern = Postern::start(&[site]).await;
-    for request in [
-        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
-        handshake(HOST, "/", ""),
-    ] {
+async fn fails_within(over: Transport, limit: Duration, site: Site, code: &str) {
+    let front = Front::start(over, &[site]).await;
+    for upgrade in [false, true] {
         let start = Instant::now();
-        let answer = ask(postern.http, request).await;
+        let answer = match upgrade {
+            false => front.get(HOST, "/").await,
+            true => front.upgrade(HOST, "/", "").await.err().expect("no socket"),
+        };
         let took = start.elapsed();
         assert_eq!((answer.status(), answer.head.get("x-postern-error")), (503, Some(code)));
         assert!(answer.head.has("retry-after"));
@@ -51,33 +62,40 @@ async fn post(to: SocketAddr, body: &str) -> Answer {
     .await
 }
 
-#[tokio::test]
-async fn refused_endpoint_is_503() {
+async fn refused_endpoint_is_503(over: Transport) {
     let (address, _port) = refusing();
-    fails_within(Duration::from_secs(2), to_all(&[address]), "upstream:unreachable").await;
+    fails_within(over, Duration::from_secs(2), to_all(&[address]), "upstream:unreachable").await;
 }
 
-#[tokio::test]
-async fn unroutable_endpoint_is_503() {
-    fails_within(Duration::from_secs(2), to_all(&[unroutable()]), "upstream:unreachable").await;
+async fn unroutable_endpoint_is_503(over: Transport) {
+    fails_within(
+        over,
+        Duration::from_secs(2),
+        to_all(&[unroutable()]),
+        "upstream:unreachable",
+    )
+    .await;
 }
 
-#[tokio::test]
-async fn black_holed_endpoint_is_503_within_the_defaults() {
+async fn black_holed_endpoint_is_503_within_the_defaults(over: Transport) {
     let hole = BlackHole::open().await;
     // 2 s per attempt, 5 s for all of them.
-    fails_within(Duration::from_secs(7), to_all(&[hole.address]), "upstream:unreachable").await;
+    fails_within(
+        over,
+        Duration::from_secs(7),
+        to_all(&[hole.address]),
+        "upstream:unreachable",
+    )
+    .await;
 }
 
-#[tokio::test]
-async fn connect_timeout_is_the_one_in_the_manifest() {
+async fn connect_timeout_is_the_one_in_the_manifest(over: Transport) {
     let hole = BlackHole::open().await;
     let site = to_all(&[hole.address]).spec(json!({"timeouts": {"connect": "100ms"}}));
-    fails_within(Duration::from_millis(1900), site, "upstream:unreachable").await;
+    fails_within(over, Duration::from_millis(1900), site, "upstream:unreachable").await;
 }
 
-#[tokio::test]
-async fn dial_budget_bounds_all_attempts_together() {
+async fn dial_budget_bounds_all_attempts_together(over: Transport) {
     let mut holes = Vec::new();
     for _ in 0..5 {
         holes.push(BlackHole::open().await);
@@ -85,12 +103,12 @@ async fn dial_budget_bounds_all_attempts_together() {
     let addresses: Vec<_> = holes.iter().map(|hole| hole.address).collect();
     // Five attempts by themselves would take ten seconds.
     let site = to_all(&addresses).spec(json!({"timeouts": {"connect": "2s", "dialBudget": "1s"}}));
-    fails_within(Duration::from_secs(4), site, "upstream:unreachable").await;
+    fails_within(over, Duration::from_secs(4), site, "upstream:unreachable").await;
 }
 
-#[tokio::test]
-async fn no_endpoint_at_all_is_503() {
+async fn no_endpoint_at_all_is_503(over: Transport) {
     fails_within(
+        over,
         Duration::from_secs(2),
         Site::new("app", HOST),
         "capacity:no_ready_endpoint",
@@ -98,11 +116,10 @@ async fn no_endpoint_at_all_is_503() {
     .await;
 }
 
-#[tokio::test]
-async fn no_ready_endpoint_is_503() {
+async fn no_ready_endpoint_is_503(over: Transport) {
     let backend = Backend::saying("never").await;
     let site = Site::new("app", HOST).endpoint(backend.address, json!({"ready": false}));
-    fails_within(Duration::from_secs(2), site, "capacity:no_ready_endpoint").await;
+    fails_within(over, Duration::from_secs(2), site, "capacity:no_ready_endpoint").await;
     assert_eq!(backend.connections(), 0);
 }
 
@@ -119,15 +136,14 @@ async fn dead_endpoint_is_retried_on_the_next() {
     assert_eq!(backend.hits(), 20);
 }
 
-#[tokio::test]
-async fn upgrade_is_retried_on_the_next_endpoint() {
+async fn upgrade_is_retried_on_the_next_endpoint(over: Transport) {
     let backend = Backend::echoing().await;
     let (refused, _port) = refusing();
     let hole = BlackHole::open().await;
     let site = to_all(&[refused, unroutable(), hole.address, backend.address]).spec(quick());
-    let postern = Postern::start(&[site]).await;
+    let front = Front::start(over, &[site]).await;
     for _ in 0..10 {
-        let mut socket = ws::open(postern.http, HOST, "/").await;
+        let mut socket = front.open(HOST, "/").await;
         socket.send("x").await;
         assert_eq!(socket.exactly(1).await, b"x");
     }

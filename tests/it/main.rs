@@ -43,3 +43,4 @@ mod upstream;
 mod upstream_tls;
 mod websocket;
 mod websocket_h2;
+mod wss;

@@ -1,11 +1,8 @@
-//! What holds however clients come is written once, and is a test for each transport.
+//! What holds however clients come is written once, as a function of the transport, and is a test for each.
 
-/// One test per transport: `name::plain`, `name::tls`, `name::http2`.
+/// `name::plain`, `name::tls` and `name::http2` of each function.
 macro_rules! over_each {
-    ($($(#[$note:meta])* async fn $name:ident($over:ident: Transport) $body:block)+) => {$(
-        $(#[$note])*
-        async fn $name($over: Transport) $body
-
+    ($($name:ident),+ $(,)?) => {$(
         mod $name {
             use crate::support::front::Transport;
 
@@ -27,12 +24,9 @@ macro_rules! over_each {
     )+};
 }
 
-/// The same for what is a matter of HTTP/1.1.
+/// The same without HTTP/2, for what is a matter of HTTP/1.1.
 macro_rules! over_http1 {
-    ($($(#[$note:meta])* async fn $name:ident($over:ident: Transport) $body:block)+) => {$(
-        $(#[$note])*
-        async fn $name($over: Transport) $body
-
+    ($($name:ident),+ $(,)?) => {$(
         mod $name {
             use crate::support::front::Transport;
 

@@ -81,11 +81,11 @@ async fn connect(to: SocketAddr) -> TcpStream {
 
 #[tokio::test]
 async fn handshake_that_does_not_begin_is_given_up() {
-    let mut bench = Bench::start(&["--tls-handshake-timeout", "500ms"]).await;
+    let mut bench = Bench::start(&["--tls-handshake-timeout", "1s"]).await;
     let start = Instant::now();
     let mut silent = Wire::new(connect(bench.address()).await);
     silent.rest().await;
-    assert!(start.elapsed() >= Duration::from_millis(450), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     bench.still_echoes().await;
 }
@@ -110,14 +110,14 @@ async fn handshake_byte_by_byte_gets_no_longer_time() {
 async fn timeout_of_handshakes_changes_with_the_settings() {
     let postern = Postern::start_configured(&[], &json!({"tlsHandshakeTimeout": "1h"})).await;
     let mut early = Wire::new(connect(postern.https).await);
-    postern.configure(&json!({"tlsHandshakeTimeout": "200ms"}));
+    postern.configure(&json!({"tlsHandshakeTimeout": "1s"}));
     let cut = async || {
         let mut wire = Wire::new(connect(postern.https).await);
-        !wire.quiet_for(Duration::from_secs(2)).await
+        !wire.quiet_for(Duration::from_secs(3)).await
     };
     eventually("handshakes are given up early", cut).await;
     // One that has begun goes by what it began with.
-    assert!(early.quiet_for(Duration::from_millis(500)).await);
+    assert!(early.quiet_for(Duration::from_secs(2)).await);
 }
 
 #[tokio::test]
@@ -163,8 +163,9 @@ async fn garbage_is_hung_up_on() {
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
         let _ = within("the end", stream.read_to_end(&mut answer)).await;
-        // At most an alert.
-        assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
+        // At most an alert; what looks like the beginning of plaintext HTTP is told in plaintext.
+        let told = answer.is_empty() || answer[0] == 21 || answer.starts_with(b"HTTP/1.1 400 ");
+        assert!(told, "{answer:?}");
     }
     bench.still_echoes().await;
 }
@@ -255,10 +256,13 @@ async fn renegotiation_is_refused() {
     .expect("runs");
     let text = String::from_utf8_lossy(&output);
     assert!(text.contains("RENEGOTIATING"), "{text}");
+    // OpenSSL prints the chain anew for each handshake.
+    let (first, second) = text.split_once("RENEGOTIATING").unwrap_or_default();
     assert!(
-        text.contains("no renegotiation") || text.contains("unexpected message"),
+        first.contains("verify return") && !second.contains("verify return"),
         "{text}"
     );
+    assert!(second.contains("error:"), "{text}");
     bench.still_echoes().await;
 }
 

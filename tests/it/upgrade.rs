@@ -11,12 +11,20 @@ use serde_json::json;
 use crate::support::apps::curl;
 use crate::support::backend::{Backend, next};
 use crate::support::eventually;
+use crate::support::front::{Front, Transport};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::{Answer, Wire, ask};
 use crate::support::ws::{self, KEY, handshake};
 
 const HOST: &str = "app.example.test";
+
+over_each! {
+    path_and_query_reach_the_app_verbatim,
+    proxy_headers_are_on_the_upgrade_request,
+    app_may_reject_on_the_proxy_headers,
+    host_picks_the_deployment,
+}
 
 async fn in_front_of(backend: &Backend) -> Postern {
     Postern::start(&[Site::new("app", HOST).to(backend.address)]).await
@@ -120,44 +128,38 @@ async fn curl_gets_a_101_with_a_request_id() {
     assert_eq!(curl(&arguments.concat()).await, "404");
 }
 
-#[tokio::test]
-async fn path_and_query_reach_the_app_verbatim() {
+async fn path_and_query_reach_the_app_verbatim(over: Transport) {
     let (backend, _sockets) = Backend::sockets().await;
-    let postern = in_front_of(&backend).await;
+    let front = Front::start(over, &[Site::new("app", HOST).to(backend.address)]).await;
     let target = "/ws//a/./b/../%2e%2E/c%2Fd;v=1/~(x)*'!?x=1&y=%C3%A9&&z=/?:@&t=a+b%20c&e";
-    assert_eq!(ask(postern.http, handshake(HOST, target, "")).await.status(), 101);
+    front.open(HOST, target).await;
     assert_eq!(backend.request().await.target(), target);
 }
 
-#[tokio::test]
-async fn proxy_headers_are_on_the_upgrade_request() {
+async fn proxy_headers_are_on_the_upgrade_request(over: Transport) {
     let (backend, _sockets) = Backend::sockets().await;
     let site = Site::new("app", HOST)
         .to(backend.address)
         .spec(json!({"deploymentId": "d-42"}));
-    let postern = Postern::start(&[site]).await;
+    let front = Front::start(over, &[site]).await;
     let forged =
-        "X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Deployment-Id: forged\r\nX_Forwarded_Proto: https\r\n";
-    assert_eq!(
-        ask(postern.http, handshake(&format!("{HOST}:8080"), "/", forged))
-            .await
-            .status(),
-        101
-    );
+        "X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Deployment-Id: forged\r\nX_Forwarded_Proto: forged\r\n";
+    let opened = front.upgrade(&format!("{HOST}:8080"), "/", forged).await;
+    assert!(opened.is_ok());
     let head = backend.request().await;
     assert_eq!(head.get("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(head.get("x-real-ip"), Some("127.0.0.1"));
     assert_eq!(head.get("x-forwarded-host"), Some("app.example.test:8080"));
-    assert_eq!(head.get("x-forwarded-proto"), Some("http"));
+    assert_eq!(head.get("x-forwarded-proto"), Some(front.scheme()));
     assert_eq!(head.get("x-deployment-id"), Some("d-42"));
     assert_eq!(head.get("host"), Some("app.example.test:8080"));
-    assert!(head.has("x-forwarded-port"));
+    let port = front.address().port().to_string();
+    assert_eq!(head.get("x-forwarded-port"), Some(port.as_str()));
     assert!(head.has("x-request-id"));
     assert!(!head.has("x_forwarded_proto"));
 }
 
-#[tokio::test]
-async fn app_may_reject_on_the_proxy_headers() {
+async fn app_may_reject_on_the_proxy_headers(over: Transport) {
     let backend = Backend::start(|mut visit| async move {
         while let Some(head) = visit.head().await {
             if head.get("x-deployment-id") == Some("allowed") {
@@ -173,12 +175,10 @@ async fn app_may_reject_on_the_proxy_headers() {
     .await;
     let allowed = Site::new("allowed", "allowed.test").to(backend.address);
     let refused = Site::new("refused", "refused.test").to(backend.address);
-    let postern = Postern::start(&[allowed, refused]).await;
-    assert_eq!(
-        ask(postern.http, handshake("allowed.test", "/", "")).await.status(),
-        101
-    );
-    let answer = ask(postern.http, handshake("refused.test", "/", "")).await;
+    let front = Front::start(over, &[allowed, refused]).await;
+    front.open("allowed.test", "/").await;
+    let refused = front.upgrade("refused.test", "/", "").await;
+    let answer = refused.err().expect("a refusal");
     assert_eq!((answer.status(), answer.text().as_str()), (403, "not on you"));
     assert!(
         !answer.head.has("x-postern-error"),
@@ -186,18 +186,17 @@ async fn app_may_reject_on_the_proxy_headers() {
     );
 }
 
-#[tokio::test]
-async fn host_picks_the_deployment() {
+async fn host_picks_the_deployment(over: Transport) {
     let (one, mut ones) = Backend::sockets().await;
     let (two, mut twos) = Backend::sockets().await;
     let sites = [
         Site::new("one", "one.test").to(one.address),
         Site::new("two", "*.two.test").to(two.address),
     ];
-    let postern = Postern::start(&sites).await;
+    let front = Front::start(over, &sites).await;
     for host in ["one.test", "ONE.test:80", "one.test.", "a.two.test"] {
         let sockets = if host == "a.two.test" { &mut twos } else { &mut ones };
-        let mut client = ws::open(postern.http, host, "/").await;
+        let mut client = front.open(host, "/").await;
         let mut socket = next(sockets).await;
         assert_eq!(socket.request.get("host"), Some(host), "Host goes verbatim");
         client.send("x").await;

@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::apps::{App, Runtime, client};
 use crate::support::backend::{Backend, Socket, next};
+use crate::support::front::{Front, Transport};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::{End, Wire, get};
@@ -20,19 +21,45 @@ const HOST: &str = "app.example.test";
 const MASK: Option<[u8; 4]> = Some([0x37, 0xfa, 0x21, 0x3d]);
 const MIB: usize = 1 << 20;
 
+over_each! {
+    text_frame_is_relayed,
+    binary_frame_is_relayed,
+    fragmented_message_is_relayed_with_a_ping_inside,
+    ping_and_pong_are_relayed_and_nobody_else_answers,
+    close_is_relayed_with_code_and_reason,
+    malformed_frame_is_relayed_as_bytes,
+    frames_of_every_size_are_relayed_byte_identical_both_ways_at_once,
+    bytes_sent_with_the_101_are_not_lost,
+    app_that_leaves_right_after_its_101_is_heard_out,
+    half_closed_client_still_gets_all_of_the_app,
+    half_closed_app_still_gets_all_of_the_client,
+    silent_socket_outlives_every_timer,
+    pings_of_the_app_keep_its_socket_alive,
+    vanished_client_is_passed_on_and_freed,
+    client_that_hangs_up_is_counted_as_the_one_who_closed,
+    app_that_dies_in_mid_message_is_passed_on_and_freed,
+    killed_app_ends_its_sockets,
+    client_that_does_not_read_slows_the_app_down,
+}
+
+over_http1! {
+    bytes_right_behind_the_handshake_are_not_lost,
+    client_that_says_all_with_its_handshake_still_gets_the_answer,
+}
+
 /// Postern between a test's client and a test's app.
 struct Bench {
-    postern: Postern,
+    front: Front,
     backend: Backend,
     sockets: mpsc::Receiver<Socket>,
 }
 
 impl Bench {
-    async fn start() -> Self {
+    async fn start(over: Transport) -> Self {
         let (backend, sockets) = Backend::sockets().await;
-        let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
+        let front = Front::start(over, &[Site::new("app", HOST).to(backend.address)]).await;
         Self {
-            postern,
+            front,
             backend,
             sockets,
         }
@@ -40,19 +67,23 @@ impl Bench {
 
     /// Both ends of a new socket.
     async fn open(&mut self) -> (Wire, Wire) {
-        let client = ws::open(self.postern.http, HOST, "/").await;
+        let client = self.front.open(HOST, "/").await;
         (client, next(&mut self.sockets).await.wire)
     }
 
     async fn open_sockets(&self) -> f64 {
-        self.postern
+        self.front
+            .postern
             .metric("postern_websockets_open", &[("deployment", "app")])
             .await
     }
 
     async fn closed_by(&self, who: &str) -> f64 {
         let labels = [("deployment", "app"), ("closed_by", who)];
-        self.postern.metric("postern_websockets_closed_total", &labels).await
+        self.front
+            .postern
+            .metric("postern_websockets_closed_total", &labels)
+            .await
     }
 }
 
@@ -113,8 +144,8 @@ async fn python_app_gets_every_message_unchanged_compressed() {
 }
 
 /// Sends the bytes from either end, and sees that the other gets these and nothing else.
-async fn relays_unchanged(frames: impl Fn(Option<[u8; 4]>) -> Vec<u8>) {
-    let mut bench = Bench::start().await;
+async fn relays_unchanged(over: Transport, frames: impl Fn(Option<[u8; 4]>) -> Vec<u8>) {
+    let mut bench = Bench::start(over).await;
     let (mut client, mut app) = bench.open().await;
     let (masked, plain) = (frames(MASK), frames(None));
     client.send(&masked).await;
@@ -125,19 +156,16 @@ async fn relays_unchanged(frames: impl Fn(Option<[u8; 4]>) -> Vec<u8>) {
     assert!(app.quiet_for(Duration::from_millis(50)).await, "something followed");
 }
 
-#[tokio::test]
-async fn text_frame_is_relayed() {
-    relays_unchanged(|mask| frame(true, ws::TEXT, mask, "grüß dich".as_bytes())).await;
+async fn text_frame_is_relayed(over: Transport) {
+    relays_unchanged(over, |mask| frame(true, ws::TEXT, mask, "grüß dich".as_bytes())).await;
 }
 
-#[tokio::test]
-async fn binary_frame_is_relayed() {
-    relays_unchanged(|mask| frame(true, ws::BINARY, mask, &noise(300, 1))).await;
+async fn binary_frame_is_relayed(over: Transport) {
+    relays_unchanged(over, |mask| frame(true, ws::BINARY, mask, &noise(300, 1))).await;
 }
 
-#[tokio::test]
-async fn fragmented_message_is_relayed_with_a_ping_inside() {
-    relays_unchanged(|mask| {
+async fn fragmented_message_is_relayed_with_a_ping_inside(over: Transport) {
+    relays_unchanged(over, |mask| {
         let parts = [
             frame(false, ws::TEXT, mask, b"one "),
             frame(true, ws::PING, mask, b"inside"),
@@ -149,9 +177,8 @@ async fn fragmented_message_is_relayed_with_a_ping_inside() {
     .await;
 }
 
-#[tokio::test]
-async fn ping_and_pong_are_relayed_and_nobody_else_answers() {
-    relays_unchanged(|mask| {
+async fn ping_and_pong_are_relayed_and_nobody_else_answers(over: Transport) {
+    relays_unchanged(over, |mask| {
         let parts = [
             frame(true, ws::PING, mask, b"ping"),
             frame(true, ws::PONG, mask, b"unasked"),
@@ -161,9 +188,8 @@ async fn ping_and_pong_are_relayed_and_nobody_else_answers() {
     .await;
 }
 
-#[tokio::test]
-async fn close_is_relayed_with_code_and_reason() {
-    relays_unchanged(|mask| {
+async fn close_is_relayed_with_code_and_reason(over: Transport) {
+    relays_unchanged(over, |mask| {
         let mut payload = 4321_u16.to_be_bytes().to_vec();
         payload.extend(b"because");
         frame(true, ws::CLOSE, mask, &payload)
@@ -171,15 +197,13 @@ async fn close_is_relayed_with_code_and_reason() {
     .await;
 }
 
-#[tokio::test]
-async fn malformed_frame_is_relayed_as_bytes() {
+async fn malformed_frame_is_relayed_as_bytes(over: Transport) {
     // A reserved opcode and reserved bits: the app's to judge.
-    relays_unchanged(|_| vec![0xFB, 0x05, 1, 2, 3, 4, 5, 0xFF]).await;
+    relays_unchanged(over, |_| vec![0xFB, 0x05, 1, 2, 3, 4, 5, 0xFF]).await;
 }
 
-#[tokio::test]
-async fn frames_of_every_size_are_relayed_byte_identical_both_ways_at_once() {
-    let mut bench = Bench::start().await;
+async fn frames_of_every_size_are_relayed_byte_identical_both_ways_at_once(over: Transport) {
+    let mut bench = Bench::start(over).await;
     let (mut client, mut app) = bench.open().await;
     for size in [1, 125, 126, 127, 65535, 65536, MIB, 16 * MIB] {
         let up = frame(true, ws::BINARY, MASK, &noise(size, 1));
@@ -190,12 +214,11 @@ async fn frames_of_every_size_are_relayed_byte_identical_both_ways_at_once() {
     }
 }
 
-#[tokio::test]
-async fn bytes_right_behind_the_handshake_are_not_lost() {
-    let mut bench = Bench::start().await;
+async fn bytes_right_behind_the_handshake_are_not_lost(over: Transport) {
+    let mut bench = Bench::start(over).await;
     for size in [1, 100, 16 * 1024] {
         let early = frame(true, ws::BINARY, MASK, &noise(size, 3));
-        let mut client = Wire::connect(bench.postern.http).await;
+        let mut client = bench.front.wire(HOST).await;
         let mut bytes = ws::handshake(HOST, "/", "").into_bytes();
         bytes.extend(&early);
         client.send(bytes).await;
@@ -210,8 +233,7 @@ async fn bytes_right_behind_the_handshake_are_not_lost() {
     }
 }
 
-#[tokio::test]
-async fn bytes_sent_with_the_101_are_not_lost() {
+async fn bytes_sent_with_the_101_are_not_lost(over: Transport) {
     for size in [1, 100, 64 * 1024] {
         let early = frame(true, ws::BINARY, None, &noise(size, 4));
         let sent = early.clone();
@@ -226,8 +248,8 @@ async fn bytes_sent_with_the_101_are_not_lost() {
             }
         })
         .await;
-        let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
-        let mut client = ws::open(postern.http, HOST, "/").await;
+        let front = Front::start(over, &[Site::new("app", HOST).to(backend.address)]).await;
+        let mut client = front.open(HOST, "/").await;
         assert!(
             client.exactly(early.len()).await == early,
             "{size} early bytes arrived changed"
@@ -237,8 +259,7 @@ async fn bytes_sent_with_the_101_are_not_lost() {
     }
 }
 
-#[tokio::test]
-async fn app_that_leaves_right_after_its_101_is_heard_out() {
+async fn app_that_leaves_right_after_its_101_is_heard_out(over: Transport) {
     let words = noise(64 * 1024, 9);
     let sent = words.clone();
     let backend = Backend::start(move |mut visit| {
@@ -252,15 +273,14 @@ async fn app_that_leaves_right_after_its_101_is_heard_out() {
         }
     })
     .await;
-    let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
-    let mut client = ws::open(postern.http, HOST, "/").await;
+    let front = Front::start(over, &[Site::new("app", HOST).to(backend.address)]).await;
+    let mut client = front.open(HOST, "/").await;
     assert!(client.rest().await == (words, End::Fin), "the words arrived changed");
 }
 
-#[tokio::test]
-async fn client_that_says_all_with_its_handshake_still_gets_the_answer() {
-    let mut bench = Bench::start().await;
-    let mut client = Wire::connect(bench.postern.http).await;
+async fn client_that_says_all_with_its_handshake_still_gets_the_answer(over: Transport) {
+    let mut bench = Bench::start(over).await;
+    let mut client = bench.front.wire(HOST).await;
     client
         .send(format!("{}all there is", ws::handshake(HOST, "/", "")))
         .await;
@@ -273,9 +293,8 @@ async fn client_that_says_all_with_its_handshake_still_gets_the_answer() {
     assert_eq!(client.rest().await, (b"heard".to_vec(), End::Fin));
 }
 
-#[tokio::test]
-async fn half_closed_client_still_gets_all_of_the_app() {
-    let mut bench = Bench::start().await;
+async fn half_closed_client_still_gets_all_of_the_app(over: Transport) {
+    let mut bench = Bench::start(over).await;
     let (mut client, mut app) = bench.open().await;
     client.send("last words").await;
     client.finish().await;
@@ -291,9 +310,8 @@ async fn half_closed_client_still_gets_all_of_the_app() {
     assert!(received == (answer, End::Fin), "the answer arrived changed");
 }
 
-#[tokio::test]
-async fn half_closed_app_still_gets_all_of_the_client() {
-    let mut bench = Bench::start().await;
+async fn half_closed_app_still_gets_all_of_the_client(over: Transport) {
+    let mut bench = Bench::start(over).await;
     let (mut client, mut app) = bench.open().await;
     app.send("last words").await;
     app.finish().await;
@@ -309,15 +327,14 @@ async fn half_closed_app_still_gets_all_of_the_client() {
     assert!(received == (answer, End::Fin), "the answer arrived changed");
 }
 
-#[tokio::test]
-async fn silent_socket_outlives_every_timer() {
+async fn silent_socket_outlives_every_timer(over: Transport) {
     let (backend, mut sockets) = Backend::sockets().await;
     let site = Site::new("app", HOST).to(backend.address).spec(json!({
         "timeouts": {"connect": "1s", "dialBudget": "1s", "response": "1s", "idle": "1s", "total": "1s"},
         "webSocket": {"handshakeTimeout": "1s"},
     }));
-    let postern = Postern::start(&[site]).await;
-    let mut client = ws::open(postern.http, HOST, "/").await;
+    let front = Front::start(over, &[site]).await;
+    let mut client = front.open(HOST, "/").await;
     let mut app = next(&mut sockets).await.wire;
     // Longer than the settable timers above, the 4 s of idle connections to apps and the 10 s of request heads.
     let silence = Duration::from_secs(12);
@@ -329,12 +346,11 @@ async fn silent_socket_outlives_every_timer() {
     assert_eq!(client.exactly(6).await, b"me too");
 }
 
-#[tokio::test]
-async fn pings_of_the_app_keep_its_socket_alive() {
+async fn pings_of_the_app_keep_its_socket_alive(over: Transport) {
     let app = App::start(Runtime::Node, "echo.mjs").await;
-    let postern = Postern::start(&[Site::new("app", HOST).to(app.address)]).await;
+    let front = Front::start(over, &[Site::new("app", HOST).to(app.address)]).await;
     // The client library answers pings by itself; the app counts the pongs.
-    let mut socket = ws::connect(postern.http, HOST, "/keepalive").await;
+    let mut socket = ws::client_on(front.open(HOST, "/keepalive").await).await;
     let mut pongs = 0;
     while pongs < 20 {
         match within("a count", socket.next())
@@ -348,9 +364,8 @@ async fn pings_of_the_app_keep_its_socket_alive() {
     }
 }
 
-#[tokio::test]
-async fn vanished_client_is_passed_on_and_freed() {
-    let mut bench = Bench::start().await;
+async fn vanished_client_is_passed_on_and_freed(over: Transport) {
+    let mut bench = Bench::start(over).await;
     let (client, mut app) = bench.open().await;
     assert_eq!(bench.open_sockets().await, 1.0);
     client.reset();
@@ -359,9 +374,8 @@ async fn vanished_client_is_passed_on_and_freed() {
     assert_eq!(bench.closed_by("client").await, 1.0);
 }
 
-#[tokio::test]
-async fn client_that_hangs_up_is_counted_as_the_one_who_closed() {
-    let mut bench = Bench::start().await;
+async fn client_that_hangs_up_is_counted_as_the_one_who_closed(over: Transport) {
+    let mut bench = Bench::start(over).await;
     let (mut client, mut app) = bench.open().await;
     client.finish().await;
     assert_eq!(app.rest().await, (Vec::new(), End::Fin));
@@ -371,9 +385,8 @@ async fn client_that_hangs_up_is_counted_as_the_one_who_closed() {
     assert_eq!(bench.closed_by("client").await, 1.0);
 }
 
-#[tokio::test]
-async fn app_that_dies_in_mid_message_is_passed_on_and_freed() {
-    let mut bench = Bench::start().await;
+async fn app_that_dies_in_mid_message_is_passed_on_and_freed(over: Transport) {
+    let mut bench = Bench::start(over).await;
     let (mut client, mut app) = bench.open().await;
     let message = frame(true, ws::BINARY, None, &noise(1000, 7));
     app.send(&message[..500]).await;
@@ -386,13 +399,13 @@ async fn app_that_dies_in_mid_message_is_passed_on_and_freed() {
 
 #[tokio::test]
 async fn descriptors_are_given_back_however_sockets_end() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start(Transport::Plain).await;
     let mut open = Vec::new();
     for _ in 0..50 {
         open.push(bench.open().await);
     }
     assert_eq!(bench.open_sockets().await, 50.0);
-    let held = bench.postern.descriptors();
+    let held = bench.front.postern.descriptors();
     assert!(held >= 100, "{held}");
     for (i, (mut client, mut app)) in open.into_iter().enumerate() {
         match i % 5 {
@@ -408,27 +421,23 @@ async fn descriptors_are_given_back_however_sockets_end() {
     }
     eventually("no socket is counted", async || bench.open_sockets().await == 0.0).await;
     eventually("descriptors are back", async || {
-        bench.postern.descriptors() <= held - 100
+        bench.front.postern.descriptors() <= held - 100
     })
     .await;
 }
 
-#[tokio::test]
-async fn killed_app_ends_its_sockets() {
-    let mut bench = Bench::start().await;
+async fn killed_app_ends_its_sockets(over: Transport) {
+    let mut bench = Bench::start(over).await;
     let (mut client, app) = bench.open().await;
     drop(app);
     drop(bench.backend);
     assert_eq!(client.rest().await.0, Vec::<u8>::new());
 }
 
-#[tokio::test]
-async fn client_that_does_not_read_slows_the_app_down() {
+async fn client_that_does_not_read_slows_the_app_down(over: Transport) {
     let (backend, mut sockets) = Backend::sockets().await;
-    let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
-    let mut client = Wire::connect_narrow(postern.http).await;
-    client.send(ws::handshake(HOST, "/", "")).await;
-    assert_eq!(client.head().await.status(), 101);
+    let front = Front::start(over, &[Site::new("app", HOST).to(backend.address)]).await;
+    let mut client = front.open_narrow(HOST, "/").await;
     let mut app = next(&mut sockets).await.wire;
     // The kernel's buffers take some MiB; a proxy that buffered would take all of it.
     let block = noise(MIB, 8);

@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::certs::Authority;
+
 /// Which runtime a script needs.
 #[derive(Clone, Copy, Debug)]
 pub enum Runtime {
@@ -84,9 +86,22 @@ pub async fn install_all() {
 
 /// Runs a client of tests/apps to its end, which must be a good one. Each has its own time limit.
 pub async fn client(runtime: Runtime, script: &'static str, arguments: [&str; 4]) {
+    run_client(runtime, script, arguments, None).await;
+}
+
+/// The same over TLS, trusting that authority.
+pub async fn tls_client(runtime: Runtime, script: &'static str, arguments: [&str; 4], authority: &Authority) {
+    let file = tempfile::NamedTempFile::new().expect("makes a file");
+    fs::write(file.path(), authority.pem()).expect("writes");
+    run_client(runtime, script, arguments, Some(file.path())).await;
+}
+
+async fn run_client(runtime: Runtime, script: &'static str, arguments: [&str; 4], ca: Option<&Path>) {
     let arguments = arguments.map(str::to_owned);
+    let environment = ca.map(|path| ("CA", path.to_owned()));
     blocking(move || {
-        let output = command(runtime, script).args(arguments).output().expect("starts");
+        let mut command = command(runtime, script);
+        let output = command.args(arguments).envs(environment).output().expect("starts");
         let (stdout, stderr) = (
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),

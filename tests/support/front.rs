@@ -146,7 +146,7 @@ impl Front {
     }
 }
 
-/// A host without its port, as SNI has it.
+/// A host without its port and trailing dot, as SNI has it.
 fn name(host: &str) -> &str {
-    host.split(':').next().unwrap_or(host)
+    host.split(':').next().unwrap_or(host).trim_end_matches('.')
 }

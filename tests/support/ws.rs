@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::head::Head;
+use super::link::Link;
 use super::wire::Wire;
 use super::within;
 
@@ -53,6 +55,12 @@ pub async fn connect(to: SocketAddr, host: &str, target: &str) -> WebSocketStrea
     let stream = TcpStream::connect(to).await.expect("connects");
     let opened = tokio_tungstenite::client_async(format!("ws://{host}{target}"), stream);
     within("open a socket", opened).await.expect("opens a socket").0
+}
+
+/// tokio-tungstenite's client on a socket that was opened by hand.
+pub async fn client_on(socket: Wire) -> WebSocketStream<Link> {
+    let (link, early) = socket.into_parts();
+    WebSocketStream::from_partially_read(link, early, Role::Client, None).await
 }
 
 /// One frame on the wire (RFC 6455 section 5.2). A client's are masked.

@@ -1,15 +1,23 @@
 // node client.mjs ADDRESS HOST PATH echo|sample: talks to an app through a proxy, fails at the first difference.
+// Over TLS where CA names a file of authorities.
 // echo: every size as text and as binary, ping and pong, close with code and reason; the extension must be negotiated.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import WebSocket from 'ws';
 
 const SIZES = [0, 1, 125, 126, 127, 65535, 65536, 1 << 20, 16 << 20];
 const [address, host, path, app] = process.argv.slice(2);
 
 setTimeout(() => { throw new Error('no end after 60 s'); }, 60_000).unref();
-const ws = new WebSocket(`ws://${address}${path}`, { headers: { Host: host }, perMessageDeflate: { threshold: 0 } });
+const ca = process.env.CA && readFileSync(process.env.CA);
+const ws = new WebSocket(`${ca ? 'wss' : 'ws'}://${address}${path}`, {
+  ca,
+  servername: host,
+  headers: { Host: host },
+  perMessageDeflate: { threshold: 0 },
+});
 await once(ws, 'open');
 await ({ echo, sample })[app]();
 console.log('done');

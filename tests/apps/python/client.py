@@ -1,10 +1,12 @@
 """client.py ADDRESS HOST PATH echo|sample: talks to an app through a proxy, fails at the first difference.
 
+Over TLS where CA names a file of authorities.
 echo: every size as text and as binary, fragments, ping and pong, close with code and reason, compressed.
 """
 
 import asyncio
 import os
+import ssl
 import sys
 
 from websockets.asyncio.client import connect
@@ -33,8 +35,11 @@ async def sample(socket):
 async def main():
     address, host, path, app = sys.argv[1:]
     ip, port = address.rsplit(":", 1)
+    ca = os.environ.get("CA")
+    uri = f"{'wss' if ca else 'ws'}://{host}{path}"
+    context = ssl.create_default_context(cafile=ca) if ca else None
     async with asyncio.timeout(60):
-        async with connect(f"ws://{host}{path}", host=ip, port=int(port), max_size=None, proxy=None) as socket:
+        async with connect(uri, host=ip, port=int(port), ssl=context, max_size=None, proxy=None) as socket:
             await {"echo": echo, "sample": sample}[app](socket)
     print("done")
 
