@@ -46,6 +46,34 @@ fn flags_have_the_documented_defaults() {
 }
 
 #[test]
+fn the_plaintext_port_redirects_in_a_cluster_and_serves_a_folder_unless_told_otherwise() {
+    let redirects = |text: &str| with_file(text).unwrap().listener.redirect;
+    assert!(redirects("{}"));
+    assert!(!redirects("manifests: /some/folder"));
+    assert!(!redirects("http: serve"));
+    assert!(redirects("{http: redirect, manifests: /some/folder}"));
+    assert_eq!(with_file("http: 'off'").unwrap().listen.http, None);
+}
+
+#[test]
+fn settings_of_the_listeners_are_checked() {
+    for (text, cause) in [
+        ("trustedProxies: [10.0.0.0/33]", "neither a network nor an address"),
+        ("proxyProtocol: true", "needs trustedProxies"),
+        ("http2MaxStreams: 0", "between 1 and 1000"),
+        ("tlsHandshakeTimeout: 0s", "between 1s and 1h"),
+        ("keepAliveTimeout: 2h", "between 1s and 1h"),
+        ("hsts: includeSubDomains", "needs one max-age"),
+        ("hsts: max-age=1; max-age=2", "needs one max-age"),
+        ("hsts: max-age=1; nonsense", "is not like"),
+        ("defaultTlsSecret: [wildcard]", "is not <namespace>/<name>"),
+        ("tlsMinVersion: '1.1'", "tlsMinVersion"),
+    ] {
+        assert!(message(text).contains(cause), "{text}: {}", message(text));
+    }
+}
+
+#[test]
 fn every_flag_is_a_key_and_an_environment_variable_and_says_truly_whether_it_is_hot() {
     let command = Cli::command();
     let keys = serde_json::to_value(Flags::default()).unwrap();

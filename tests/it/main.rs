@@ -32,6 +32,7 @@ mod layering;
 mod metrics;
 mod misdirected;
 mod plaintext;
+mod rotation;
 mod scan;
 mod shutdown;
 mod timeouts;

@@ -79,6 +79,10 @@ impl Postern {
     pub fn in_cluster(kubeconfig: &Path, flags: &[&str]) -> Self {
         let mut command = command();
         command.arg("--kubeconfig").arg(kubeconfig).args(flags);
+        if !flags.contains(&"--http") {
+            // In a cluster the plaintext port redirects by default; here most clients are simpler than that.
+            command.args(["--http", "serve"]);
+        }
         let folders = [(); 2].map(|()| tempfile::tempdir().expect("makes a folder"));
         let [folder, settings] = folders;
         Self::spawn(command, folder, settings)
