@@ -15,6 +15,7 @@ mod support;
 mod over;
 
 mod balance;
+mod browser;
 mod challenge;
 mod cli;
 mod client_tls;

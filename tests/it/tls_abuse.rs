@@ -350,9 +350,20 @@ async fn private_keys_are_never_told() {
         told.push_str(&answer.text());
     }
     for host in [HOST, "bad.test", "cut.test", "odd.test"] {
-        told.push_str(&postern.ask_admin(&format!("/debug/why?host={host}")).await.text());
+        let answer = postern.ask_admin(&format!("/debug/why?host={host}&path=/")).await;
+        assert_eq!((host, answer.status()), (host, 200));
+        told.push_str(&answer.text());
         let mut wire = Client::careless().connect(postern.https, host).await;
         told.push_str(&ask(&mut wire, host).await.text());
+    }
+    let folder = tempfile::tempdir().expect("makes a folder");
+    let manifests: String = sites.iter().map(Site::manifest).collect();
+    std::fs::write(folder.path().join("all.yaml"), manifests).expect("writes");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_postern"));
+    let output = check.arg("check").arg(folder.path()).output().expect("runs");
+    told.push_str(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    for name in ["swapped", "cut", "odd"] {
+        assert!(told.contains(name), "nothing is told of {name}");
     }
     for key in [&good.key, &bad.key] {
         for trace in traces(key) {

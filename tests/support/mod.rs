@@ -6,8 +6,11 @@
 pub mod apps;
 pub mod backend;
 pub mod black_hole;
+pub mod browser;
 pub mod certs;
+pub mod chromium;
 pub mod control_plane;
+pub mod firefox;
 pub mod frames;
 pub mod front;
 pub mod go_build;

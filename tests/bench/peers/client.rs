@@ -2,16 +2,17 @@
 
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
+use super::dial::{self, Dialler, Over, STREAMS};
 use super::wire::{self, Connection};
 
 /// The most that one step may take past its own duration: a proxy that hangs fails the run.
@@ -25,12 +26,22 @@ pub enum Unit {
     Echo { size: usize },
     /// A new socket: upgrade, one echo of 64 bytes, the closing handshake.
     Upgrade,
+    /// A new connection with one GET.
+    Connect,
+}
+
+impl Unit {
+    /// Has nothing to keep open from one unit to the next.
+    fn opens_anew(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Connect)
+    }
 }
 
 /// `open` makes the connections and does one unit on each; `run` does at least one more on each, until `duration` is over.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Workload {
     pub unit: Unit,
+    pub over: Over,
     pub connections: usize,
     /// How many are opened side by side.
     pub at_once: usize,
@@ -48,9 +59,10 @@ pub struct Outcome {
 }
 
 /// Obeys `open` and `run`, one a line, and answers each with an outcome. All connections end with standard input.
-pub fn run(target: &str, workload: &str) -> anyhow::Result<()> {
+pub fn run(target: &str, authority: &str, workload: &str) -> anyhow::Result<()> {
     let target: SocketAddr = target.parse()?;
     let workload: Workload = serde_json::from_str(workload)?;
+    let dialler = || Dialler::new(target, workload.over, Path::new(authority));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bytes = Arc::new(Bytes::new(workload.unit));
     let mut connections = Vec::new();
@@ -58,8 +70,8 @@ pub fn run(target: &str, workload: &str) -> anyhow::Result<()> {
         let outcome = runtime.block_on(async {
             let step = async {
                 match command?.as_str() {
-                    "open" => open(target, workload, &bytes, &mut connections).await,
-                    "run" => load(target, workload, &bytes, &mut connections).await,
+                    "open" => open(&dialler()?, workload, &bytes, &mut connections).await,
+                    "run" => load(dialler, workload, &bytes, &mut connections).await,
                     other => bail!("no such step: {other}"),
                 }
             };
@@ -85,7 +97,7 @@ impl Bytes {
     fn new(unit: Unit) -> Self {
         let size = match unit {
             Unit::Echo { size } => size,
-            Unit::Get | Unit::Upgrade => 64,
+            Unit::Get | Unit::Upgrade | Unit::Connect => 64,
         };
         Self {
             get: wire::get(wire::HOST),
@@ -98,21 +110,33 @@ impl Bytes {
 }
 
 async fn open(
-    target: SocketAddr,
+    dialler: &Dialler,
     workload: Workload,
     bytes: &Arc<Bytes>,
     connections: &mut Vec<Connection>,
 ) -> anyhow::Result<Outcome> {
     let start = Instant::now();
-    if !matches!(workload.unit, Unit::Upgrade) {
+    if !workload.unit.opens_anew() {
+        let mut carriers = Vec::new();
+        if workload.over == Over::Http2 {
+            for _ in 0..workload.connections.div_ceil(STREAMS) {
+                carriers.push(dialler.http2().await?);
+            }
+        }
         *connections = stream::iter(0..workload.connections)
-            .map(|_| async {
-                let mut connection = Connection::new(TcpStream::connect(target).await.context("connect")?)?;
-                if matches!(workload.unit, Unit::Echo { .. }) {
-                    upgrade(&mut connection, bytes).await?;
+            .map(|i| {
+                let carrier = carriers.get(i / STREAMS);
+                async move {
+                    let mut connection = match carrier {
+                        Some(carrier) => dial::socket(carrier).await?,
+                        None => dialler.connect(true).await?,
+                    };
+                    if carrier.is_none() && matches!(workload.unit, Unit::Echo { .. }) {
+                        upgrade(&mut connection, bytes).await?;
+                    }
+                    exchange(&mut connection, workload.unit, bytes).await?;
+                    anyhow::Ok(connection)
                 }
-                exchange(&mut connection, workload.unit, bytes).await?;
-                anyhow::Ok(connection)
             })
             .buffer_unordered(workload.at_once)
             .try_collect()
@@ -126,7 +150,7 @@ async fn open(
 }
 
 async fn load(
-    target: SocketAddr,
+    dialler: impl Fn() -> anyhow::Result<Dialler>,
     workload: Workload,
     bytes: &Arc<Bytes>,
     connections: &mut Vec<Connection>,
@@ -135,17 +159,23 @@ async fn load(
     let end = start + workload.duration;
     let mut tasks = JoinSet::new();
     let mut times = Vec::new();
-    if matches!(workload.unit, Unit::Upgrade) {
+    if workload.unit.opens_anew() {
         for _ in 0..workload.connections {
             let bytes = Arc::clone(bytes);
+            let dialler = dialler()?;
             tasks.spawn(async move {
                 let mut times = Vec::new();
                 while times.is_empty() || Instant::now() < end {
                     let start = Instant::now();
-                    let mut connection = Connection::new(TcpStream::connect(target).await.context("connect")?)?;
-                    upgrade(&mut connection, &bytes).await?;
-                    exchange(&mut connection, Unit::Upgrade, &bytes).await?;
-                    close(&mut connection, &bytes).await?;
+                    let mut connection = dialler.connect(times.is_empty()).await?;
+                    if let Unit::Connect = workload.unit {
+                        exchange(&mut connection, Unit::Get, &bytes).await?;
+                        connection.stream.shutdown().await?;
+                    } else {
+                        upgrade(&mut connection, &bytes).await?;
+                        exchange(&mut connection, Unit::Upgrade, &bytes).await?;
+                        close(&mut connection, &bytes).await?;
+                    }
                     times.push(start.elapsed());
                 }
                 anyhow::Ok((None, times))

@@ -13,10 +13,18 @@
     reason = "a bench prints, waits, and ends when something is wrong"
 )]
 
+#[path = "../../support/certs.rs"]
+#[allow(dead_code, reason = "tests need more of it")]
+mod certs;
+#[path = "../../support/link.rs"]
+#[allow(dead_code, reason = "tests need more of it")]
+mod link;
+
 mod asker;
 mod backend;
 mod client;
 mod cpu;
+mod dial;
 mod histogram;
 mod manifests;
 mod memory;
@@ -53,13 +61,15 @@ enum Part {
     Cpu,
     Memory,
     Propagation,
+    /// CPU and memory over TLS.
+    Tls,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["backend"] => backend::run(),
-        ["client", target, workload] => client::run(target, workload),
+        ["client", target, authority, workload] => client::run(target, authority, workload),
         _ => measure(&Args::parse()),
     }
 }
@@ -68,7 +78,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     let cores = std::thread::available_parallelism()?;
     println!(
-        "{cores} cores, Linux {}, everything on loopback, plaintext",
+        "{cores} cores, Linux {}, everything on loopback",
         std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim()
     );
     for kind in &args.peers {
@@ -84,13 +94,17 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     };
 
     if wanted(Part::Cpu) {
-        cpu::measure(&args.peers, app, args.quick).context("CPU per unit")?;
+        cpu::measure(&args.peers, app, args.quick, &cpu::PLAIN).context("CPU per unit")?;
     }
     if wanted(Part::Memory) {
-        memory::measure(&args.peers, app, args.quick).context("memory")?;
+        memory::measure(&args.peers, app, args.quick, memory::plain).context("memory")?;
     }
     if wanted(Part::Propagation) && args.peers.contains(&Kind::Postern) {
         propagation::measure(app, other, args.quick).context("propagation")?;
+    }
+    if wanted(Part::Tls) {
+        cpu::measure(&args.peers, app, args.quick, &cpu::TLS).context("CPU per unit over TLS")?;
+        memory::measure(&args.peers, app, args.quick, memory::tls).context("memory over TLS")?;
     }
     Ok(())
 }

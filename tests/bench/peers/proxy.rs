@@ -10,9 +10,15 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
+use super::certs::Authority;
+use super::client::Workload;
+use super::dial::Over;
 use super::manifests;
-use super::process::Process;
+use super::process::{Process, Role};
 use super::wire;
+
+/// Of the file with the authority that clients trust.
+const AUTHORITY: &str = "authority.pem";
 
 const START: Duration = Duration::from_secs(60);
 
@@ -26,9 +32,10 @@ pub enum Kind {
 /// A running proxy that answers. Ends when dropped.
 pub struct Proxy {
     pub kind: Kind,
-    pub address: SocketAddr,
+    address: SocketAddr,
+    tls: SocketAddr,
     pub process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Kind {
@@ -59,31 +66,45 @@ impl Kind {
             .to_owned())
     }
 
+    /// nginx has no RFC 8441.
+    pub fn speaks(self, over: Over) -> bool {
+        over != Over::Http2 || self != Self::Nginx
+    }
+
     pub fn start(self, app: SocketAddr) -> anyhow::Result<Proxy> {
         let folder = tempfile::tempdir()?;
-        let address = free_address()?;
+        let (address, tls) = (free_address()?, free_address()?);
+        let authority = Authority::new("bench");
+        let leaf = authority.server(&[wire::HOST]);
+        write(&folder, AUTHORITY, &authority.pem())?;
         let process = match self {
             Self::Nginx => {
-                let path = write(&folder, "nginx.conf", &nginx(address, app, folder.path()))?;
+                let path = write(&folder, "nginx.conf", &nginx(address, tls, app, folder.path()))?;
+                write(&folder, "chain.pem", &leaf.certificate)?;
+                write(&folder, "key.pem", &leaf.key)?;
                 Process::spawn(
                     "nginx",
                     &["-p".into(), folder.path().display().to_string(), "-c".into(), path],
                 )?
             }
             Self::Haproxy => {
-                let path = write(&folder, "haproxy.cfg", &haproxy(address, app))?;
+                let pem = write(&folder, "bench.pem", &format!("{}{}", leaf.certificate, leaf.key))?;
+                let path = write(&folder, "haproxy.cfg", &haproxy(address, tls, &pem, app))?;
                 Process::spawn("haproxy", &["-f".into(), path])?
             }
             Self::Postern => {
-                write(&folder, "bench.yaml", &manifests::app("bench", wire::HOST, app))?;
-                postern(folder.path(), address, free_address()?)?
+                let secret = leaf.secret("bench", "default");
+                let app = manifests::app("bench", wire::HOST, app);
+                write(&folder, "bench.yaml", &format!("{app}---\n{secret}\n"))?;
+                postern(folder.path(), address, tls, free_address()?)?
             }
         };
         let mut proxy = Proxy {
             kind: self,
             address,
+            tls,
             process,
-            _folder: folder,
+            folder,
         };
         proxy.wait(wire::HOST)?;
         Ok(proxy)
@@ -91,6 +112,16 @@ impl Kind {
 }
 
 impl Proxy {
+    pub fn client(&self, workload: Workload) -> anyhow::Result<Role> {
+        let target = match workload.over {
+            Over::Plain => self.address,
+            Over::Tls | Over::Resumed | Over::Http2 => self.tls,
+        };
+        let authority = self.folder.path().join(AUTHORITY).display().to_string();
+        let workload = serde_json::to_string(&workload)?;
+        Role::spawn(&["client", &target.to_string(), &authority, &workload])
+    }
+
     fn wait(&mut self, host: &str) -> anyhow::Result<()> {
         wait_served(&mut self.process, self.address, host)
             .with_context(|| format!("{} does not serve", self.kind.name()))
@@ -124,9 +155,9 @@ pub fn wait_served(process: &mut Process, address: SocketAddr, host: &str) -> an
 }
 
 /// Postern as it ships, on a folder of manifests.
-pub fn postern(folder: &Path, http: SocketAddr, admin: SocketAddr) -> anyhow::Result<Process> {
+pub fn postern(folder: &Path, http: SocketAddr, https: SocketAddr, admin: SocketAddr) -> anyhow::Result<Process> {
     let flags = format!(
-        "run --http-address {http} --admin-address {admin} --workers 2 --log error --shutdown-delay 0s --drain-deadline 0s"
+        "run --http-address {http} --https-address {https} --admin-address {admin} --default-tls-secret bench/default --workers 2 --log error --shutdown-delay 0s --drain-deadline 0s"
     );
     let mut arguments: Vec<String> = flags.split(' ').map(str::to_owned).collect();
     arguments.extend(["--manifests".to_owned(), folder.display().to_string()]);
@@ -150,7 +181,7 @@ fn write(folder: &TempDir, name: &str, text: &str) -> anyhow::Result<String> {
 }
 
 /// With the headers that an ingress sends to its app, as Postern sends them unasked.
-fn nginx(listen: SocketAddr, app: SocketAddr, folder: &Path) -> String {
+fn nginx(listen: SocketAddr, tls: SocketAddr, app: SocketAddr, folder: &Path) -> String {
     let folder = folder.display();
     format!(
         "daemon off;
@@ -169,6 +200,11 @@ http {{
   upstream app {{ server {app}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen {listen} backlog=4096;
+    listen {tls} ssl backlog=4096;
+    ssl_certificate {folder}/chain.pem;
+    ssl_certificate_key {folder}/key.pem;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_tickets on;
     server_name {host};
     location / {{
       proxy_pass http://app;
@@ -194,7 +230,7 @@ http {{
     )
 }
 
-fn haproxy(listen: SocketAddr, app: SocketAddr) -> String {
+fn haproxy(listen: SocketAddr, tls: SocketAddr, pem: &str, app: SocketAddr) -> String {
     format!(
         "global
   nbthread 2
@@ -208,11 +244,13 @@ defaults
   http-reuse always
 frontend in
   bind {listen} backlog 4096
+  bind {tls} backlog 4096 ssl crt {pem} alpn h2,http/1.1
   acl bench req.hdr(host) -i {host}
   unique-id-format %[uuid]
   http-request set-header X-Forwarded-For %[src]
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
-  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
+  http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}
   http-request set-header X-Forwarded-Port %[dst_port]
   http-request set-header X-Real-Ip %[src]
   http-request set-header X-Request-Id %[unique-id]

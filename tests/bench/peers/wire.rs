@@ -5,6 +5,8 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::link::Link;
+
 /// The one hostname that every proxy is set to serve.
 pub const HOST: &str = "bench.example";
 
@@ -61,21 +63,26 @@ fn push_length(frame: &mut Vec<u8>, size: usize, mask: u8) {
 
 /// One connection with what was read past the last exchange. The buffer is reused and starts small: thousands wait idle.
 pub struct Connection {
-    pub stream: TcpStream,
+    pub stream: Link,
     pub buffer: Vec<u8>,
 }
 
 impl Connection {
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Self::on(Link::Tcp(stream)))
+    }
+
+    pub fn on(stream: Link) -> Self {
+        Self {
             stream,
             buffer: Vec::with_capacity(512),
-        })
+        }
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Reads on until `length` bytes are there.
