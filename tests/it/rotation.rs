@@ -49,10 +49,8 @@ async fn two_thousand_sockets_survive_a_hundred_rotations_and_changes_of_tls_opt
         let served = async || {
             // A client of its own: one that resumes a session is shown no certificate.
             let mut wire = Client::of(&authority).connect(postern.https, HOST).await;
-            wire.send(format!(
-                "GET / HTTP/1.1\r\nHost: other.example.test\r\nConnection: close\r\n\r\n"
-            ))
-            .await;
+            wire.send("GET / HTTP/1.1\r\nHost: other.example.test\r\nConnection: close\r\n\r\n")
+                .await;
             let hsts = format!("max-age={round}");
             let answer = wire.answer().await;
             leaf.was_shown(&wire) && answer.head.get("strict-transport-security") == Some(&hsts)
