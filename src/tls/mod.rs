@@ -1,11 +1,13 @@
 //! TLS on both legs. What it goes by (certificates, authorities, versions) is the snapshot's; here it becomes handshakes.
 
+mod agreed;
 pub mod client;
 pub mod client_certificate;
 pub mod server;
 
 use std::sync::Arc;
 
+pub use agreed::{Agreed, Identity};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 fn provider() -> Arc<CryptoProvider> {

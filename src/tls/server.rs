@@ -15,9 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{client_certificate, provider};
+use super::{Agreed, Identity, client_certificate, provider};
 use crate::live::LiveCell;
-use crate::proxy::peer::{Agreed, Identity};
 use crate::snapshot::{Certificate, ClientTls, ClientTlsMode, Listener, Snapshot, TlsVersion};
 
 /// What all handshakes share.
