@@ -82,6 +82,8 @@ impl Reason {
             R::BadRequest
                 | R::BadUpgrade
                 | R::HeadersTooLarge
+                // What it is asked for, this connection cannot give: who comes back is to come on another.
+                | R::Misdirected
                 | R::MethodNotAllowed
                 | R::RequestTimeout
                 | R::UriTooLong

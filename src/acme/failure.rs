@@ -33,6 +33,10 @@ pub enum Failure {
     Certificate,
     #[error("Secret {0} holds no ACME account that can be read; once it is deleted, a new one is registered")]
     Account(ObjectKey),
+    #[error(
+        "the ACME server does not know the account in Secret {0} any more; once that is deleted, a new one is registered"
+    )]
+    UnknownAccount(ObjectKey),
     #[error("the authority in {} cannot be read: {cause}", path.display())]
     Authority { path: PathBuf, cause: String },
 }
@@ -49,6 +53,10 @@ impl Failure {
             self.problem(),
             Some("urn:ietf:params:acme:error:accountDoesNotExist" | "urn:ietf:params:acme:error:unauthorized")
         )
+    }
+
+    pub fn is_unknown_account(&self) -> bool {
+        self.problem() == Some("urn:ietf:params:acme:error:accountDoesNotExist")
     }
 
     fn problem(&self) -> Option<&str> {

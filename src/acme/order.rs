@@ -109,7 +109,10 @@ impl Clerk {
                 if failure.is_about_the_account() {
                     *self.account.lock().await = None;
                 }
-                return Err(failure);
+                return Err(match failure.is_unknown_account() {
+                    true => Failure::UnknownAccount(self.registration.secret.clone()),
+                    false => failure,
+                });
             }
         };
         if let Some(challenge) = pending(&mut order).await? {
@@ -137,7 +140,11 @@ impl Clerk {
 
     /// Puts the challenge where every replica finds it.
     async fn show(&self, job: &Job, challenge: &Challenge) -> Result<Secret, Failure> {
-        let name = format!("postern-challenge-{}", short_hash(&job.hostname));
+        // The class, too: another installation may order for the same hostname.
+        let name = format!(
+            "postern-challenge-{}",
+            short_hash(&format!("{}/{}", self.registration.class, job.hostname))
+        );
         let key = ObjectKey::new(&job.secret.namespace, &name);
         let found = self.secrets.get(&key).await?;
         let data = [

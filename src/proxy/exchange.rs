@@ -113,6 +113,8 @@ enum Way {
         upstream: Arc<Upstream>,
         /// Where it speaks TLS.
         upstream_tls: Option<Arc<UpstreamTls>>,
+        /// Whether the host asks clients for certificates.
+        asks_clients: bool,
     },
     Redirect,
 }
@@ -127,10 +129,15 @@ impl Phases<'_> {
             return Ok(response);
         }
         let upgrade = Handshake::parse(head)?;
-        let (upstream, upstream_tls) = match self.route(&target, upgrade.is_some(), found)? {
-            Way::App { upstream, upstream_tls } => (upstream, upstream_tls),
+        let (upstream, upstream_tls, asks_clients) = match self.route(&target, upgrade.is_some(), found)? {
+            Way::App {
+                upstream,
+                upstream_tls,
+                asks_clients,
+            } => (upstream, upstream_tls, asks_clients),
             Way::Redirect => return Ok(self.redirect(&target, found.as_deref())),
         };
+        let verified_here = asks_clients.then(|| self.origin.verified_here(&client.peer));
         let deployment = found.as_ref().ok_or(Reason::InternalError)?;
         let errand = Errand {
             client,
@@ -139,7 +146,7 @@ impl Phases<'_> {
             upstream_tls: upstream_tls.as_ref(),
             head,
             target: &target,
-            origin: self.origin,
+            origin: verified_here.as_ref().unwrap_or(self.origin),
             request_id: self.request_id,
             started: self.started,
         };
@@ -188,7 +195,11 @@ impl Phases<'_> {
                 // Most speak none, and one stands for all of those: every request would count on it.
                 let speaks_tls = upstream.protocol == Protocol::Https;
                 let upstream_tls = speaks_tls.then(|| route.upstream_tls.clone());
-                Ok(Way::App { upstream, upstream_tls })
+                Ok(Way::App {
+                    upstream,
+                    upstream_tls,
+                    asks_clients: host.tls.client.is_some() || route.client_tls.is_some(),
+                })
             }
             Action::Refuse(reason) => Err(*reason),
         }
@@ -196,7 +207,13 @@ impl Phases<'_> {
 
     /// RFC 9110 section 15.4.9: the method stays. The port goes: whatever port plaintext came by, TLS has its own.
     fn redirect(&self, target: &Target, found: Option<&Deployment>) -> Response<Body> {
-        let location = HeaderValue::try_from(format!("https://{}{}", target.host_without_port(), target.uri));
+        // OPTIONS of the asterisk is for the host as such.
+        let path = if target.path() == "*" {
+            String::new()
+        } else {
+            target.uri.to_string()
+        };
+        let location = HeaderValue::try_from(format!("https://{}{path}", target.host_without_port()));
         let mut response = Response::new(Body::Own(Full::default()));
         *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
         let headers = response.headers_mut();

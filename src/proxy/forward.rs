@@ -326,9 +326,10 @@ impl Errand<'_> {
     async fn send(
         &self,
         lease: &mut Lease,
-        request: Request<ClientBody>,
+        mut request: Request<ClientBody>,
         end: Option<Instant>,
     ) -> Result<Response<H1Incoming>, Failed<Request<ClientBody>>> {
+        announce_body(&mut request);
         let sent = request.body().sent();
         let Some(sender) = lease.sender(sent.clone()) else {
             return Err(Failed::Refused(Reason::InternalError));
@@ -420,6 +421,15 @@ impl Errand<'_> {
         let idle = timeouts.idle.filter(|idle| *idle < COARSE);
         let body = AppBody::new(incoming, held, account, idle, end);
         Response::from_parts(head, Body::App(Box::new(body)))
+    }
+}
+
+/// Of methods that seldom have a body hyper sends none that is not announced, and HTTP/2 announces none.
+fn announce_body(request: &mut Request<ClientBody>) {
+    let seldom = matches!(*request.method(), Method::GET | Method::HEAD);
+    if seldom && !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
     }
 }
 

@@ -243,5 +243,6 @@ pub fn is_allowed_in_trailers(name: &HeaderName) -> bool {
         header::TRAILER,
         header::WWW_AUTHENTICATE,
     ];
-    !forbidden.contains(name) && !HOP_BY_HOP.contains(name) && !is_reserved(name.as_str())
+    let twin = is_framing_twin(name.as_str());
+    !forbidden.contains(name) && !HOP_BY_HOP.contains(name) && !is_reserved(name.as_str()) && !twin
 }

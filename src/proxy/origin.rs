@@ -21,7 +21,7 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 const MAX_HOPS: usize = 64;
 const MAX_REQUEST_ID: usize = 128;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Origin<'a> {
     /// Whether the peer is one of `trustedProxies`.
     pub trusted: bool,
@@ -86,6 +86,15 @@ impl<'a> Origin<'a> {
                 None => only(X_FORWARDED_CLIENT_CERT),
             },
             forwarded: self.forwarded,
+        }
+    }
+
+    /// For a host with a rule of its own: what was verified here counts, and no proxy's word for it.
+    pub fn verified_here(&self, peer: &'a Peer) -> Self {
+        let agreed = peer.tls.as_ref();
+        Self {
+            client_certificate: agreed.and_then(|agreed| agreed.client_certificate.as_ref()),
+            ..self.clone()
         }
     }
 

@@ -64,7 +64,9 @@ pub async fn take(
             None
         }
         Err(_elapsed) => {
-            proxy.state.tls.count(Outcome::TimedOut);
+            if transport == Transport::Tls {
+                proxy.state.tls.count(Outcome::TimedOut);
+            }
             None
         }
     }

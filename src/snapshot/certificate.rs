@@ -1,14 +1,14 @@
 //! Certificates and what else TLS needs of the configuration: parsed, comparable, and printed without their secrets.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::{Serialize, Serializer};
 
-use super::HostName;
+use super::{HostName, Slot};
 use crate::store::ObjectKey;
 
 /// SHA-256 over everything that a part was made of: equal parts are the same part.
@@ -52,11 +52,17 @@ pub struct Authorities {
 }
 
 /// Client certificates of a hostname or of a route.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct ClientTls {
     pub authorities: Arc<Authorities>,
     pub mode: ClientTlsMode,
+    /// Made of the above at the first handshakes: a flood of them is not to make it anew each time.
+    #[serde(skip)]
+    pub configs: Slot<ServerConfigs>,
 }
+
+/// By oldest version and by whether HTTP/2 is offered.
+pub type ServerConfigs = [[OnceLock<Arc<ServerConfig>>; 2]; 2];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum ClientTlsMode {
@@ -79,7 +85,7 @@ pub struct UpstreamTls {
     pub client_certificate: Option<Arc<Certificate>>,
     /// Made of the above at the first dial: the system's authorities are not the snapshot's to know.
     #[serde(skip)]
-    pub config: std::sync::OnceLock<Arc<ClientConfig>>,
+    pub config: OnceLock<Arc<ClientConfig>>,
 }
 
 impl HostTls {

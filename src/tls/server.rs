@@ -111,10 +111,16 @@ impl Server {
 
     fn config(&self, listener: &Listener, client: Option<&ClientTls>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let (version, http2) = (listener.tls_min_version, listener.http2);
-        match client {
-            None => Ok(self.plain[usize::from(version == TlsVersion::V13)][usize::from(http2)].clone()),
-            Some(client) => config(self.resolver.clone(), Some(client), version, http2).map(Arc::new),
+        let (v13, h2) = (usize::from(version == TlsVersion::V13), usize::from(http2));
+        let Some(client) = client else {
+            return Ok(self.plain[v13][h2].clone());
+        };
+        let known = &client.configs.get()[v13][h2];
+        if let Some(config) = known.get() {
+            return Ok(config.clone());
         }
+        let config = Arc::new(config(self.resolver.clone(), Some(client), version, http2)?);
+        Ok(known.get_or_init(|| config).clone())
     }
 }
 

@@ -185,7 +185,8 @@ impl Direction {
         Self {
             spill,
             flow: Flow::Open,
-            unflushed: false,
+            // Over TLS the 101 itself may still be held back.
+            unflushed: true,
             cause: None,
         }
     }

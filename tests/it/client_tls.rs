@@ -11,6 +11,7 @@ use crate::support::http2::Http2;
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::tls::Client;
+use crate::support::wire::Wire;
 use crate::tls::ask;
 
 const HOST: &str = "app.example.test";
@@ -157,6 +158,20 @@ async fn optional_certificate_is_told_if_there_is_one() {
         head.get(HEADER).is_some_and(|told| told.contains("CN=alice")),
         "{head:?}"
     );
+}
+
+#[tokio::test]
+async fn no_proxys_word_stands_for_a_certificate_where_the_host_asks_for_one() {
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let backend = Backend::saying("ok").await;
+    let rule = json!({"caRef": {"kind": "ConfigMap", "name": "ca"}, "mode": "Optional"});
+    let site = site(&servers, &backend, &rule).with(clients.config_map("default", "ca"));
+    let postern = Postern::start_with(&[site], &["--trusted-proxies", "127.0.0.1"]).await;
+    let told = "X-Forwarded-Proto: https\r\nX-Forwarded-Client-Cert: Subject=\"CN=mallory\"\r\n";
+    let mut wire = Wire::connect(postern.http).await;
+    wire.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{told}\r\n")).await;
+    assert_eq!(wire.answer().await.status(), 200);
+    assert!(!backend.heads()[0].has(HEADER));
 }
 
 #[tokio::test]

@@ -251,6 +251,24 @@ async fn connection_headers_of_the_app_do_not_reach_the_client() {
 }
 
 #[tokio::test]
+async fn body_of_a_get_reaches_the_app_though_nothing_announces_it() {
+    let backend = echoing_bodies().await;
+    let postern = start(&backend).await;
+    let connection = Http2::plain(postern.http).await;
+    for method in [Method::GET, Method::DELETE, Method::POST] {
+        let request = connection.request(method.clone(), HOST, "/", "");
+        let answer = connection.ask(request, b"a body").await;
+        assert_eq!((&method, answer.text()), (&method, "a body".to_owned()));
+    }
+    let mut wire = Wire::connect(postern.http).await;
+    wire.send(format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n6\r\na body\r\n0\r\n\r\n"
+    ))
+    .await;
+    assert_eq!(wire.answer().await.text(), "a body");
+}
+
+#[tokio::test]
 async fn head_and_answers_without_a_body_end_with_their_head() {
     for (method, status, answer) in [
         (Method::HEAD, 200, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),

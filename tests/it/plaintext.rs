@@ -30,12 +30,15 @@ async fn plain_request_is_sent_to_https_with_its_path_and_query() {
         assert_eq!(answer.head.get("location"), Some(location));
         assert!(answer.head.has("x-request-id"));
     }
+    let asterisk = format!("OPTIONS * HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let answer = ask(postern.http, asterisk).await;
+    assert_eq!(answer.head.get("location"), Some("https://app.example.test"));
     let post = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody");
     assert_eq!(ask(postern.http, post).await.status(), 308);
     assert_eq!(get(postern.http, "other.example.test", "/").await.status(), 404);
     assert_eq!(backend.hits(), 0);
     let counted = postern.metric("postern_requests_total", &[("deployment", "app"), ("code", "3xx")]);
-    assert_eq!(counted.await, 4.0);
+    assert_eq!(counted.await, 5.0);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::deployment::CaKind;
-use crate::snapshot::{Authorities, Certificate, ClientTls, UpstreamTls};
+use crate::snapshot::{Authorities, Certificate, ClientTls, Slot, UpstreamTls};
 use crate::store::{Changes, ObjectKey, Store};
 
 use super::deployment::Wanted;
@@ -153,6 +153,7 @@ pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
             Some(authorities) => Client::Rule(Arc::new(ClientTls {
                 authorities,
                 mode: asked.mode,
+                configs: Slot::default(),
             })),
             None => Client::Unresolved,
         },
