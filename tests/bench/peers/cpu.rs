@@ -3,38 +3,26 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::client::{Outcome, Unit, Workload};
-use super::dial::Over;
-use super::process;
+use super::certificate::Certificate;
+use super::client::{Outcome, Workload};
+use super::dialer::Transport;
+use super::process::{self, Role};
 use super::proxy::{Kind, Proxy};
-use super::report::{self, ABSENT, Spread};
+use super::report::{self, Spread};
+use super::unit::Unit;
 
-/// What is done, how the client comes, and on how many connections.
-pub type Row = (&'static str, Unit, Over, usize);
+/// What is measured: its name, and the unit on so many connections.
+pub type Row = (&'static str, Unit, usize);
 
-const SMALL: Unit = Unit::Echo { size: 64 };
-const LARGE: Unit = Unit::Echo { size: 16 << 10 };
-
-pub const PLAIN: [Row; 7] = [
-    ("GET, 64 connections", Unit::Get, Over::Plain, 64),
-    ("GET, 1 connection", Unit::Get, Over::Plain, 1),
-    ("upgrade, echo, close; 32 at a time", Unit::Upgrade, Over::Plain, 32),
-    ("upgrade, echo, close; 256 at a time", Unit::Upgrade, Over::Plain, 256),
-    ("echo of 64 B, 64 sockets", SMALL, Over::Plain, 64),
-    ("echo of 64 B, 1 socket", SMALL, Over::Plain, 1),
-    ("echo of 16 KiB, 64 sockets", LARGE, Over::Plain, 64),
-];
-
-/// The first is there to be subtracted: what is left of the next two is their handshake.
-pub const TLS: [Row; 8] = [
-    ("new connection, GET; plaintext", Unit::Connect, Over::Plain, 16),
-    ("new connection, GET; full handshake", Unit::Connect, Over::Tls, 16),
-    ("new connection, GET; resumed", Unit::Connect, Over::Resumed, 16),
-    ("GET over TLS, 64 connections", Unit::Get, Over::Tls, 64),
-    ("echo of 64 B over wss, 64 sockets", SMALL, Over::Tls, 64),
-    ("echo of 16 KiB over wss, 64 sockets", LARGE, Over::Tls, 64),
-    ("echo of 64 B over wss on HTTP/2, 64 sockets", SMALL, Over::Http2, 64),
-    ("echo of 16 KiB over wss on HTTP/2, 64 sockets", LARGE, Over::Http2, 64),
+/// In plaintext.
+pub const ROWS: [Row; 7] = [
+    ("GET, 64 connections", Unit::Get, 64),
+    ("GET, 1 connection", Unit::Get, 1),
+    ("upgrade, echo, close; 32 at a time", Unit::Upgrade, 32),
+    ("upgrade, echo, close; 256 at a time", Unit::Upgrade, 256),
+    ("echo of 64 B, 64 sockets", Unit::Echo { size: 64 }, 64),
+    ("echo of 64 B, 1 socket", Unit::Echo { size: 64 }, 1),
+    ("echo of 16 KiB, 64 sockets", Unit::Echo { size: 16 << 10 }, 64),
 ];
 
 /// One round of one row on one proxy.
@@ -44,33 +32,39 @@ struct Sample {
     outcome: Outcome,
 }
 
-pub fn measure(peers: &[Kind], app: SocketAddr, quick: bool, rows: &[Row]) -> anyhow::Result<()> {
+/// With a certificate, over TLS.
+pub fn measure(
+    peers: &[Kind],
+    app: SocketAddr,
+    certificate: Option<&Certificate>,
+    rows: &[Row],
+    quick: bool,
+) -> anyhow::Result<()> {
     let (rounds, duration) = if quick {
         (3, Duration::from_millis(500))
     } else {
         (7, Duration::from_millis(1500))
     };
-    let proxies: Vec<Proxy> = peers.iter().map(|kind| kind.start(app)).collect::<Result<_, _>>()?;
+    let transport = certificate.map_or(Transport::Plain, Certificate::tls);
+    let start = |kind: &Kind| kind.start(app, certificate);
+    let proxies: Vec<Proxy> = peers.iter().map(start).collect::<Result<_, _>>()?;
     let mut samples: Vec<Vec<Vec<Sample>>> = rows
         .iter()
         .map(|_| peers.iter().map(|_| Vec::new()).collect())
         .collect();
     let mut others = Vec::new();
     for round in 0..rounds {
-        for ((_, unit, over, connections), row) in rows.iter().zip(&mut samples) {
+        for ((_, unit, connections), row) in rows.iter().zip(&mut samples) {
             let workload = Workload {
                 unit: *unit,
-                over: *over,
+                transport: transport.clone(),
                 connections: *connections,
                 at_once: 32,
                 duration,
             };
             // Every round another one goes first.
             for i in (0..proxies.len()).map(|i| (i + round) % proxies.len()) {
-                if !proxies[i].kind.speaks(*over) {
-                    continue;
-                }
-                let (sample, other) = sample(&proxies[i], workload)?;
+                let (sample, other) = sample(&proxies[i], &workload)?;
                 row[i].push(sample);
                 others.push(other);
             }
@@ -88,8 +82,8 @@ pub fn measure(peers: &[Kind], app: SocketAddr, quick: bool, rows: &[Row]) -> an
 }
 
 /// Also returns how many cores strangers kept busy.
-fn sample(proxy: &Proxy, workload: Workload) -> anyhow::Result<(Sample, f64)> {
-    let mut client = proxy.client(workload)?;
+fn sample(proxy: &Proxy, workload: &Workload) -> anyhow::Result<(Sample, f64)> {
+    let mut client = Role::spawn(&["client", &proxy.address.to_string(), &serde_json::to_string(workload)?])?;
     client.tell("open")?;
     client.hear()?;
     let ours = std::process::id();
@@ -123,10 +117,12 @@ fn print(peers: &[Kind], rows: &[Row], samples: &[Vec<Vec<Sample>>]) {
             .map(|rounds| rounds.iter().map(|sample| sample.micros).collect())
             .collect();
         let mut line = vec![(*name).to_owned()];
-        line.extend(micros.iter().map(|figures| match Spread::of(figures) {
-            Some(s) => format!("{:.1} ({:.1})", s.median, s.least),
-            None => ABSENT.to_owned(),
-        }));
+        line.extend(
+            micros
+                .iter()
+                .filter_map(|figures| Spread::of(figures))
+                .map(|s| format!("{:.1} ({:.1})", s.median, s.least)),
+        );
         line.extend(
             ratio
                 .and_then(|(ours, theirs)| report::ratio(&micros[ours], &micros[theirs]))
@@ -136,9 +132,6 @@ fn print(peers: &[Kind], rows: &[Row], samples: &[Vec<Vec<Sample>>]) {
 
         let mut line = vec![(*name).to_owned()];
         line.extend(row.iter().map(|rounds| {
-            if rounds.is_empty() {
-                return ABSENT.to_owned();
-            }
             let middle = |figure: &dyn Fn(&Outcome) -> f64| {
                 Spread::of(&rounds.iter().map(|sample| figure(&sample.outcome)).collect::<Vec<_>>())
                     .map_or(0.0, |s| s.median)

@@ -1,5 +1,5 @@
-//! Postern beside its peers, in one run, on loopback: CPU per unit of work, memory per idle socket, latency, and how long
-//! an edited manifest takes to be served.
+//! Postern beside its peers, in one run, on loopback: CPU per unit of work, memory per idle socket, both also over TLS,
+//! latency, and how long an edited manifest takes to be served.
 //!
 //! `cargo bench --bench peers` measures everything; `-- --quick` less of it, `-- cpu memory` only these parts.
 //! Proxy, app and client are processes of their own. Machines differ and are noisy: only ratios within one run count.
@@ -13,25 +13,28 @@
     reason = "a bench prints, waits, and ends when something is wrong"
 )]
 
-#[path = "../../support/certs.rs"]
-#[allow(dead_code, reason = "tests need more of it")]
-mod certs;
-#[path = "../../support/link.rs"]
-#[allow(dead_code, reason = "tests need more of it")]
-mod link;
-
 mod asker;
 mod backend;
+mod certificate;
+#[path = "../../support/certs.rs"]
+#[allow(dead_code, reason = "tests make certificates of more kinds")]
+mod certs;
 mod client;
 mod cpu;
-mod dial;
+mod dialer;
 mod histogram;
+#[path = "../../support/link.rs"]
+#[allow(dead_code, reason = "tests also break connections off")]
+mod link;
 mod manifests;
 mod memory;
 mod process;
 mod propagation;
 mod proxy;
 mod report;
+mod settings;
+mod tls;
+mod unit;
 mod wire;
 
 use std::net::SocketAddr;
@@ -60,16 +63,15 @@ struct Args {
 enum Part {
     Cpu,
     Memory,
-    Propagation,
-    /// CPU and memory over TLS.
     Tls,
+    Propagation,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["backend"] => backend::run(),
-        ["client", target, authority, workload] => client::run(target, authority, workload),
+        ["client", target, workload] => client::run(target, workload),
         _ => measure(&Args::parse()),
     }
 }
@@ -94,17 +96,16 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     };
 
     if wanted(Part::Cpu) {
-        cpu::measure(&args.peers, app, args.quick, &cpu::PLAIN).context("CPU per unit")?;
+        cpu::measure(&args.peers, app, None, &cpu::ROWS, args.quick).context("CPU per unit")?;
     }
     if wanted(Part::Memory) {
-        memory::measure(&args.peers, app, args.quick, memory::plain).context("memory")?;
+        memory::measure(&args.peers, app, None, &memory::rows(args.quick)?).context("memory")?;
+    }
+    if wanted(Part::Tls) {
+        tls::measure(&args.peers, app, args.quick).context("TLS")?;
     }
     if wanted(Part::Propagation) && args.peers.contains(&Kind::Postern) {
         propagation::measure(app, other, args.quick).context("propagation")?;
-    }
-    if wanted(Part::Tls) {
-        cpu::measure(&args.peers, app, args.quick, &cpu::TLS).context("CPU per unit over TLS")?;
-        memory::measure(&args.peers, app, args.quick, memory::tls).context("memory over TLS")?;
     }
     Ok(())
 }

@@ -10,15 +10,9 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::certs::Authority;
-use super::client::Workload;
-use super::dial::Over;
-use super::manifests;
-use super::process::{Process, Role};
-use super::wire;
-
-/// Of the file with the authority that clients trust.
-const AUTHORITY: &str = "authority.pem";
+use super::certificate::{self, Certificate};
+use super::process::Process;
+use super::{manifests, settings, wire};
 
 const START: Duration = Duration::from_secs(60);
 
@@ -31,11 +25,9 @@ pub enum Kind {
 
 /// A running proxy that answers. Ends when dropped.
 pub struct Proxy {
-    pub kind: Kind,
-    address: SocketAddr,
-    tls: SocketAddr,
+    pub address: SocketAddr,
     pub process: Process,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Kind {
@@ -45,6 +37,11 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Postern => "postern",
         }
+    }
+
+    /// RFC 8441.
+    pub fn has_sockets_over_http2(self) -> bool {
+        self != Self::Nginx
     }
 
     /// What it says of its own version.
@@ -66,65 +63,45 @@ impl Kind {
             .to_owned())
     }
 
-    /// nginx has no RFC 8441.
-    pub fn speaks(self, over: Over) -> bool {
-        over != Over::Http2 || self != Self::Nginx
-    }
-
-    pub fn start(self, app: SocketAddr) -> anyhow::Result<Proxy> {
+    /// With a certificate, clients are to come over TLS.
+    pub fn start(self, app: SocketAddr, certificate: Option<&Certificate>) -> anyhow::Result<Proxy> {
         let folder = tempfile::tempdir()?;
-        let (address, tls) = (free_address()?, free_address()?);
-        let authority = Authority::new("bench");
-        let leaf = authority.server(&[wire::HOST]);
-        write(&folder, AUTHORITY, &authority.pem())?;
+        let http = free_address()?;
+        let https = certificate.map(|_| free_address()).transpose()?;
+        if let Some(certificate) = certificate {
+            write(&folder, settings::PEM, &certificate.pem())?;
+        }
         let process = match self {
             Self::Nginx => {
-                let path = write(&folder, "nginx.conf", &nginx(address, tls, app, folder.path()))?;
-                write(&folder, "chain.pem", &leaf.certificate)?;
-                write(&folder, "key.pem", &leaf.key)?;
+                let path = write(&folder, "nginx.conf", &settings::nginx(http, https, app, folder.path()))?;
                 Process::spawn(
                     "nginx",
                     &["-p".into(), folder.path().display().to_string(), "-c".into(), path],
                 )?
             }
             Self::Haproxy => {
-                let pem = write(&folder, "bench.pem", &format!("{}{}", leaf.certificate, leaf.key))?;
-                let path = write(&folder, "haproxy.cfg", &haproxy(address, tls, &pem, app))?;
+                let path = write(
+                    &folder,
+                    "haproxy.cfg",
+                    &settings::haproxy(http, https, app, folder.path()),
+                )?;
                 Process::spawn("haproxy", &["-f".into(), path])?
             }
             Self::Postern => {
-                let secret = leaf.secret("bench", "default");
-                let app = manifests::app("bench", wire::HOST, app);
-                write(&folder, "bench.yaml", &format!("{app}---\n{secret}\n"))?;
-                postern(folder.path(), address, tls, free_address()?)?
+                write(&folder, "bench.yaml", &manifests::app("bench", wire::HOST, app))?;
+                if let Some(certificate) = certificate {
+                    write(&folder, "certificate.yaml", &certificate.secret())?;
+                }
+                postern(folder.path(), http, https, free_address()?)?
             }
         };
         let mut proxy = Proxy {
-            kind: self,
-            address,
-            tls,
+            address: https.unwrap_or(http),
             process,
-            folder,
+            _folder: folder,
         };
-        proxy.wait(wire::HOST)?;
+        wait_served(&mut proxy.process, http, wire::HOST).with_context(|| format!("{} does not serve", self.name()))?;
         Ok(proxy)
-    }
-}
-
-impl Proxy {
-    pub fn client(&self, workload: Workload) -> anyhow::Result<Role> {
-        let target = match workload.over {
-            Over::Plain => self.address,
-            Over::Tls | Over::Resumed | Over::Http2 => self.tls,
-        };
-        let authority = self.folder.path().join(AUTHORITY).display().to_string();
-        let workload = serde_json::to_string(&workload)?;
-        Role::spawn(&["client", &target.to_string(), &authority, &workload])
-    }
-
-    fn wait(&mut self, host: &str) -> anyhow::Result<()> {
-        wait_served(&mut self.process, self.address, host)
-            .with_context(|| format!("{} does not serve", self.kind.name()))
     }
 }
 
@@ -154,10 +131,20 @@ pub fn wait_served(process: &mut Process, address: SocketAddr, host: &str) -> an
     }
 }
 
-/// Postern as it ships, on a folder of manifests.
-pub fn postern(folder: &Path, http: SocketAddr, https: SocketAddr, admin: SocketAddr) -> anyhow::Result<Process> {
+/// Postern as it ships, on a folder of manifests. With an address for TLS, these have the certificate as well.
+pub fn postern(
+    folder: &Path,
+    http: SocketAddr,
+    https: Option<SocketAddr>,
+    admin: SocketAddr,
+) -> anyhow::Result<Process> {
+    let default = https.map_or_else(String::new, |_| {
+        format!("--default-tls-secret {} ", certificate::SECRET)
+    });
+    let https = https.map_or_else(free_address, Ok)?;
     let flags = format!(
-        "run --http-address {http} --https-address {https} --admin-address {admin} --default-tls-secret bench/default --workers 2 --log error --shutdown-delay 0s --drain-deadline 0s"
+        "run --http-address {http} --https-address {https} --admin-address {admin} {default}--workers 2 --log error \
+         --shutdown-delay 0s --drain-deadline 0s"
     );
     let mut arguments: Vec<String> = flags.split(' ').map(str::to_owned).collect();
     arguments.extend(["--manifests".to_owned(), folder.display().to_string()]);
@@ -178,88 +165,4 @@ fn write(folder: &TempDir, name: &str, text: &str) -> anyhow::Result<String> {
     let path = folder.path().join(name);
     std::fs::write(&path, text)?;
     Ok(path.display().to_string())
-}
-
-/// With the headers that an ingress sends to its app, as Postern sends them unasked.
-fn nginx(listen: SocketAddr, tls: SocketAddr, app: SocketAddr, folder: &Path) -> String {
-    let folder = folder.display();
-    format!(
-        "daemon off;
-worker_processes 2;
-worker_rlimit_nofile 20000;
-pid {folder}/pid;
-error_log stderr crit;
-events {{ worker_connections 20000; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  keepalive_requests 1000000000;
-  keepalive_timeout 1h;
-  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-  upstream app {{ server {app}; keepalive 256; keepalive_requests 1000000000; }}
-  server {{
-    listen {listen} backlog=4096;
-    listen {tls} ssl backlog=4096;
-    ssl_certificate {folder}/chain.pem;
-    ssl_certificate_key {folder}/key.pem;
-    ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_session_tickets on;
-    server_name {host};
-    location / {{
-      proxy_pass http://app;
-      proxy_http_version 1.1;
-      proxy_read_timeout 1h;
-      proxy_send_timeout 1h;
-      proxy_set_header Host $http_host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Host $http_host;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Port $server_port;
-      proxy_set_header X-Real-Ip $remote_addr;
-      proxy_set_header X-Request-Id $request_id;
-      proxy_set_header X-Deployment-Id bench;
-      add_header X-Request-Id $request_id;
-    }}
-  }}
-}}
-",
-        host = wire::HOST
-    )
-}
-
-fn haproxy(listen: SocketAddr, tls: SocketAddr, pem: &str, app: SocketAddr) -> String {
-    format!(
-        "global
-  nbthread 2
-  maxconn 9500
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-  timeout tunnel 1h
-  http-reuse always
-frontend in
-  bind {listen} backlog 4096
-  bind {tls} backlog 4096 ssl crt {pem} alpn h2,http/1.1
-  acl bench req.hdr(host) -i {host}
-  unique-id-format %[uuid]
-  http-request set-header X-Forwarded-For %[src]
-  http-request set-header X-Forwarded-Host %[req.hdr(host)]
-  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
-  http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}
-  http-request set-header X-Forwarded-Port %[dst_port]
-  http-request set-header X-Real-Ip %[src]
-  http-request set-header X-Request-Id %[unique-id]
-  http-request set-header X-Deployment-Id bench
-  http-response set-header X-Request-Id %[unique-id]
-  use_backend app if bench
-backend app
-  server app {app} pool-max-conn 256
-",
-        host = wire::HOST
-    )
 }

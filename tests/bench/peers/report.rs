@@ -1,8 +1,5 @@
 //! Statistics over rounds, and the tables.
 
-/// In place of a figure: a proxy that does not do such a thing.
-pub const ABSENT: &str = "-";
-
 /// The least and the middle of some figures.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
