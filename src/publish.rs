@@ -116,7 +116,8 @@ impl Publisher {
                     .filter(is_stopped)
                     .map(|deployment| &deployment.key),
             )
-            .flat_map(|key| self.close(key))
+            .map(|key| self.close(key))
+            .filter(|sockets| !sockets.is_empty())
             .collect();
         for deployment in &fresh.deployments {
             let state = self.state.deployment(&deployment.key);
@@ -144,8 +145,9 @@ impl Publisher {
             self.figures.hash.store(hash, Relaxed);
             debug!(version, hash = format!("{hash:016x}"), took = ?started.elapsed(), "snapshot published");
         }
-        if !ending.is_empty() {
-            tokio::spawn(end_spread(ending, END_WINDOW));
+        // Each in its own time: the clients of one app do not wait for those of another.
+        for sockets in ending {
+            tokio::spawn(end_spread(sockets, END_WINDOW));
         }
         for problem in default_problems.iter().flatten() {
             warn!(problem, "a default certificate cannot be used as it is");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{join_all, select_all};
 use serde_json::json;
 
 use crate::support::backend::Backend;
@@ -266,6 +267,33 @@ async fn stopping_ends_the_sockets_spread_over_thirty_seconds() {
         postern.answers(HOST, 503).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn deployments_that_stop_together_end_their_sockets_each_in_its_own_time() {
+    let (backend, _apps) = Backend::sockets().await;
+    let hosts = ["one.test", "two.test", "three.test"];
+    let manifest = |state: &str| -> String {
+        let site = |host: &&str| Site::new(&host.replace('.', "-"), host).to(backend.address);
+        let stopping = |site: Site| site.spec(json!({"state": state})).manifest();
+        hosts.iter().map(|host| stopping(site(host))).collect()
+    };
+    let postern = Postern::start(&[]).await;
+    postern.write("all", &manifest("Running"));
+    let mut first_ends = Vec::new();
+    for host in hosts {
+        postern.answers(host, 200).await;
+        let sockets = open(&postern, host, 2).await;
+        let ends = sockets
+            .into_iter()
+            .map(|mut socket| Box::pin(async move { socket.rest().await }));
+        first_ends.push(select_all(ends));
+    }
+    let start = Instant::now();
+    postern.write("all", &manifest("Stopped"));
+    // Of two sockets in 30 s the first ends at once; in a row with the others' it would be the turn of the last after 20 s.
+    join_all(first_ends).await;
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
