@@ -11,6 +11,9 @@
 //! `compile` is a pure function; `publish` swaps its result in one atomic step; a request reads one `Live` from
 //! beginning to end. What must outlive a change of configuration (counts, pools, sockets) lives in `state`.
 
+// To see that a connection's future is Send, the compiler looks through all that h2 is made of.
+#![recursion_limit = "256"]
+
 pub mod acme;
 pub mod admin;
 pub mod api;

@@ -73,6 +73,10 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
             drop(open);
             return Box::pin(h2::serve(stream, peer, proxy.clone())).await;
         }
+        First::Foreign => {
+            drop(open);
+            return connection::linger(stream).await;
+        }
         First::Bytes => None,
         First::Upgrade(deployment) => {
             let turn = Turn::of(&deployment).await;
@@ -90,6 +94,8 @@ enum First {
     /// The time is up, or Postern drains.
     Nothing,
     Bytes,
+    /// Of a protocol that is not HTTP, and says so: its client would not understand an answer.
+    Foreign,
     /// Agreed on over TLS, or by prior knowledge (RFC 9113 section 3.3).
     Http2,
     Upgrade(Arc<Deployment>),
@@ -102,6 +108,7 @@ impl Bounds<'_, '_> {
             let look = |bytes: &[u8]| match asks_for_socket(bytes, proxy) {
                 Some(deployment) => First::Upgrade(deployment),
                 None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => First::Http2,
+                None if plain && names_another_protocol(bytes) => First::Foreign,
                 None => First::Bytes,
             };
             stream
@@ -135,6 +142,18 @@ impl Turn {
     pub fn is_in_line_of(&self, line: &Arc<Semaphore>) -> bool {
         self.line.as_ptr() == Arc::as_ptr(line)
     }
+}
+
+/// A first line with the three parts of a request line (RFC 9112 section 3), the last of which is no version of HTTP: what
+/// SIP and RTSP begin with, and an invalid preface of HTTP/2, which RFC 9113 section 3.4 wants no more than hung up on.
+fn names_another_protocol(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let (Some(line), Some(_)) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let mut parts = line.split(|byte| *byte == b' ');
+    let version = parts.nth(2).filter(|_| parts.next().is_none());
+    version.is_some_and(|version| !version.to_ascii_uppercase().starts_with(b"HTTP/"))
 }
 
 fn speaks_http2(proxy: &Proxy) -> bool {

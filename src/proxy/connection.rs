@@ -156,7 +156,7 @@ impl Ending {
 
 /// FIN, then reading to the end for a while: closing on unread bytes would send a reset, and a reset may eat the answer on
 /// its way (RFC 9112 section 9.6).
-async fn linger(mut stream: Stream) {
+pub async fn linger(mut stream: Stream) {
     let drain = async {
         stream.shutdown().await?;
         // Not a buffer of the task: it would make every connection's larger.

@@ -24,6 +24,7 @@ use crate::snapshot::Listener;
 /// Each stream's, each way. The connection's holds all of them, so that none that stands still stands in another's way.
 const WINDOW: u32 = 64 * 1024;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
+const MAX_RESETS: usize = 1024;
 /// Between our GOAWAY and the end of a connection that carries nothing any more.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -72,9 +73,10 @@ fn settings(listener: &Listener) -> Builder {
         .max_concurrent_streams(streams)
         .max_header_list_size(MAX_HEAD as u32)
         .max_send_buffer_size(WINDOW as usize)
-        // As many as a client may take back at once; how often is the flood's to judge.
-        .max_pending_accept_reset_streams(streams as usize)
-        .max_concurrent_reset_streams(streams as usize)
+        // More than the flood's meter lets through: it judges how often a client may take back what it asked for, and does not
+        // depend on how soon this task is run.
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_concurrent_reset_streams(MAX_RESETS)
         // What a client had on its way to a stream that was reset is not to end the connection.
         .reset_stream_duration(GRACE);
     if listener.websocket_http2 {
