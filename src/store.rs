@@ -30,11 +30,15 @@ pub struct Deployment {
     pub generation: i64,
     /// creationTimestamp in Unix seconds: the apiserver knows no finer one.
     pub created: i64,
+    pub labels: Labels,
     /// What the object asks for, or why it could not be decoded: a broken object costs only itself.
     pub spec: Result<Arc<DeploymentSpec>, Arc<str>>,
     /// The status as last seen at the source, so that equal statuses are not written again. Compile never reads it.
     pub status: Option<Arc<DeploymentStatus>>,
 }
+
+/// metadata.labels.
+pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// A core/v1 Service, trimmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +88,10 @@ pub struct SliceEndpoint {
 pub struct Secret {
     pub key: ObjectKey,
     pub uid: Arc<str>,
+    /// creationTimestamp in Unix seconds.
+    pub created: i64,
+    /// Of an API key: for selectors.
+    pub labels: Labels,
     pub tls: bool,
     /// The label postern.dev/use.
     pub purpose: Option<Arc<str>>,
@@ -346,6 +354,7 @@ impl Deployment {
             uid,
             generation,
             created,
+            labels,
             spec,
             status: _,
         } = self;
@@ -353,6 +362,7 @@ impl Deployment {
             && *uid == other.uid
             && *generation == other.generation
             && *created == other.created
+            && *labels == other.labels
             && *spec == other.spec
     }
 }

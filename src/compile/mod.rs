@@ -17,6 +17,7 @@ mod backend;
 mod deployment;
 mod endpoint;
 mod host;
+mod references;
 pub mod report;
 mod route;
 mod tls;
@@ -32,9 +33,9 @@ use acme::Answers;
 use backend::Services;
 use deployment::Wanted;
 use host::{Claim, Names, Offer};
+use references::User;
 use report::{Report, Sources};
 use tls::asked::Reference;
-use tls::references::User;
 use tls::{Client, Materials, Terms};
 
 /// What one compile works from.
@@ -201,6 +202,19 @@ impl Previous {
     }
 }
 
+impl Reached {
+    /// What somebody refers to is something else now.
+    fn affect(&mut self, user: &User) {
+        match user {
+            User::Deployment(key) => {
+                self.routes.insert(key.clone());
+                self.reports.insert(key.clone());
+            }
+            User::Policy(_) | User::Installation => {}
+        }
+    }
+}
+
 impl Known {
     fn offer(&self, name: &HostName) -> Offer<'_> {
         let place = self.wanted.names.iter().position(|claimed| claimed.name == *name);
@@ -244,24 +258,23 @@ impl Compilation<'_> {
 
         // The new uses and claims come before the old ones go, so that what both name is kept as it is.
         let old = self.memory.deployments.remove(key);
+        let user = User::Deployment(key.clone());
         if let Some(wanted) = &wanted {
             for (service, port) in wanted.uses() {
-                self.memory.services.add_user(service, port, key);
+                self.memory.services.add_user(service, port, &user);
                 self.reached.services.insert(service.clone());
             }
             for reference in wanted.tls.references() {
-                let user = User::Deployment(key.clone());
-                self.memory.materials.add_user(&reference, user);
+                self.memory.materials.add_user(&reference, user.clone());
             }
         }
         if let Some(Known { wanted: old, .. }) = &old {
             let still: BTreeSet<_> = wanted.iter().flat_map(Wanted::uses).collect();
             for (service, port) in old.uses().filter(|used| !still.contains(used)) {
-                self.memory.services.remove_user(service, port, key);
+                self.memory.services.remove_user(service, port, &user);
             }
             let still: BTreeSet<Reference> = wanted.iter().flat_map(|wanted| wanted.tls.references()).collect();
             for reference in old.tls.references().filter(|used| !still.contains(used)) {
-                let user = User::Deployment(key.clone());
                 self.memory.materials.remove_user(&reference, &user);
             }
             for claimed in &old.names {
@@ -376,20 +389,14 @@ impl Compilation<'_> {
     /// Looks up what changed or is newly used.
     fn resolve(&mut self, changes: &Changes) -> BTreeSet<User> {
         let affected = self.memory.materials.resolve(changes, self.store);
-        for user in &affected {
-            if let User::Deployment(key) = user {
-                self.reached.routes.insert(key.clone());
-                self.reached.reports.insert(key.clone());
-            }
-        }
+        affected.iter().for_each(|user| self.reached.affect(user));
         self.reached.services.extend(changes.services.iter().cloned());
-        for service in &self.reached.services {
+        for service in std::mem::take(&mut self.reached.services) {
             let users = self
                 .memory
                 .services
-                .resolve(service, self.store, self.routing, &mut self.fresh.upstreams);
-            self.reached.routes.extend(users.iter().cloned());
-            self.reached.reports.extend(users);
+                .resolve(&service, self.store, self.routing, &mut self.fresh.upstreams);
+            users.iter().for_each(|user| self.reached.affect(user));
         }
         affected
     }

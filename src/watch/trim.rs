@@ -20,8 +20,24 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const USE: &str = "postern.dev/use";
 pub const TLS: &str = "kubernetes.io/tls";
 
-/// What of a labelled object's data anything reads.
-const KEPT: [&str; 4] = ["ca.crt", "hostname", "token", "keyAuthorization"];
+/// The purpose of a Secret that holds an API key.
+pub const API_KEY: &str = "api-key";
+
+/// What of an object of this purpose anything reads.
+fn kept(purpose: &str) -> &'static [&'static str] {
+    match purpose {
+        "acme" => &["hostname", "token", "keyAuthorization"],
+        API_KEY => &[
+            "key", "sha256", "subject", "expiresAt", "permissions", "roles", "meta", "enabled",
+        ],
+        "ca" => &["ca.crt"],
+        "htpasswd" => &["auth"],
+        "jwks" => &["jwks.json"],
+        "openapi" => &["openapi.yaml", "openapi.json"],
+        _ => &[],
+    }
+}
+
 const KEPT_OF_TLS: [&str; 2] = ["tls.crt", "tls.key"];
 
 /// Namespace and name; an object without a name is none.
@@ -38,9 +54,10 @@ pub fn deployment(object: DynamicObject) -> Option<Deployment> {
     let spec = take("spec").unwrap_or_else(|| Value::Object(Default::default()));
     let status = take("status").and_then(|status| serde_json::from_value(status).ok());
     Some(Deployment {
+        created: created(&object.metadata),
         uid: object.metadata.uid.unwrap_or_default().into(),
         generation: object.metadata.generation.unwrap_or_default(),
-        created: object.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        labels: Arc::new(object.metadata.labels.unwrap_or_default()),
         spec: serde_path_to_error::deserialize(spec)
             .map(Arc::new)
             .map_err(|error| format!("spec.{}: {}", error.path(), error.inner()).into()),
@@ -115,7 +132,11 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
             .into_iter()
             .map(|(key, text)| (key, ByteString(text.into_bytes()))),
     );
-    let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || purpose.is_some() && KEPT.contains(&key);
+    let of_purpose = purpose.as_deref().map_or(&[][..], kept);
+    let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || of_purpose.contains(&key);
+    let selectable = purpose.as_deref() == Some(API_KEY);
+    let created = created(&object.metadata);
+    let labels = object.metadata.labels.filter(|_| selectable).unwrap_or_default();
     Some(Secret {
         data: data
             .into_iter()
@@ -123,6 +144,8 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
             .map(|(key, ByteString(bytes))| (key, bytes))
             .collect(),
         uid: object.metadata.uid.unwrap_or_default().into(),
+        created,
+        labels: Arc::new(labels),
         key,
         tls,
         purpose,
@@ -133,16 +156,22 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
 pub fn config_map(object: core::ConfigMap) -> Option<ConfigMap> {
     let key = key(&object.metadata)?;
     let purpose = purpose(&object.metadata)?;
+    let kept = kept(&purpose);
     let data = object.data.unwrap_or_default().into_iter();
     Some(ConfigMap {
         key,
         uid: object.metadata.uid.unwrap_or_default().into(),
         purpose,
         data: data
-            .filter(|(key, _)| KEPT.contains(&key.as_str()))
+            .filter(|(key, _)| kept.contains(&key.as_str()))
             .map(|(key, text)| (key, text.into_bytes()))
             .collect(),
     })
+}
+
+fn created(metadata: &ObjectMeta) -> i64 {
+    let created = metadata.creation_timestamp.as_ref();
+    created.map_or(0, |time| time.0.as_second())
 }
 
 fn purpose(metadata: &ObjectMeta) -> Option<Arc<str>> {
