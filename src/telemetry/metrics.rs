@@ -280,7 +280,7 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, all: &[(&ObjectKey, &Traffic)])
         })?;
         for reason in Reason::ALL {
             let class = reason.status().as_u16() / 100;
-            let count = traffic.refused[reason as usize].load(Relaxed);
+            let count = traffic.refused.get(reason);
             counter(count, |c| {
                 c.encode(metric.encode_family(&labels(key, class, reason.code()))?)
             })?;
