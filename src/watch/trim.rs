@@ -7,10 +7,14 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::api::policy::{LabelSelector, Mode, TargetRef};
 use crate::store::{
-    ConfigMap, Deployment, EndpointSlice, ObjectKey, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
+    ConfigMap, Deployment, EndpointSlice, ObjectKey, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
+    Targets,
 };
 
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
@@ -58,11 +62,58 @@ pub fn deployment(object: DynamicObject) -> Option<Deployment> {
         uid: object.metadata.uid.unwrap_or_default().into(),
         generation: object.metadata.generation.unwrap_or_default(),
         labels: Arc::new(object.metadata.labels.unwrap_or_default()),
-        spec: serde_path_to_error::deserialize(spec)
-            .map(Arc::new)
-            .map_err(|error| format!("spec.{}: {}", error.path(), error.inner()).into()),
+        spec: decoded("spec", spec).map(Arc::new),
         status: status.map(Arc::new),
         key,
+    })
+}
+
+/// What a policy concerns is decoded by itself: a rule that is not understood must not hide whom it was to guard.
+pub fn policy(object: DynamicObject) -> Option<Policy> {
+    let key = key(&object.metadata)?;
+    let mut data = object.data;
+    let mut take = |field: &str| data.get_mut(field).map(Value::take).filter(|value| !value.is_null());
+    let spec = take("spec").unwrap_or_else(|| Value::Object(Default::default()));
+    let status = take("status").and_then(|status| serde_json::from_value(status).ok());
+    let mode = match spec.get("mode") {
+        None | Some(Value::Null) => Some(Mode::default()),
+        Some(mode) => Mode::deserialize(mode).ok(),
+    };
+    let priority = spec.get("priority").and_then(Value::as_i64);
+    Some(Policy {
+        created: created(&object.metadata),
+        uid: object.metadata.uid.unwrap_or_default().into(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        targets: targets(&spec).map(Arc::new),
+        mode,
+        priority: priority.and_then(|priority| priority.try_into().ok()).unwrap_or_default(),
+        spec: decoded("spec", spec).map(Arc::new),
+        status: status.map(Arc::new),
+        key,
+    })
+}
+
+fn targets(spec: &Value) -> Result<Targets, Arc<str>> {
+    let field = |name: &str| spec.get(name).filter(|value| !value.is_null()).cloned();
+    let refs = field("targetRefs").map(|value| decoded::<Vec<TargetRef>>("spec.targetRefs", value));
+    let selector = field("targetSelector").map(|value| decoded::<LabelSelector>("spec.targetSelector", value));
+    match (refs.transpose()?, selector.transpose()?) {
+        (Some(refs), None) if !refs.is_empty() => {
+            Ok(Targets::Named(refs.into_iter().map(|target| target.name.into()).collect()))
+        }
+        (None, Some(selector)) => Ok(Targets::Selected(selector.match_labels)),
+        _ => Err("spec: needs exactly one of targetRefs and targetSelector".into()),
+    }
+}
+
+fn decoded<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Arc<str>> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path if path.starts_with('[') => path,
+            path => format!(".{path}"),
+        };
+        format!("{field}{path}: {}", error.inner()).into()
     })
 }
 
