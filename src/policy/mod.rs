@@ -87,6 +87,15 @@ pub enum Action {
 #[derive(Debug, Default)]
 pub struct Services {}
 
+impl Mode {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 impl Policy {
     /// Whether a path that can be read in several ways must not pass it.
     pub fn reads_path(&self) -> bool {
