@@ -15,6 +15,7 @@ pub mod principal;
 pub mod refusal;
 pub mod request;
 pub mod reserved;
+pub mod trace;
 
 use std::sync::Arc;
 
@@ -73,6 +74,20 @@ pub enum Kind {
     Origin(Origin),
     RequestHeaders(Edits),
     ResponseHeaders(Edits),
+}
+
+impl Kind {
+    /// As it is written in objects.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cors(_) => "cors",
+            Self::Firewall(_) => "firewall",
+            Self::Logging(_) => "logging",
+            Self::Origin(_) => "origin",
+            Self::RequestHeaders(_) => "requestHeaders",
+            Self::ResponseHeaders(_) => "responseHeaders",
+        }
+    }
 }
 
 /// A firewall's.
