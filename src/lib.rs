@@ -25,6 +25,7 @@ pub mod live;
 pub mod proxy;
 pub mod publish;
 pub mod reason;
+pub mod shared;
 pub mod snapshot;
 pub mod state;
 pub mod status;
