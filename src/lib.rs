@@ -22,6 +22,7 @@ pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod live;
+pub mod policy;
 pub mod proxy;
 pub mod publish;
 pub mod reason;
