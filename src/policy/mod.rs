@@ -3,9 +3,12 @@
 //!
 //! `engine` runs them in their order; each kind of rule has a file of its own.
 
+pub mod api_key;
+pub mod basic_auth;
 pub mod by;
 pub mod connection_limit;
 pub mod cors;
+pub mod credentials;
 pub mod edits;
 pub mod engine;
 pub mod logging;
@@ -13,6 +16,7 @@ pub mod matcher;
 pub mod origin;
 pub mod passed;
 pub mod path;
+pub mod permissions;
 pub mod principal;
 pub mod rate_limit;
 pub mod refusal;
@@ -24,14 +28,18 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use api_key::ApiKey;
+pub use basic_auth::BasicAuth;
 pub use by::{By, Keys};
 pub use connection_limit::ConnectionLimit;
 pub use cors::Cors;
+pub use credentials::{Authenticated, Credential};
 pub use edits::Edits;
 pub use logging::Logging;
 pub use matcher::Match;
 pub use origin::Origin;
 pub use passed::Passed;
+pub use permissions::Permissions;
 pub use principal::Principal;
 pub use rate_limit::{OnStoreFailure, RateLimit, Scope};
 pub use refusal::Refusal;
