@@ -3,7 +3,12 @@
 //!
 //! `engine` runs them in their order; each kind of rule has a file of its own.
 
+pub mod api_key;
+pub mod basic_auth;
+pub mod by;
+pub mod connection_limit;
 pub mod cors;
+pub mod credentials;
 pub mod edits;
 pub mod engine;
 pub mod logging;
@@ -11,22 +16,32 @@ pub mod matcher;
 pub mod origin;
 pub mod passed;
 pub mod path;
+pub mod permissions;
 pub mod principal;
+pub mod rate_limit;
 pub mod refusal;
 pub mod request;
 pub mod reserved;
+pub mod trace;
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use api_key::ApiKey;
+pub use basic_auth::BasicAuth;
+pub use by::{By, Keys};
+pub use connection_limit::ConnectionLimit;
 pub use cors::Cors;
+pub use credentials::{Authenticated, Credential};
 pub use edits::Edits;
 pub use logging::Logging;
 pub use matcher::Match;
 pub use origin::Origin;
 pub use passed::Passed;
+pub use permissions::Permissions;
 pub use principal::Principal;
+pub use rate_limit::{OnStoreFailure, RateLimit, Scope};
 pub use refusal::Refusal;
 pub use request::Request;
 
@@ -75,6 +90,20 @@ pub enum Kind {
     ResponseHeaders(Edits),
 }
 
+impl Kind {
+    /// As it is written in objects.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cors(_) => "cors",
+            Self::Firewall(_) => "firewall",
+            Self::Logging(_) => "logging",
+            Self::Origin(_) => "origin",
+            Self::RequestHeaders(_) => "requestHeaders",
+            Self::ResponseHeaders(_) => "responseHeaders",
+        }
+    }
+}
+
 /// A firewall's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Action {
@@ -86,6 +115,15 @@ pub enum Action {
 /// What the network and the installation lend to rules.
 #[derive(Debug, Default)]
 pub struct Services {}
+
+impl Mode {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
 
 impl Policy {
     /// Whether a path that can be read in several ways must not pass it.

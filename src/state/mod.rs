@@ -3,9 +3,12 @@
 
 pub mod deployment;
 pub mod endpoint;
+pub mod passwords;
 pub mod rule;
+pub mod sockets;
 pub mod tls;
 pub mod traffic;
+pub mod windows;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use deployment::Deployment;
 pub use endpoint::Endpoint;
+pub use passwords::Passwords;
 pub use rule::Rule;
 pub use traffic::Traffic;
 
