@@ -194,7 +194,7 @@ mod tests {
     async fn a_hash_that_nobody_waits_for_ends_and_is_remembered() {
         let (passwords, hashes) = (Passwords::default(), Counted::default());
         let tag = passwords.tag(&[b"ann"]);
-        let (release, wait) = mpsc::channel::<()>();
+        let (release, wait) = mpsc::sync_channel::<()>(1);
         let hash = hashes.hash(true);
         let slow = move || {
             let _ = wait.recv();
