@@ -26,6 +26,7 @@ pub mod policy;
 pub mod proxy;
 pub mod publish;
 pub mod reason;
+pub mod shared;
 pub mod snapshot;
 pub mod state;
 pub mod status;

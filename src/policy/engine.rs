@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::matcher::Care;
+use super::trace::{Outcome, Step};
 use super::{Action, Kind, Mode, Passed, Policy, Refusal, Request, Rule, Services, cors};
 use crate::reason::Reason;
 use crate::snapshot::AmbiguousPaths;
@@ -25,6 +26,8 @@ pub struct Run<'a> {
     /// A preflight that a rule will answer: nobody is asked who is there.
     preflight: bool,
     body: Option<Bytes>,
+    /// Kept where nobody has sent the request.
+    trace: Option<Vec<Step>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ impl<'a> Run<'a> {
             at: (0, 0),
             preflight: false,
             body: None,
+            trace: None,
         };
         run.note_logging();
         let reads_path = || policies.iter().any(|policy| policy.reads_path());
@@ -84,10 +88,14 @@ impl<'a> Run<'a> {
             };
             self.at.1 += 1;
             if !self.applies(rule) {
+                self.step(policy, rule, Outcome::DoesNotApply);
                 continue;
             }
             let decided = self.decide(rule).await;
-            rule.runtime.get().count(rule.mode, Decision::of(&decided));
+            match self.trace {
+                None => rule.runtime.get().count(rule.mode, Decision::of(&decided)),
+                Some(_) => self.step(policy, rule, outcome(&decided)),
+            }
             match (rule.mode, decided) {
                 (Mode::Enforce, Ok(effect)) => {
                     if let Some(answer) = self.take(policy, effect) {
@@ -99,6 +107,24 @@ impl<'a> Run<'a> {
             }
         }
         Ok(Progress::Passed)
+    }
+
+    /// The same for a request that nobody has sent: what each rule would make of it, up to the first refusal.
+    pub async fn trace(&mut self) -> Vec<Step> {
+        self.trace = Some(Vec::new());
+        let _ = self.advance().await;
+        self.trace.take().unwrap_or_default()
+    }
+
+    fn step(&mut self, policy: &Policy, rule: &Rule, outcome: Outcome) {
+        let Some(steps) = &mut self.trace else { return };
+        steps.push(Step {
+            policy: policy.key.clone(),
+            rule: rule.name.clone(),
+            kind: rule.kind.name(),
+            mode: rule.mode,
+            outcome,
+        });
     }
 
     /// What the rule that waits for it is to look at.
@@ -142,6 +168,7 @@ impl<'a> Run<'a> {
         let ends = match decided {
             Ok(Effect::EndPolicy | Effect::Answer(_)) => true,
             Ok(_) => false,
+            Err(_) if self.trace.is_some() => true,
             Err(refusal) => {
                 let (policy, rule, code) = (&policy.key, &rule.name, refusal.reason.code());
                 tracing::info!(%policy, %rule, code, host = self.request.host, "a shadow rule would have refused");
@@ -174,5 +201,14 @@ impl<'a> Run<'a> {
     fn applying(&self, is: impl Fn(&Kind) -> bool) -> impl Iterator<Item = &'a Rule> {
         let rules = self.policies.iter().flat_map(|policy| &policy.rules);
         rules.filter(move |rule| rule.mode == Mode::Enforce && is(&rule.kind) && self.applies(rule))
+    }
+}
+
+fn outcome(decided: &Result<Effect, Refusal>) -> Outcome {
+    match decided {
+        Err(refusal) => Outcome::Refuses(refusal.reason),
+        Ok(Effect::EndPolicy) => Outcome::EndsPolicy,
+        Ok(Effect::Answer(_)) => Outcome::Answers,
+        Ok(Effect::None | Effect::Edit | Effect::Grant(_)) => Outcome::Passes,
     }
 }

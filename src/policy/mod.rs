@@ -5,6 +5,8 @@
 
 pub mod api_key;
 pub mod basic_auth;
+pub mod by;
+pub mod connection_limit;
 pub mod cors;
 pub mod credentials;
 pub mod edits;
@@ -16,9 +18,11 @@ pub mod passed;
 pub mod path;
 pub mod permissions;
 pub mod principal;
+pub mod rate_limit;
 pub mod refusal;
 pub mod request;
 pub mod reserved;
+pub mod trace;
 
 use std::sync::Arc;
 
@@ -26,6 +30,8 @@ use serde::Serialize;
 
 pub use api_key::ApiKey;
 pub use basic_auth::BasicAuth;
+pub use by::{By, Keys};
+pub use connection_limit::ConnectionLimit;
 pub use cors::Cors;
 pub use credentials::{Authenticated, Credential};
 pub use edits::Edits;
@@ -35,6 +41,7 @@ pub use origin::Origin;
 pub use passed::Passed;
 pub use permissions::Permissions;
 pub use principal::Principal;
+pub use rate_limit::{OnStoreFailure, RateLimit, Scope};
 pub use refusal::Refusal;
 pub use request::Request;
 
@@ -81,6 +88,20 @@ pub enum Kind {
     Origin(Origin),
     RequestHeaders(Edits),
     ResponseHeaders(Edits),
+}
+
+impl Kind {
+    /// As it is written in objects.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cors(_) => "cors",
+            Self::Firewall(_) => "firewall",
+            Self::Logging(_) => "logging",
+            Self::Origin(_) => "origin",
+            Self::RequestHeaders(_) => "requestHeaders",
+            Self::ResponseHeaders(_) => "responseHeaders",
+        }
+    }
 }
 
 /// A firewall's.

@@ -41,7 +41,7 @@ pub struct Proxy {
     pub live: Arc<LiveCell>,
     pub state: Arc<State>,
     pub tls: tls::server::Server,
-    pub services: Services,
+    pub services: Arc<Services>,
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
@@ -49,7 +49,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn new(live: Arc<LiveCell>, state: Arc<State>, tls: tls::server::Server, services: Services) -> Self {
+    pub fn new(live: Arc<LiveCell>, state: Arc<State>, tls: tls::server::Server, services: Arc<Services>) -> Self {
         Self {
             live,
             state,

@@ -5,8 +5,10 @@ pub mod deployment;
 pub mod endpoint;
 pub mod passwords;
 pub mod rule;
+pub mod sockets;
 pub mod tls;
 pub mod traffic;
+pub mod windows;
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -264,7 +264,10 @@ fn decisions(encoder: &mut DescriptorEncoder<'_>, state: &State) -> fmt::Result 
     let help = "Requests that a rule applied to, by how it decided; Shadow rules let all through";
     let mut metric = encoder.encode_descriptor("policy_decisions", help, None, MetricType::Counter)?;
     for ((policy, name), rule) in &rules {
-        for (mode, decision) in MODES.into_iter().flat_map(|mode| Decision::ALL.map(|decision| (mode, decision))) {
+        for (mode, decision) in MODES
+            .into_iter()
+            .flat_map(|mode| Decision::ALL.map(|decision| (mode, decision)))
+        {
             let labels = [
                 ("namespace", &*policy.namespace),
                 ("policy", &*policy.name),
