@@ -95,7 +95,7 @@ impl App {
         let state = Arc::<State>::default();
         let live = Arc::<LiveCell>::default();
         let tls = tls::server::Server::new(live.clone())?;
-        let proxy = Arc::new(Proxy::new(live, state.clone(), tls));
+        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, Arc::default()));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();
@@ -133,6 +133,7 @@ impl App {
         let view = View {
             metrics,
             live: proxy.live.clone(),
+            services: proxy.services.clone(),
             settings,
             addresses: addresses.all().collect(),
             readiness,

@@ -18,19 +18,23 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use why::Question;
 
 pub use ready::{Phase, Readiness};
 pub use server::serve;
 
 use crate::config::Settings;
 use crate::live::LiveCell;
+use crate::policy::Services;
 use crate::telemetry::metrics::Metrics;
 
 /// What the pages show.
 pub struct View {
     pub metrics: Arc<Metrics>,
     pub live: Arc<LiveCell>,
+    pub services: Arc<Services>,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// What was bound, by the listener's name.
     pub addresses: BTreeMap<&'static str, SocketAddr>,
@@ -44,7 +48,8 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl View {
-    /// The answer to one request. May take a while for a big snapshot: not for an async thread.
+    /// The answer to one request. May take a while for a big snapshot: for a thread of
+    /// its own, beside a runtime.
     pub fn answer(&self, peer: IpAddr, method: &Method, uri: &Uri, headers: &HeaderMap) -> Page {
         let known = match uri.path() {
             "/livez" | "/readyz" | "/metrics" => true,
@@ -107,13 +112,15 @@ impl View {
     }
 
     fn why(&self, query: &str) -> Page {
-        let asked: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
-        let Some(host) = asked.get("host") else {
-            return text(StatusCode::BAD_REQUEST, "usage: /debug/why?host=HOST&path=/PATH\n");
+        let question = match Question::from_query(query) {
+            Ok(question) => question,
+            Err(wrong) => return text(StatusCode::BAD_REQUEST, format!("{wrong}\n{}\n", why::USAGE)),
         };
-        let path = asked.get("path").map_or("/", |path| path);
         match self.live.load() {
-            Some(live) => json(&why::explain(&live.snapshot, host, path)),
+            Some(live) => {
+                let explained = why::explain(&live.snapshot, &question, &self.services);
+                json(&Handle::current().block_on(explained))
+            }
             None => nothing_served(),
         }
     }

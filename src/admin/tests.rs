@@ -18,6 +18,7 @@ fn view() -> View {
     View {
         metrics: Arc::new(Metrics::new(Arc::default())),
         live: Arc::new(LiveCell::default()),
+        services: Arc::default(),
         // Pages only borrow the last value: the sender may go.
         settings: watch::channel(Arc::new(settings)).1,
         addresses: BTreeMap::from([("http", "127.0.0.1:41234".parse().unwrap())]),
@@ -169,14 +170,13 @@ async fn why_reads_its_question_decoded() {
         version: 1,
     }));
     assert_eq!(status(&view, HERE, "/debug/why", "localhost"), 400);
-    let page = get(
-        &view,
-        HERE,
-        "/debug/why?host=A.example%3A8080&path=%2Fa%20b",
-        "localhost",
-    );
+    let page = tokio::task::spawn_blocking(move || {
+        let target = "/debug/why?host=A.example%3A8080&path=%2Fa%2520b%3Fc&method=PUT&ip=192.0.2.1&header=A%3A%20b";
+        get(&view, HERE, target, "localhost")
+    });
+    let page = page.await.unwrap();
     let answer: why::Explanation = serde_json::from_str(&body(page).await).unwrap();
-    assert_eq!((answer.host.as_str(), answer.path.as_str()), ("a.example", "/a b"));
+    assert_eq!((answer.host.as_str(), answer.path.as_str()), ("a.example", "/a%20b"));
     assert_eq!(answer.error.unwrap().code, "routing:host_not_found");
 }
 

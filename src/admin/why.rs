@@ -2,13 +2,31 @@
 //! sends nothing.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::OnceLock;
 
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::engine::Run;
+use crate::policy::trace::{Outcome, Step};
+use crate::policy::{Mode, Passed, Request, Services};
 use crate::reason::Reason;
 use crate::snapshot::{Action, Backend, Certificate, ClientTls, Host, PathMatch, Route, Snapshot};
+
+/// A request that nobody has sent.
+#[derive(Debug)]
+pub struct Question {
+    /// May have a port.
+    pub host: String,
+    /// Path and query.
+    pub uri: Uri,
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub client: IpAddr,
+    pub web_socket: bool,
+}
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +43,8 @@ pub struct Explanation {
     /// The paths that this hostname serves, in the order in which they are tried.
     pub paths: Vec<String>,
     pub route: Option<Found>,
+    /// What stands before the app, in the order in which it is asked, up to the rule that refuses.
+    pub rules: Vec<Rule>,
     /// None: the request is forwarded.
     pub error: Option<Refusal>,
 }
@@ -47,6 +67,18 @@ pub struct Shown {
     pub not_after: String,
 }
 
+/// What one rule makes of the request.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// Namespace and name of the SentinelPolicy.
+    pub policy: String,
+    pub rule: String,
+    pub kind: String,
+    pub shadow: bool,
+    pub outcome: String,
+}
+
 /// One backend of a route.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,9 +96,9 @@ pub struct Refusal {
     pub detail: String,
 }
 
-/// `host` may have a port.
-pub fn explain(snapshot: &Snapshot, host: &str, path: &str) -> Explanation {
-    let host = normalized(host);
+pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Services) -> Explanation {
+    let host = normalized(&question.host);
+    let path = question.uri.path();
     let found = snapshot.hosts.find(&host);
     let route = found.and_then(|found| found.find(path));
     let error = match (found, route) {
@@ -74,6 +106,13 @@ pub fn explain(snapshot: &Snapshot, host: &str, path: &str) -> Explanation {
         (Some(_), None) => Some(Reason::PathNotFound),
         (Some(host), Some(route)) => refusal(host, route),
     };
+    let (rules, refused) = match route {
+        Some(route) => rules(route, &host, question, services).await,
+        None => (Vec::new(), None),
+    };
+    // Rules are asked before an endpoint is looked for, but not where a route refuses whatever comes.
+    let refuses_all = route.is_none_or(|route| matches!(route.action, Action::Refuse(_)));
+    let error = if refuses_all { error } else { refused.or(error) };
     let paths = found.map_or_else(Vec::new, |found| {
         found.routes.iter().map(|route| display(&route.path)).collect()
     });
@@ -85,8 +124,43 @@ pub fn explain(snapshot: &Snapshot, host: &str, path: &str) -> Explanation {
         path: path.to_owned(),
         paths,
         route: route.map(Found::from),
+        rules,
         error: error.map(Refusal::from),
     }
+}
+
+/// What each rule makes of the request, and the first refusal.
+async fn rules(route: &Route, host: &str, question: &Question, services: &Services) -> (Vec<Rule>, Option<Reason>) {
+    let Some(policies) = &route.policies else {
+        return (Vec::new(), None);
+    };
+    let Ok(authority) = HeaderValue::try_from(&question.host) else {
+        return (Vec::new(), Some(Reason::BadRequest));
+    };
+    let request = Request {
+        method: &question.method,
+        headers: &question.headers,
+        authority: &authority,
+        host,
+        uri: &question.uri,
+        client: question.client.to_canonical(),
+        trusted: false,
+        https: true,
+        web_socket: question.web_socket,
+        certificate: None,
+        readings: OnceLock::new(),
+    };
+    let mut passed = Passed::default();
+    let paths = route.deployment.ambiguous_paths;
+    let steps = match Run::new(policies, &request, paths, services, &mut passed) {
+        Ok(mut run) => run.trace().await,
+        Err(refusal) => return (Vec::new(), Some(refusal.reason)),
+    };
+    let refused = steps.iter().find_map(|step| match step.outcome {
+        Outcome::Refuses(reason) if step.mode == Mode::Enforce => Some(reason),
+        _ => None,
+    });
+    (steps.iter().map(Rule::from).collect(), refused)
 }
 
 /// What every request of the route gets instead of the app. One whose share of backends is missing gets it now and then.
@@ -134,6 +208,92 @@ fn display(path: &PathMatch) -> String {
     match path {
         PathMatch::Exact(path) => format!("Exact {path}"),
         PathMatch::Prefix(path) => format!("Prefix {path}"),
+    }
+}
+
+impl Question {
+    /// A GET by nobody in particular. `path` may have a query; None: it is no path.
+    pub fn new(host: &str, path: &str) -> Option<Self> {
+        let uri: Uri = path.parse().ok()?;
+        path.starts_with('/').then(|| Self {
+            host: host.to_owned(),
+            uri,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            web_socket: false,
+        })
+    }
+}
+
+pub const USAGE: &str =
+    "usage: /debug/why?host=HOST&path=/PATH[&method=METHOD][&ip=ADDRESS][&webSocket=true][&header=NAME:VALUE]...";
+
+impl Question {
+    /// As `to_query` writes it.
+    pub fn from_query(query: &str) -> Result<Self, String> {
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        let value = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+        let host = value("host").ok_or("host is missing")?;
+        let mut question = Self::new(host, value("path").unwrap_or("/")).ok_or("path is no path")?;
+        if let Some(method) = value("method") {
+            question.method = method.parse().map_err(|_| "method is none")?;
+        }
+        if let Some(ip) = value("ip") {
+            question.client = ip.parse().map_err(|_| "ip is no address")?;
+        }
+        question.web_socket = value("webSocket") == Some("true");
+        for (_, header) in pairs.iter().filter(|(name, _)| name == "header") {
+            question.add_header(header)?;
+        }
+        Ok(question)
+    }
+
+    pub fn to_query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query
+            .append_pair("host", &self.host)
+            .append_pair("path", &self.uri.to_string())
+            .append_pair("method", self.method.as_str())
+            .append_pair("ip", &self.client.to_string())
+            .append_pair("webSocket", if self.web_socket { "true" } else { "false" });
+        for (name, value) in &self.headers {
+            query.append_pair(
+                "header",
+                &format!("{name}:{}", String::from_utf8_lossy(value.as_bytes())),
+            );
+        }
+        query.finish()
+    }
+
+    /// `Name: value`.
+    pub fn add_header(&mut self, line: &str) -> Result<(), String> {
+        let wrong = || "a header is written NAME:VALUE".to_owned();
+        let (name, value) = line.split_once(':').ok_or_else(wrong)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
+        let value: HeaderValue = value.trim().parse().map_err(|_| wrong())?;
+        self.headers.append(name, value);
+        Ok(())
+    }
+}
+
+impl From<&Step> for Rule {
+    fn from(step: &Step) -> Self {
+        Self {
+            policy: step.policy.to_string(),
+            rule: step.rule.to_string(),
+            kind: step.kind.to_owned(),
+            shadow: step.mode == Mode::Shadow,
+            outcome: match step.outcome {
+                Outcome::DoesNotApply => "does not apply".to_owned(),
+                Outcome::Passes => "passes".to_owned(),
+                Outcome::EndsPolicy => "passes, and ends its policy".to_owned(),
+                Outcome::Authenticates => "passes, and says who it is".to_owned(),
+                Outcome::Answers => "answers the preflight".to_owned(),
+                Outcome::Refuses(reason) => format!("refuses: {} {}", reason.status().as_u16(), reason.code()),
+                Outcome::NotAsked => "is asked when a request comes".to_owned(),
+            },
+        }
     }
 }
 
@@ -205,6 +365,17 @@ impl fmt::Display for Explanation {
                 for share in &route.backends {
                     writeln!(f, "  backend     {share}")?;
                 }
+                for rule in &self.rules {
+                    let shadow = if rule.shadow { ", in the shadow" } else { "" };
+                    let Rule {
+                        policy,
+                        rule,
+                        kind,
+                        outcome,
+                        ..
+                    } = rule;
+                    writeln!(f, "  rule        {policy}/{rule} ({kind}{shadow}) {outcome}")?;
+                }
             }
             None if !self.paths.is_empty() => writeln!(f, "  its paths   {}", self.paths.join(", "))?,
             None => {}
@@ -244,10 +415,11 @@ mod tests {
 
     use super::*;
     use crate::proxy::balance::choose_backend;
-    use crate::snapshot::{Deployment, HostTable};
     use crate::snapshot::{
-        Endpoint, Host, HostName, HostTls, Protocol, RunState, Slot, Strategy, Timeouts, Upstream, UpstreamKey,
+        AmbiguousPaths, Endpoint, Host, HostName, HostTls, Protocol, RunState, Slot, Strategy, Timeouts, Upstream,
+        UpstreamKey,
     };
+    use crate::snapshot::{Deployment, HostTable};
     use crate::store::ObjectKey;
 
     /// What a backend can be: without a Service, without an endpoint, whole.
@@ -298,6 +470,7 @@ mod tests {
                 handshake: None,
             },
             strategy: Strategy::Random,
+            ambiguous_paths: AmbiguousPaths::Reject,
             runtime: Slot::default(),
         };
         let route = Route {
@@ -306,6 +479,7 @@ mod tests {
             action,
             client_tls: None,
             upstream_tls: Arc::default(),
+            policies: None,
         };
         let name: HostName = "*.shop.example".parse().unwrap();
         let mut hosts = HostTable::default();
@@ -323,8 +497,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_error_is_the_one_that_the_proxy_would_answer_with() {
+    async fn asked(snapshot: &Snapshot, host: &str, path: &str) -> Explanation {
+        let question = Question::new(host, path).unwrap();
+        explain(snapshot, &question, &Services::default()).await
+    }
+
+    #[tokio::test]
+    async fn the_error_is_the_one_that_the_proxy_would_answer_with() {
         let kinds = [Kind::Missing, Kind::Empty, Kind::Ready];
         let one = kinds
             .into_iter()
@@ -337,7 +516,7 @@ mod tests {
             } else {
                 answers[0]
             };
-            let explanation = explain(&snapshot(Action::Forward(backends)), "a.shop.example", "/cart");
+            let explanation = asked(&snapshot(Action::Forward(backends)), "a.shop.example", "/cart").await;
             let code = explanation.error.map(|error| error.code);
             assert_eq!(
                 code,
@@ -347,11 +526,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn it_names_what_was_found_and_what_was_not() {
+    #[tokio::test]
+    async fn it_names_what_was_found_and_what_was_not() {
         let snapshot = snapshot(Action::Refuse(Reason::DeploymentOffline));
-        let text = |host: &str, path: &str| explain(&snapshot, host, path).to_string();
-        let found = text("A.shop.example.:8080", "/cart/1");
+        let text = async |host: &str, path: &str| asked(&snapshot, host, path).await.to_string();
+        let found = text("A.shop.example.:8080", "/cart/1").await;
         for line in [
             "hostname    *.shop.example",
             "tls         a self-signed certificate",
@@ -361,12 +540,12 @@ mod tests {
         ] {
             assert!(found.contains(line), "{line}: {found}");
         }
-        let path = text("a.shop.example", "/carts");
+        let path = text("a.shop.example", "/carts").await;
         assert!(
             path.contains("its paths   Prefix /cart") && path.contains("404 routing:path_not_found"),
             "{path}"
         );
-        let host = text("a.b.shop.example", "/cart");
+        let host = text("a.b.shop.example", "/cart").await;
         assert!(
             host.contains("404 routing:host_not_found") && !host.contains("hostname "),
             "{host}"

@@ -24,11 +24,12 @@ use tokio_tungstenite::tungstenite::Message;
 use super::authority::Authority;
 use super::terminal::Terminal;
 use super::{Signals, client, echo};
-use crate::admin::why::explain;
+use crate::admin::why::{Question, explain};
 use crate::api::duration::Duration as Text;
 use crate::app::App;
 use crate::config::{self, Flags, LogFormat};
 use crate::live::LiveCell;
+use crate::policy::Services;
 use crate::telemetry::log;
 
 #[derive(clap::Args, Debug)]
@@ -242,7 +243,8 @@ async fn announce(out: &mut Terminal, live: &LiveCell) -> anyhow::Result<()> {
             continue;
         };
         shown = Some(live.version);
-        let answer = explain(&live.snapshot, HOST, "/");
+        let question = Question::new(HOST, "/").context("a question")?;
+        let answer = explain(&live.snapshot, &question, &Services::default()).await;
         let says = match answer.error {
             Some(error) => format!("{} {}", error.status, error.code),
             None => "the app".to_owned(),

@@ -1,6 +1,7 @@
 //! `postern why HOST[/path]`: asks a running Postern, or compiles manifests offline and asks that.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,8 +10,9 @@ use http::StatusCode;
 
 use super::offline::{self, World};
 use super::{check, client};
-use crate::admin::why::{Explanation, explain};
+use crate::admin::why::{Explanation, Question, explain};
 use crate::api::deployment::DeploymentSpec;
+use crate::policy::Services;
 use crate::snapshot::HostName;
 
 #[derive(clap::Args, Debug)]
@@ -18,6 +20,26 @@ pub struct Args {
     /// chat.example.app, chat.example.app/rooms, wss://chat.example.app/rooms?id=1
     #[arg(value_name = "HOST[/PATH]")]
     url: String,
+
+    /// The method of the request that rules are asked about
+    #[arg(long, default_value = "GET")]
+    method: http::Method,
+
+    /// A header of it, credentials included; repeatable
+    #[arg(long, value_name = "NAME:VALUE")]
+    header: Vec<String>,
+
+    /// Short for --header 'Authorization: Bearer TOKEN'
+    #[arg(long, value_name = "TOKEN")]
+    bearer: Option<String>,
+
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    ip: IpAddr,
+
+    /// It asks for a WebSocket; ws:// and wss:// say the same
+    #[arg(long)]
+    web_socket: bool,
 
     /// The admin port of a running Postern (on this machine, or forwarded to it)
     #[arg(
@@ -38,12 +60,12 @@ pub struct Args {
 
 /// Succeeds if the app would answer.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (host, path) = split(&args.url);
+    let question = args.question()?;
     let (explanation, refused) = if args.manifests.is_empty() {
-        (ask(&args.admin, host, path).await?, Vec::new())
+        (ask(&args.admin, &question).await?, Vec::new())
     } else {
         let world = World::compile(&args.manifests, &args.flags.routing()?)?;
-        let explanation = explain(&world.snapshot, host, path);
+        let explanation = explain(&world.snapshot, &question, &Services::default()).await;
         let refused = refused(&world, &explanation.host);
         (explanation, refused)
     };
@@ -59,14 +81,29 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn ask(admin: &http::Uri, host: &str, path: &str) -> anyhow::Result<Explanation> {
+impl Args {
+    fn question(&self) -> anyhow::Result<Question> {
+        let (host, path) = split(&self.url);
+        let mut question = Question::new(host, path).with_context(|| format!("{path:?} is no path"))?;
+        question.method = self.method.clone();
+        question.client = self.ip;
+        question.web_socket = self.web_socket || ["ws://", "wss://"].iter().any(|scheme| self.url.starts_with(scheme));
+        for header in &self.header {
+            question.add_header(header).map_err(anyhow::Error::msg)?;
+        }
+        if let Some(token) = &self.bearer {
+            let line = format!("authorization: Bearer {token}");
+            question.add_header(&line).map_err(anyhow::Error::msg)?;
+        }
+        Ok(question)
+    }
+}
+
+async fn ask(admin: &http::Uri, question: &Question) -> anyhow::Result<Explanation> {
     let (Some("http"), Some(authority)) = (admin.scheme_str(), admin.authority()) else {
         bail!("--admin takes a URL like http://127.0.0.1:9090");
     };
-    let question = form_urlencoded::Serializer::new(String::new())
-        .append_pair("host", host)
-        .append_pair("path", path)
-        .finish();
+    let question = question.to_query();
     let answer = client::get(
         authority.as_str(),
         authority.as_str(),
@@ -102,12 +139,14 @@ fn refused(world: &World, host: &str) -> Vec<String> {
         .collect()
 }
 
-/// Host (perhaps with a port) and path of what people paste: with or without scheme, query and fragment.
+/// Host (perhaps with a port), path and query of what people paste: with or without scheme and fragment.
 fn split(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    match rest.find('/') {
-        Some(slash) => rest.split_at(slash),
+    let rest = rest.split('#').next().unwrap_or_default();
+    match rest.find(['/', '?']) {
+        Some(end) if rest[end..].starts_with('/') => rest.split_at(end),
+        // The query of a host alone is of no matter to any rule on paths, and "/" is where it goes.
+        Some(end) => (&rest[..end], "/"),
         None => (rest, "/"),
     }
 }
@@ -122,7 +161,10 @@ mod tests {
             ("a.example", ("a.example", "/")),
             ("a.example:8080", ("a.example:8080", "/")),
             ("a.example/b/c", ("a.example", "/b/c")),
-            ("wss://a.example/b?next=http://c/d#e", ("a.example", "/b")),
+            (
+                "wss://a.example/b?next=http://c/d#e",
+                ("a.example", "/b?next=http://c/d"),
+            ),
             ("a.example?b=c/d", ("a.example", "/")),
         ] {
             assert_eq!(split(url), expected, "{url}");

@@ -69,7 +69,7 @@ fn make(tls: &UpstreamTls) -> Result<ClientConfig, rustls::Error> {
 }
 
 /// Read once: where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, or where systems at large have them.
-fn system_roots() -> Arc<RootCertStore> {
+pub fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     ROOTS
         .get_or_init(|| {

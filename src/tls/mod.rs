@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use agreed::{Agreed, Identity};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     // The process' own; a test that has none installs none.
     CryptoProvider::get_default()
         .cloned()

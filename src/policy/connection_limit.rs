@@ -1,0 +1,63 @@
+//! So many open sockets for each key: whether one more may open. Plain requests pass. With the scope Shared it holds for all
+//! replicas together as long as the store answers; while it does not, each goes by those that it has open itself, which are
+//! never more than the limit.
+
+use http::{HeaderValue, header::RETRY_AFTER};
+use serde::Serialize;
+
+use super::by::Keys;
+use super::rate_limit::Scope;
+use super::{Principal, Refusal, Request};
+use crate::reason::Reason;
+use crate::shared::{self, Full, Shared};
+use crate::state::sockets::{Counted, Sockets};
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionLimit {
+    pub keys: Keys,
+    pub max: u32,
+    pub scope: Scope,
+}
+
+/// A socket's place, until it is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    _counted: Counted,
+    _shared: Option<shared::Lease>,
+}
+
+impl ConnectionLimit {
+    /// None: it is no handshake of a socket.
+    pub async fn take(
+        &self,
+        request: &Request<'_>,
+        principal: Option<&Principal>,
+        sockets: &Sockets,
+        shared: &Shared,
+    ) -> Result<Option<Lease>, Refusal> {
+        if !request.web_socket {
+            return Ok(None);
+        }
+        let counted = sockets.open(self.keys.local(request, principal), self.max).ok_or_else(refusal)?;
+        let shared = match self.scope {
+            Scope::Replica => None,
+            Scope::Shared => {
+                let opened = shared.open(self.keys.shared(request, principal), self.max).await;
+                opened.map_err(|Full| refusal())?
+            }
+        };
+        Ok(Some(Lease {
+            _counted: counted,
+            _shared: shared,
+        }))
+    }
+}
+
+/// When a socket will close nobody knows: they who were refused together do not come back together.
+fn refusal() -> Refusal {
+    let mut refusal = Refusal::from(Reason::TooManyConnections);
+    let seconds = HeaderValue::from(fastrand::u32(1..=5));
+    refusal.headers.insert(RETRY_AFTER, seconds);
+    refusal
+}
