@@ -474,7 +474,9 @@ impl Changes {
         } = self;
         deployments.is_empty()
             && policies.is_empty()
-            && services.is_empty() && secrets.is_empty() && config_maps.is_empty()
+            && services.is_empty()
+            && secrets.is_empty()
+            && config_maps.is_empty()
     }
 }
 

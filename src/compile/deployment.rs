@@ -118,7 +118,10 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
     let names = names(&object.key, spec, routing, &mut problems);
     let (targets, rules) = rules(&object.key.namespace, spec, &mut problems);
     let tls = asked::parse(&object.key.namespace, spec, &names, &mut problems);
-    let policies = spec.policies.iter().map(|name| ObjectKey::new(&object.key.namespace, name));
+    let policies = spec
+        .policies
+        .iter()
+        .map(|name| ObjectKey::new(&object.key.namespace, name));
     let part = snapshot::Deployment {
         key: object.key.clone(),
         uid: object.uid.clone(),

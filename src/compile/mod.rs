@@ -219,7 +219,11 @@ impl Previous {
         let (mut secrets, config_maps) = self.materials.keys();
         secrets.extend(store.secrets().map(|secret| secret.key.clone()));
         secrets.extend(self.answers.keys().cloned());
-        let known = self.reports.keys().chain(self.alive.keys()).chain(self.policies.deployments());
+        let known = self
+            .reports
+            .keys()
+            .chain(self.alive.keys())
+            .chain(self.policies.deployments());
         let policies = store.policies().map(|policy| &policy.key);
         Changes {
             deployments: store.deployments().map(|d| &d.key).chain(known).cloned().collect(),
@@ -329,9 +333,7 @@ impl Compilation<'_> {
                 self.memory.names.claim(&claimed.name, claim);
                 self.reached.names.insert(claimed.name.clone());
             }
-            let (terms, guard, routes) = old
-                .map(|old| (old.terms, old.guard, old.routes))
-                .unwrap_or_default();
+            let (terms, guard, routes) = old.map(|old| (old.terms, old.guard, old.routes)).unwrap_or_default();
             let known = Known {
                 wanted,
                 terms,

@@ -32,7 +32,14 @@ fn kept(purpose: &str) -> &'static [&'static str] {
     match purpose {
         "acme" => &["hostname", "token", "keyAuthorization"],
         API_KEY => &[
-            "key", "sha256", "subject", "expiresAt", "permissions", "roles", "meta", "enabled",
+            "key",
+            "sha256",
+            "subject",
+            "expiresAt",
+            "permissions",
+            "roles",
+            "meta",
+            "enabled",
         ],
         "ca" => &["ca.crt"],
         "htpasswd" => &["auth"],
@@ -86,7 +93,9 @@ pub fn policy(object: DynamicObject) -> Option<Policy> {
         generation: object.metadata.generation.unwrap_or_default(),
         targets: targets(&spec).map(Arc::new),
         mode,
-        priority: priority.and_then(|priority| priority.try_into().ok()).unwrap_or_default(),
+        priority: priority
+            .and_then(|priority| priority.try_into().ok())
+            .unwrap_or_default(),
         spec: decoded("spec", spec).map(Arc::new),
         status: status.map(Arc::new),
         key,
@@ -98,9 +107,9 @@ fn targets(spec: &Value) -> Result<Targets, Arc<str>> {
     let refs = field("targetRefs").map(|value| decoded::<Vec<TargetRef>>("spec.targetRefs", value));
     let selector = field("targetSelector").map(|value| decoded::<LabelSelector>("spec.targetSelector", value));
     match (refs.transpose()?, selector.transpose()?) {
-        (Some(refs), None) if !refs.is_empty() => {
-            Ok(Targets::Named(refs.into_iter().map(|target| target.name.into()).collect()))
-        }
+        (Some(refs), None) if !refs.is_empty() => Ok(Targets::Named(
+            refs.into_iter().map(|target| target.name.into()).collect(),
+        )),
         (None, Some(selector)) => Ok(Targets::Selected(selector.match_labels)),
         _ => Err("spec: needs exactly one of targetRefs and targetSelector".into()),
     }

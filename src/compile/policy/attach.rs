@@ -43,7 +43,10 @@ impl Candidate {
         Self {
             created: object.created,
             labels: object.labels.clone(),
-            names: names.iter().map(|name| ObjectKey::new(&object.key.namespace, name)).collect(),
+            names: names
+                .iter()
+                .map(|name| ObjectKey::new(&object.key.namespace, name))
+                .collect(),
             class: spec.map(|spec| spec.class_name.as_str().into()),
         }
     }
@@ -77,7 +80,10 @@ impl Attachments {
                 .filter(|(policy, reach)| new.names.contains(policy) || reach.holds(key, &new));
             let before: BTreeSet<ObjectKey> = reaching.map(|(policy, _)| policy.clone()).collect();
             for policy in &before {
-                self.behind.entry(policy.clone()).or_default().insert(age(key, new.created));
+                self.behind
+                    .entry(policy.clone())
+                    .or_default()
+                    .insert(age(key, new.created));
             }
             touched.extend(before.iter().cloned());
             if !before.is_empty() {
@@ -102,7 +108,9 @@ impl Attachments {
         if let Some(reach) = new {
             let reached = within(&self.candidates, &key.namespace)
                 .filter(|(deployment, candidate)| candidate.names.contains(key) || reach.holds(deployment, candidate));
-            behind = reached.map(|(deployment, candidate)| age(deployment, candidate.created)).collect();
+            behind = reached
+                .map(|(deployment, candidate)| age(deployment, candidate.created))
+                .collect();
             for age in &behind {
                 self.before.entry(age.key.clone()).or_default().insert(key.clone());
             }
@@ -128,7 +136,9 @@ impl Attachments {
 
     /// Whether the installation of this class tells of a policy: that of the oldest Deployment behind it, or anyone.
     pub fn tells(&self, policy: &ObjectKey, class: &str) -> bool {
-        let classes = self.behind(policy).filter_map(|key| self.candidates.get(key)?.class.as_deref());
+        let classes = self
+            .behind(policy)
+            .filter_map(|key| self.candidates.get(key)?.class.as_deref());
         classes.into_iter().next().is_none_or(|oldest| oldest == class)
     }
 
@@ -155,7 +165,10 @@ fn age(key: &ObjectKey, created: i64) -> Age {
 }
 
 /// The entries of one namespace.
-fn within<'a, T>(map: &'a BTreeMap<ObjectKey, T>, namespace: &Arc<str>) -> impl Iterator<Item = (&'a ObjectKey, &'a T)> {
+fn within<'a, T>(
+    map: &'a BTreeMap<ObjectKey, T>,
+    namespace: &Arc<str>,
+) -> impl Iterator<Item = (&'a ObjectKey, &'a T)> {
     let first = ObjectKey {
         namespace: namespace.clone(),
         name: "".into(),

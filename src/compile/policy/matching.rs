@@ -112,14 +112,23 @@ fn value(present: Option<bool>, value: Option<&api::TextMatch>) -> Result<Value,
 
 fn text(kinds: [(TextKind, &str, &Option<String>); 4], ignore_case: bool) -> Result<Text, Invalid> {
     names_one(kinds.map(|(_, field, text)| (field.trim_start_matches('.'), text.is_some())))?;
-    let mut given = kinds.into_iter().filter_map(|(kind, field, text)| Some((kind, field, text.as_ref()?)));
+    let mut given = kinds
+        .into_iter()
+        .filter_map(|(kind, field, text)| Some((kind, field, text.as_ref()?)));
     // One of them is given.
     let Some((kind, field, text)) = given.next() else {
         return Err(Invalid::new("is empty"));
     };
     let built = Text::new(kind, text, ignore_case);
     // The last line says what is wrong; those above draw it.
-    let wrong = |error: String| error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let wrong = |error: String| {
+        error
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned()
+    };
     built
         .map_err(|error| Invalid::new(format!("{}: {}", Quoted(text), wrong(error))))
         .at(field)
@@ -147,7 +156,10 @@ pub fn method(text: &str) -> Result<Method, Invalid> {
 fn network(text: &str) -> Result<IpNet, Invalid> {
     let network = text.parse::<IpNet>().ok();
     let mapped = |network: &IpNet| matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
-    network
-        .filter(|network| !mapped(network))
-        .ok_or_else(|| Invalid::new(format!("{} is no network such as 10.0.0.0/8 or 2001:db8::/32", Quoted(text))))
+    network.filter(|network| !mapped(network)).ok_or_else(|| {
+        Invalid::new(format!(
+            "{} is no network such as 10.0.0.0/8 or 2001:db8::/32",
+            Quoted(text)
+        ))
+    })
 }

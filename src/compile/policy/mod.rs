@@ -88,7 +88,11 @@ impl Policies {
     pub fn read(&mut self, key: &ObjectKey, store: &Store) -> BTreeSet<ObjectKey> {
         let object = store.policy(key);
         // Another object's version is not served in its place.
-        if self.good.get(key).is_some_and(|good| object.is_none_or(|object| object.uid != good.uid)) {
+        if self
+            .good
+            .get(key)
+            .is_some_and(|good| object.is_none_or(|object| object.uid != good.uid))
+        {
             self.good.remove(key);
         }
         let Some(object) = object else {
@@ -165,7 +169,9 @@ impl Policies {
         let policies: Vec<_> = in_force.cloned().collect();
         match before {
             _ if policies.is_empty() => Guard::Nothing,
-            Guard::Policies(old) if old.len() == policies.len() && old.iter().zip(&policies).all(|(a, b)| Arc::ptr_eq(a, b)) => {
+            Guard::Policies(old)
+                if old.len() == policies.len() && old.iter().zip(&policies).all(|(a, b)| Arc::ptr_eq(a, b)) =>
+            {
                 before.clone()
             }
             _ => Guard::Policies(policies.into()),
@@ -185,7 +191,10 @@ impl Policies {
             }
         }
         let standing = self.standing(&wanted.part.key);
-        for known in standing.iter().filter(|known| known.found.standing == Standing::Refusing) {
+        for known in standing
+            .iter()
+            .filter(|known| known.found.standing == Standing::Refusing)
+        {
             problems.push(Problem {
                 reason: ConditionReason::InvalidPolicy,
                 message: format!(
@@ -285,10 +294,16 @@ fn judge(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: 
         }
         (Err(error), _) | (_, Err(error)) => vec![Problem::invalid(&**error)],
     };
-    let last = good.get(&object.key).filter(|good| object.spec.as_ref() != Ok(&good.spec));
+    let last = good
+        .get(&object.key)
+        .filter(|good| object.spec.as_ref() != Ok(&good.spec));
     let last = last.map(|good| rule::rules(&good.spec, mode, lookups));
     let (standing, left_out, notes) = match last.filter(|last| last.broken.is_empty()) {
-        Some(last) => (Standing::InForce(compiled(object, mode, last.rules)), last.left_out, last.notes),
+        Some(last) => (
+            Standing::InForce(compiled(object, mode, last.rules)),
+            last.left_out,
+            last.notes,
+        ),
         None if mode == Mode::Shadow => (Standing::Absent, Vec::new(), Vec::new()),
         None => (Standing::Refusing, Vec::new(), Vec::new()),
     };

@@ -103,7 +103,10 @@ fn accepted(known: &Known, attachments: &Attachments, targets: usize) -> Finding
         };
         return accepted(false, ConditionReason::TargetNotFound, message);
     }
-    let mut message = format!("stands before {targets} Deployment{}", if targets == 1 { "" } else { "s" });
+    let mut message = format!(
+        "stands before {targets} Deployment{}",
+        if targets == 1 { "" } else { "s" }
+    );
     if !missing.is_empty() {
         message.push_str(&format!("; there is no Deployment {}", missing.join(", ")));
     }

@@ -78,7 +78,8 @@ pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups) -> R
                 }
             }
         }
-        made.notes.extend(notes.into_iter().map(|note| note.within(&field).problem()));
+        made.notes
+            .extend(notes.into_iter().map(|note| note.within(&field).problem()));
     }
     made
 }
@@ -245,7 +246,9 @@ fn logging(logging: &api::Logging) -> Result<Logging, Invalid> {
 pub fn names<T>(list: &[String], parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Box<[T]>, Invalid> {
     bounded(list, 0)?;
     let parsed = list.iter().enumerate();
-    parsed.map(|(at, text)| parse(text).at(format_args!("[{at}]"))).collect()
+    parsed
+        .map(|(at, text)| parse(text).at(format_args!("[{at}]")))
+        .collect()
 }
 
 /// A header's name that rules may touch.
@@ -271,7 +274,9 @@ pub fn bounded<T>(list: &[T], min: usize) -> Result<(), Invalid> {
         return Ok(());
     }
     let count = list.len();
-    Err(Invalid::new(format!("holds {count} items, {min} to {MAX_ITEMS} are allowed")))
+    Err(Invalid::new(format!(
+        "holds {count} items, {min} to {MAX_ITEMS} are allowed"
+    )))
 }
 
 /// Exactly one of several fields is to be given: an older Postern sees none where a newer one knows another.
