@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::Lookups;
+use super::{Lookups, authentication, limits};
 use super::matching::{header_name, matches, method};
 use crate::api::condition::ConditionReason;
 use crate::api::policy::{self as api, PolicyRule, SentinelPolicySpec};
@@ -48,7 +48,7 @@ pub const MAX_RULES: usize = 64;
 pub const MAX_ITEMS: usize = 32;
 
 /// `mode` is the policy's.
-pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups) -> Rules {
+pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups<'_>) -> Rules {
     let mut made = Rules::default();
     let count = spec.rules.len();
     if !(1..=MAX_RULES).contains(&count) {
@@ -88,7 +88,7 @@ fn rule(
     rule: &PolicyRule,
     mode: Mode,
     is_new: bool,
-    lookups: &Lookups,
+    lookups: &Lookups<'_>,
     notes: &mut Vec<Invalid>,
 ) -> Result<Rule, Invalid> {
     if !is_label(&rule.name) {
@@ -103,14 +103,14 @@ fn rule(
         name: Arc::from(rule.name.as_str()),
         mode,
         matches: matches(&rule.matches).at(".match")?,
-        kind: kind(rule, lookups, notes)?,
+        kind: kind(rule, mode, lookups, notes)?,
         runtime: Slot::default(),
     })
 }
 
-fn kind(rule: &PolicyRule, lookups: &Lookups, notes: &mut Vec<Invalid>) -> Result<Kind, Invalid> {
+fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Kind, Invalid> {
     let PolicyRule {
-        name: _,
+        name,
         enabled: _,
         mode: _,
         matches: _,
@@ -143,12 +143,27 @@ fn kind(rule: &PolicyRule, lookups: &Lookups, notes: &mut Vec<Invalid>) -> Resul
         ("responseHeaders", response_headers.is_some()),
         ("logging", logging.is_some()),
     ])?;
-    let _ = (lookups, notes);
     if let Some(firewall) = firewall {
         Ok(Kind::Firewall(match firewall.action {
             api::Action::Allow => Action::Allow,
             api::Action::Deny => Action::Deny,
         }))
+    } else if let Some(api_key) = api_key {
+        let mut own = Vec::new();
+        let made = authentication::api_key(api_key, lookups, &mut own);
+        notes.extend(own.into_iter().map(|note| note.within(".apiKey")));
+        made.map(Kind::ApiKey).at(".apiKey")
+    } else if let Some(basic_auth) = basic_auth {
+        let mut own = Vec::new();
+        let made = authentication::basic_auth(basic_auth, lookups, &mut own);
+        notes.extend(own.into_iter().map(|note| note.within(".basicAuth")));
+        made.map(Kind::BasicAuth).at(".basicAuth")
+    } else if let Some(rate_limit) = rate_limit {
+        let made = limits::rate_limit(rate_limit, name, mode, lookups);
+        made.map(Kind::RateLimit).at(".rateLimit")
+    } else if let Some(connection_limit) = connection_limit {
+        let made = limits::connection_limit(connection_limit, name, mode, lookups);
+        made.map(Kind::ConnectionLimit).at(".connectionLimit")
     } else if let Some(origin) = origin {
         self::origin(origin).map(Kind::Origin).at(".origin")
     } else if let Some(cors) = cors {
