@@ -92,6 +92,8 @@ pub struct Routing {
     pub hostname_grants: Option<BTreeMap<Arc<str>, Vec<HostName>>>,
     pub selectorless_services: bool,
     pub default_tls_secrets: Box<[ObjectKey]>,
+    /// A Deployment before which no SentinelPolicy is in force is not served.
+    pub require_policy: bool,
     pub endpoints: EndpointRules,
 }
 
@@ -263,6 +265,7 @@ impl Flags {
             hostname_grants,
             selectorless_services: self.selectorless_services,
             default_tls_secrets: self.default_tls_secrets()?,
+            require_policy: self.require_policy,
             endpoints: EndpointRules {
                 refuse_local: self.manifests.is_none(),
                 own: BTreeSet::new(),

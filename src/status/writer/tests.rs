@@ -153,6 +153,7 @@ fn settings(addresses: &[&str]) -> Settings {
             apex_domain: None,
             hostname_grants: None,
             default_tls_secrets: Box::default(),
+            require_policy: false,
             selectorless_services: true,
             endpoints: EndpointRules::default(),
         },
