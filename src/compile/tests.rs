@@ -84,12 +84,13 @@ fn the_memory_holds_nothing_that_no_object_names() {
             memory.reports.len(),
             memory.alive.len(),
             memory.materials.len(),
+            memory.policies.len(),
         ]
     };
     let unused = service("unused");
-    assert_eq!(after(vec![deployment("a.example.com", "web"), unused]), [1; 6]);
-    assert_eq!(after(vec![deployment("b.example.com", "api")]), [1; 6]);
-    assert_eq!(after(vec![Event::Listed(Kind::Deployment, BTreeSet::new())]), [0; 6]);
+    assert_eq!(after(vec![deployment("a.example.com", "web"), unused]), [1; 7]);
+    assert_eq!(after(vec![deployment("b.example.com", "api")]), [1; 7]);
+    assert_eq!(after(vec![Event::Listed(Kind::Deployment, BTreeSet::new())]), [0; 7]);
 }
 
 #[test]

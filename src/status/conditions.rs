@@ -274,8 +274,76 @@ const MAX_MESSAGE: usize = 4096;
 mod tests {
     use super::*;
     use crate::compile::acme::Order;
-    use crate::compile::report::Counts;
+    use crate::compile::report::{Counts, PolicyReport};
     use crate::store::ObjectKey;
+
+    /// Of a Deployment, as it stands on the object.
+    fn status(
+        report: &Report,
+        failures: &BTreeMap<Arc<str>, String>,
+        before: Option<&DeploymentStatus>,
+        addresses: &[String],
+        now: Timestamp,
+    ) -> DeploymentStatus {
+        let before = before.map(told);
+        match super::status(&subject(report), failures, before.as_ref(), addresses, now) {
+            Status::Deployment(status) => Arc::unwrap_or_clone(status),
+            Status::SentinelPolicy(_) => unreachable!("a Deployment's status is one"),
+        }
+    }
+
+    fn subject(report: &Report) -> Subject {
+        Subject::Deployment(Arc::new(report.clone()))
+    }
+
+    fn told(status: &DeploymentStatus) -> Status {
+        Status::Deployment(Arc::new(status.clone()))
+    }
+
+    fn difference(wanted: &DeploymentStatus, found: Option<&DeploymentStatus>) -> Option<Difference> {
+        super::difference(&told(wanted), found.map(told).as_ref())
+    }
+
+    fn transitions(before: Option<&DeploymentStatus>, after: &DeploymentStatus) -> Vec<Transition> {
+        super::transitions(before.map(told).as_ref(), &told(after))
+    }
+
+    #[test]
+    fn a_policys_targets_are_counts_and_its_conditions_go_first() {
+        let report = PolicyReport {
+            key: ObjectKey::new("n", "p"),
+            uid: "u".into(),
+            generation: 3,
+            conditions: vec![Finding {
+                r#type: ConditionType::Accepted,
+                status: false,
+                reason: ConditionReason::ServingLastGood,
+                message: "m".to_owned(),
+            }],
+            targets: 2,
+            rules: 1,
+            ours: true,
+        };
+        let status = |targets, addresses: &[String]| {
+            let subject = Subject::SentinelPolicy(Arc::new(PolicyReport {
+                targets,
+                ..report.clone()
+            }));
+            super::status(&subject, &NONE, None, addresses, THEN)
+        };
+        let written = status(2, &[]);
+        let said = serde_json::to_value(&written).unwrap();
+        assert_eq!((&said["targets"], &said["rules"]), (&2.into(), &1.into()));
+        let conditions: Vec<_> = written.conditions().iter().map(|c| (&*c.type_, &*c.status)).collect();
+        assert_eq!(conditions, [("Accepted", "False"), ("Programmed", "False")]);
+        // Addresses are the Deployments'.
+        assert_eq!(super::difference(&status(2, &["a".to_owned()]), Some(&written)), None);
+        assert_eq!(super::difference(&status(3, &[]), Some(&written)), Some(Difference::Counts));
+        assert_eq!(super::difference(&written, None), Some(Difference::Conditions));
+        let events = super::transitions(None, &written);
+        assert_eq!(events.len(), 1);
+        assert_eq!((events[0].reason.as_str(), events[0].good), ("ServingLastGood", false));
+    }
 
     const NONE: BTreeMap<Arc<str>, String> = BTreeMap::new();
     const THEN: Timestamp = Timestamp::UNIX_EPOCH;
@@ -405,7 +473,7 @@ mod tests {
         let told = |report: &Report, days: i64| {
             let now = Timestamp::from_second(start + days * DAY).unwrap();
             let told = expiring(report, now).map(|finding| (finding.reason, finding.message));
-            (told, turn(report, now).map(|wait| wait.as_secs() as i64 / DAY))
+            (told, turn(&subject(report), now).map(|wait| wait.as_secs() as i64 / DAY))
         };
         assert_eq!(told(&report, 0), (None, None));
         report.certificates = vec![served("one", 15), served("two", 100)];

@@ -260,6 +260,7 @@ mod tests {
             .into_iter()
             .map(|object| match object {
                 Ok(Object::Deployment(object)) => format!("deployment {}", object.key),
+                Ok(Object::SentinelPolicy(object)) => format!("policy {}", object.key),
                 Ok(Object::Service(object)) => format!("service {}", object.key),
                 Ok(Object::EndpointSlice(object)) => format!("slice {}", object.key),
                 Ok(Object::Secret(object)) => format!("secret {}", object.key),
@@ -356,7 +357,7 @@ spec: {hostnames: [a.example.com], service: {name: a, port: 80}}
             ("a: 1", "line 1: no Kubernetes object: apiVersion and kind are missing"),
             (
                 "kind: Deployment\napiVersion: postern.dev/v9",
-                "line 1: postern.dev/v9 Deployment is unknown; known is postern.dev/v1alpha1 Deployment",
+                "line 1: postern.dev/v9 Deployment is unknown; known are Deployment and SentinelPolicy of postern.dev/v1alpha1",
             ),
             ("kind: Service\napiVersion: v1", "line 1: metadata is missing"),
             (
