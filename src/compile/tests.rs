@@ -61,6 +61,7 @@ fn the_memory_holds_nothing_that_no_object_names() {
         hostname_grants: None,
         default_tls_secrets: Box::default(),
         selectorless_services: true,
+        shared_store: false,
         endpoints: EndpointRules::default(),
     };
     let mut store = Store::default();

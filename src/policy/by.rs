@@ -60,7 +60,9 @@ impl Keys {
     pub fn local(&self, request: &Request<'_>, principal: Option<&Principal>) -> u128 {
         static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
         let mut halves = SECRETS.each_ref().map(BuildHasher::build_hasher);
-        self.feed(request, principal, |bytes| halves.iter_mut().for_each(|half| half.write(bytes)));
+        self.feed(request, principal, |bytes| {
+            halves.iter_mut().for_each(|half| half.write(bytes))
+        });
         let [high, low] = halves.map(|half| u128::from(half.finish()));
         high << 64 | low
     }
@@ -136,3 +138,6 @@ fn part(tag: u8, bytes: &[u8], to: &mut impl FnMut(&[u8])) {
 fn text<S: Serializer>(name: &HeaderName, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(name.as_str())
 }
+
+#[cfg(test)]
+mod tests;

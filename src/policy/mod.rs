@@ -45,6 +45,7 @@ pub use rate_limit::{OnStoreFailure, RateLimit, Scope};
 pub use refusal::Refusal;
 pub use request::Request;
 
+use crate::shared::Shared;
 use crate::snapshot::Slot;
 use crate::state;
 use crate::store::ObjectKey;
@@ -114,7 +115,10 @@ pub enum Action {
 
 /// What the network and the installation lend to rules.
 #[derive(Debug, Default)]
-pub struct Services {}
+pub struct Services {
+    /// Counts for all replicas.
+    pub shared: Shared,
+}
 
 impl Mode {
     pub fn label(self) -> &'static str {

@@ -6,12 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::policy::{Mode, Refusal};
 use crate::reason::Reason;
 use crate::state::Passwords;
+use crate::state::sockets::Sockets;
+use crate::state::windows::Windows;
 
 #[derive(Debug, Default)]
 pub struct Rule {
     decisions: [[AtomicU64; Decision::ALL.len()]; MODES.len()],
     /// Of a rule that asks for them.
     pub passwords: Passwords,
+    /// Of a rateLimit, in both modes: keys differ by mode.
+    pub windows: Windows,
+    /// Of a connectionLimit, likewise.
+    pub sockets: Sockets,
 }
 
 /// How a rule that applied decided.

@@ -126,6 +126,7 @@ fn routing() -> Routing {
         hostname_grants: None,
         default_tls_secrets: Box::default(),
         selectorless_services: true,
+        shared_store: false,
         endpoints: EndpointRules {
             refuse_local: true,
             ..EndpointRules::default()

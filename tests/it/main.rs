@@ -35,6 +35,7 @@ mod misdirected;
 mod plaintext;
 mod rotation;
 mod scan;
+mod shared_limits;
 mod shutdown;
 mod timeouts;
 mod tls;

@@ -244,6 +244,7 @@ impl Installation {
                 .map(|[namespace, name]| ObjectKey::new(namespace, name))
                 .collect(),
             selectorless_services: self.selectorless_services.unwrap_or(true),
+            shared_store: false,
             endpoints: EndpointRules {
                 refuse_local: !self.allow_local,
                 own: self.own.clone(),

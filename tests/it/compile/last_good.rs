@@ -32,6 +32,7 @@ impl World {
                 hostname_grants: None,
                 default_tls_secrets: Box::default(),
                 selectorless_services: true,
+                shared_store: false,
                 endpoints: EndpointRules::default(),
             },
         };
