@@ -323,6 +323,7 @@ pub fn routing() -> impl Strategy<Value = Routing> {
                     all
                 }),
                 selectorless_services,
+                shared_store: false,
                 default_tls_secrets: defaults.into(),
                 endpoints: EndpointRules {
                     refuse_local,
