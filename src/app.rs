@@ -279,7 +279,7 @@ impl App {
             gone: result("gone"),
             failed: result("failed"),
         };
-        let mailbox = Arc::<Mailbox>::default();
+        let mailbox = Arc::<Mailbox<_, _>>::default();
         let failures = Arc::<Failures>::default();
         let status = status::run(
             client.clone(),

@@ -39,6 +39,7 @@ fn deployment(hostname: &str, service: &str) -> Event {
         uid: "uid".into(),
         generation: 1,
         created: 1,
+        labels: Default::default(),
         spec: Ok(Arc::new(spec)),
         status: None,
     }))
@@ -60,6 +61,7 @@ fn the_memory_holds_nothing_that_no_object_names() {
         apex_domain: None,
         hostname_grants: None,
         default_tls_secrets: Box::default(),
+        require_policy: false,
         selectorless_services: true,
         shared_store: false,
         endpoints: EndpointRules::default(),

@@ -107,6 +107,10 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_SELECTORLESS_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().selectorless_services, help_heading = APPLIES_AT_ONCE)]
     pub selectorless_services: bool,
 
+    /// Whether a Deployment is answered 503 policy_invalid while no SentinelPolicy is in force before it
+    #[arg(long, env = "POSTERN_REQUIRE_POLICY", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().require_policy, help_heading = APPLIES_AT_ONCE)]
+    pub require_policy: bool,
+
     /// How long to keep serving new connections after SIGTERM, unready (a duration: "5s", "1m30s", "250ms")
     #[arg(long, env = "POSTERN_SHUTDOWN_DELAY", value_name = "TIME", default_value_t = Self::default().shutdown_delay, help_heading = APPLIES_AT_ONCE)]
     pub shutdown_delay: Duration,
@@ -178,7 +182,7 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 18] = [
+pub const HOT: [&str; 19] = [
     "apexDomain",
     "defaultTlsSecret",
     "drainDeadline",
@@ -191,6 +195,7 @@ pub const HOT: [&str; 18] = [
     "log",
     "proxyProtocol",
     "publishAddress",
+    "requirePolicy",
     "selectorlessServices",
     "shutdownDelay",
     "tlsHandshakeTimeout",
@@ -222,6 +227,7 @@ impl Default for Flags {
             redis_credentials: None,
             apex_domain: None,
             selectorless_services: true,
+            require_policy: false,
             shutdown_delay: seconds(5),
             drain_deadline: seconds(45),
             log: "info".to_owned(),

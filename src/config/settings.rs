@@ -97,6 +97,8 @@ pub struct Routing {
     /// Whether limits may have the scope Shared.
     pub shared_store: bool,
     pub default_tls_secrets: Box<[ObjectKey]>,
+    /// A Deployment before which no SentinelPolicy is in force is not served.
+    pub require_policy: bool,
     pub endpoints: EndpointRules,
 }
 
@@ -316,6 +318,7 @@ impl Flags {
             selectorless_services: self.selectorless_services,
             shared_store: self.redis_url.is_some(),
             default_tls_secrets: self.default_tls_secrets()?,
+            require_policy: self.require_policy,
             endpoints: EndpointRules {
                 refuse_local: self.manifests.is_none(),
                 own: BTreeSet::new(),

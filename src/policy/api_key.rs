@@ -307,3 +307,6 @@ impl Serialize for KeySet {
         ])
     }
 }
+
+#[cfg(test)]
+mod tests;

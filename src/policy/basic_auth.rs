@@ -292,3 +292,6 @@ impl Serialize for Users {
 fn text<S: Serializer>(value: &HeaderValue, to: S) -> Result<S::Ok, S::Error> {
     value.to_str().unwrap_or_default().serialize(to)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,11 @@ impl Keys {
         }
     }
 
+    /// Whether a path that can be read in several ways would be several keys.
+    pub fn read_path(&self) -> bool {
+        self.by.contains(&By::Path)
+    }
+
     /// For state that is one rule's, at this replica.
     pub fn local(&self, request: &Request<'_>, principal: Option<&Principal>) -> u128 {
         static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);

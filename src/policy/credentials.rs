@@ -1,6 +1,7 @@
 //! Where a credential stands in a request, and how it is taken out of what the app gets. What it is worth is for the rule to say.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
@@ -16,7 +17,6 @@ use crate::websocket::handshake::tokens;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
-    #[serde(flatten)]
     pub place: Place,
     /// Whether the app is to see it.
     pub forward: bool,
@@ -45,7 +45,6 @@ pub enum Place {
     },
 }
 
-#[derive(Debug)]
 pub struct Found<'a> {
     pub value: Cow<'a, str>,
     pub credential: Credential,
@@ -320,3 +319,13 @@ fn rewrite(headers: &mut HeaderMap, name: &HeaderName, mut change: impl FnMut(&[
 fn header_name<S: Serializer>(name: &HeaderName, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(name.as_str())
 }
+
+// By hand: what was found is not printed.
+impl fmt::Debug for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Found")
+    }
+}
+
+#[cfg(test)]
+pub(in crate::policy) mod tests;

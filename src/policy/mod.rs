@@ -83,10 +83,14 @@ pub enum Mode {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
+    ApiKey(ApiKey),
+    BasicAuth(BasicAuth),
+    ConnectionLimit(ConnectionLimit),
     Cors(Cors),
     Firewall(Action),
     Logging(Logging),
     Origin(Origin),
+    RateLimit(RateLimit),
     RequestHeaders(Edits),
     ResponseHeaders(Edits),
 }
@@ -95,10 +99,14 @@ impl Kind {
     /// As it is written in objects.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::ApiKey(_) => "apiKey",
+            Self::BasicAuth(_) => "basicAuth",
+            Self::ConnectionLimit(_) => "connectionLimit",
             Self::Cors(_) => "cors",
             Self::Firewall(_) => "firewall",
             Self::Logging(_) => "logging",
             Self::Origin(_) => "origin",
+            Self::RateLimit(_) => "rateLimit",
             Self::RequestHeaders(_) => "requestHeaders",
             Self::ResponseHeaders(_) => "responseHeaders",
         }
@@ -140,6 +148,29 @@ impl Policy {
 
 impl Rule {
     fn reads_path(&self) -> bool {
-        self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
+        let keys = match &self.kind {
+            Kind::RateLimit(limit) => Some(&limit.keys),
+            Kind::ConnectionLimit(limit) => Some(&limit.keys),
+            _ => None,
+        };
+        keys.is_some_and(Keys::read_path) || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
+    }
+
+    /// Whether it asks who is there, or looks at what only the request itself has: not of a preflight.
+    fn asks_who(&self) -> bool {
+        matches!(self.kind, Kind::ApiKey(_) | Kind::BasicAuth(_))
+    }
+
+    /// Whether its decision takes something away, or somebody else's word: not for a request that nobody has sent.
+    fn takes(&self) -> bool {
+        matches!(self.kind, Kind::ConnectionLimit(_) | Kind::RateLimit(_))
+    }
+
+    /// Where a credential may stand that this rule looks for.
+    pub fn sources(&self) -> &[credentials::Source] {
+        match &self.kind {
+            Kind::ApiKey(key) => &key.from,
+            _ => &[],
+        }
     }
 }

@@ -125,3 +125,122 @@ impl fmt::Debug for Passwords {
         f.write_str("Passwords")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc;
+
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Counted {
+        /// A hash that says `holds`.
+        fn hash(&self, holds: bool) -> impl FnOnce() -> bool + Send + 'static {
+            let counted = self.clone();
+            move || {
+                counted.0.fetch_add(1, SeqCst);
+                holds
+            }
+        }
+
+        fn times(&self) -> usize {
+            self.0.load(SeqCst)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_is_remembered_for_its_while() {
+        let (passwords, hashes) = (Passwords::default(), Counted::default());
+        let right = passwords.tag(&[b"ann", b"right"]);
+        let wrong = passwords.tag(&[b"ann", b"wrong"]);
+        let verify = async |tag, holds| passwords.verify(tag, hashes.hash(holds)).await;
+        assert_eq!(
+            (verify(right, true).await, verify(wrong, false).await),
+            (Some(true), Some(false))
+        );
+        advance(FAILS_FOR - Duration::from_millis(1)).await;
+        assert_eq!(
+            (verify(right, false).await, verify(wrong, true).await),
+            (Some(true), Some(false))
+        );
+        assert_eq!(hashes.times(), 2);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(
+            (verify(right, false).await, verify(wrong, true).await),
+            (Some(true), Some(true))
+        );
+        assert_eq!(hashes.times(), 3);
+        advance(HOLDS_FOR - FAILS_FOR).await;
+        assert_eq!(verify(right, false).await, Some(false));
+        assert_eq!(hashes.times(), 4);
+    }
+
+    #[tokio::test]
+    async fn requests_that_come_together_wait_for_one_result() {
+        let (passwords, hashes) = (Passwords::default(), Counted::default());
+        let tag = passwords.tag(&[b"ann"]);
+        let all = (0..32).map(|_| passwords.verify(tag, hashes.hash(true)));
+        let all = futures_util::future::join_all(all).await;
+        assert!(all.iter().all(|holds| *holds == Some(true)));
+        assert_eq!(hashes.times(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_nobody_waits_for_ends_and_is_remembered() {
+        let (passwords, hashes) = (Passwords::default(), Counted::default());
+        let tag = passwords.tag(&[b"ann"]);
+        let (release, wait) = mpsc::sync_channel::<()>(1);
+        let hash = hashes.hash(true);
+        let slow = move || {
+            let _ = wait.recv();
+            hash()
+        };
+        assert!(
+            timeout(Duration::from_millis(20), passwords.verify(tag, slow))
+                .await
+                .is_err()
+        );
+        // Its turn is still taken: a flood of clients that hang up hashes no more than one at a time.
+        let next = passwords.verify(passwords.tag(&[b"bob"]), hashes.hash(true));
+        assert!(timeout(Duration::from_millis(20), next).await.is_err());
+        release.send(()).unwrap();
+        assert_eq!(passwords.verify(tag, hashes.hash(false)).await, Some(true));
+        assert_eq!(hashes.times(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_panics_costs_its_request_alone() {
+        let passwords = Passwords::default();
+        let tag = passwords.tag(&[b"ann"]);
+        assert_eq!(passwords.verify(tag, || panic!("broken")).await, None);
+        assert_eq!(passwords.verify(tag, || true).await, Some(true));
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_bounded_and_guesses_push_nobody_out() {
+        let (passwords, hashes) = (Passwords::default(), Counted::default());
+        let ann = passwords.tag(&[b"ann"]);
+        passwords.verify(ann, hashes.hash(true)).await;
+        for guess in 0..2 * MAX_KNOWN {
+            let tag = passwords.tag(&[&guess.to_be_bytes()]);
+            passwords.shared().remember(tag, false);
+        }
+        assert_eq!(passwords.shared().known.lock().unwrap().len(), MAX_KNOWN);
+        assert_eq!(passwords.verify(ann, hashes.hash(false)).await, Some(true));
+    }
+
+    #[test]
+    fn a_tag_is_of_all_its_parts_and_of_this_process() {
+        let passwords = Passwords::default();
+        let tag = |parts: &[&[u8]]| passwords.tag(parts).0.unwrap();
+        assert_eq!(tag(&[b"a", b"b"]), tag(&[b"a", b"b"]));
+        assert_ne!(tag(&[b"a", b"b"]), tag(&[b"ab", b""]));
+        assert_ne!(tag(&[b"a", b"b"]), tag(&[b"a", b"b", b""]));
+        assert_ne!(Some(tag(&[b"a"])), Passwords::default().tag(&[b"a"]).0);
+    }
+}

@@ -12,11 +12,9 @@ use crate::state::windows::Windows;
 #[derive(Debug, Default)]
 pub struct Rule {
     decisions: [[AtomicU64; Decision::ALL.len()]; MODES.len()],
-    /// Of a rule that asks for them.
+    /// Each of a rule that has a use for it; empty ones cost next to nothing.
     pub passwords: Passwords,
-    /// Of a rateLimit, in both modes: keys differ by mode.
     pub windows: Windows,
-    /// Of a connectionLimit, likewise.
     pub sockets: Sockets,
 }
 

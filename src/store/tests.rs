@@ -17,6 +17,7 @@ fn deployment(name: &str) -> Deployment {
         uid: name.into(),
         generation: 1,
         created: 1,
+        labels: Labels::default(),
         spec: Err("broken".into()),
         status: None,
     }
@@ -165,6 +166,8 @@ fn a_secret_or_config_map_that_says_something_else_is_a_change_of_its_own_kind()
         Object::Secret(Secret {
             key: key("s"),
             uid: "s".into(),
+            created: 0,
+            labels: Labels::default(),
             tls: true,
             purpose: None,
             data: Data::from_iter([("tls.crt", bytes)]),

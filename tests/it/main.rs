@@ -33,6 +33,7 @@ mod layering;
 mod metrics;
 mod misdirected;
 mod plaintext;
+mod policy;
 mod rotation;
 mod scan;
 mod shared_limits;

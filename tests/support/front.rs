@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use http::Method;
 use tokio::net::TcpStream;
 
 use super::certs::Authority;
@@ -96,13 +97,24 @@ impl Front {
     }
 
     pub async fn get(&self, host: &str, target: &str) -> Answer {
+        self.ask(Method::GET, host, target, "", b"").await
+    }
+
+    /// A request with more header lines (each with its CRLF) and a body.
+    pub async fn ask(&self, method: Method, host: &str, target: &str, more: &str, body: &[u8]) -> Answer {
         if self.over == Transport::Http2 {
             let connection = Http2::connect(&self.client, self.address(), name(host)).await;
-            return connection.get(host, target).await;
+            return connection
+                .ask(connection.request(method, host, target, more), body)
+                .await;
         }
         let mut wire = self.wire(host).await;
-        wire.try_send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
-            .await;
+        let length = match body {
+            [] => String::new(),
+            body => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{length}{more}\r\n");
+        wire.try_send([head.as_bytes(), body].concat()).await;
         wire.answer().await
     }
 

@@ -14,6 +14,7 @@ pub mod firefox;
 pub mod frames;
 pub mod front;
 pub mod go_build;
+pub mod guarded;
 pub mod head;
 pub mod http2;
 pub mod link;

@@ -1,0 +1,10 @@
+//! What stands before an app: each kind of rule, over every transport, for plain requests and WebSockets alike.
+
+mod cors;
+mod edits;
+mod firewall;
+mod logging;
+mod order;
+mod origin;
+mod paths;
+mod shadow;

@@ -1,0 +1,130 @@
+//! Paths that apps read in different ways, where a rule goes by the path.
+
+use serde_json::json;
+
+use crate::support::front::Transport;
+use crate::support::guarded::{Guarded, HOST, policy, site};
+use crate::support::site::Site;
+
+over_each! {
+    ambiguous_paths_are_refused_where_a_rule_goes_by_the_path,
+    no_spelling_of_a_denied_path_passes,
+    with_pass_no_spelling_passes_either,
+    no_spelling_lets_through_what_only_one_path_may,
+}
+
+const ADMIN: &str = "/admin";
+
+async fn ambiguous_paths_are_refused_where_a_rule_goes_by_the_path(over: Transport) {
+    let deny = json!([{"name": "no", "match": [{"path": {"prefix": ADMIN}}], "firewall": {"action": "Deny"}}]);
+    let guarded = Guarded::start(over, deny).await;
+    for target in [
+        "/a%2Fb",
+        "/a%2fb",
+        "/a%5Cb",
+        "/a%00",
+        "//a",
+        "/a//b",
+        "/%2e%2e/a",
+        "/a/.%2e",
+        "/%c0%af",
+        "/a%zz",
+    ] {
+        guarded.refuses(target, "", 400, "client:ambiguous_path").await;
+    }
+    // Encoded where it need not be, resolved or not: there is one reading, or all of them are harmless.
+    for target in ["/%61", "/a/../b", "/a;b=c", "/%C3%A4", "/a%20b", "/a/?x=//%2F"] {
+        let [plain, _] = guarded.passes(target, "").await;
+        assert_eq!(
+            plain.line,
+            format!("GET {target} HTTP/1.1"),
+            "the path is sent as it came"
+        );
+    }
+}
+
+async fn no_spelling_of_a_denied_path_passes(over: Transport) {
+    let deny = json!([{"name": "no", "match": [{"path": {"prefix": ADMIN}}], "firewall": {"action": "Deny"}}]);
+    let guarded = Guarded::start(over, deny).await;
+    for target in [
+        "/admin",
+        "/%61dmin",
+        "/x/../admin",
+        "/./admin",
+        "/admin;x=1",
+        "/admin;x=1/y",
+        "/x/..;/admin",
+        "/admin/../admin",
+        "/admin/./x",
+        "/admin/%20",
+        "/admin/../other",
+    ] {
+        guarded.refuses(target, "", 403, "client:firewall_denied").await;
+    }
+}
+
+fn passing(rules: serde_json::Value) -> Site {
+    site(rules).spec(json!({"ambiguousPaths": "Pass"}))
+}
+
+async fn with_pass_no_spelling_passes_either(over: Transport) {
+    let deny = json!([{"name": "no", "match": [{"path": {"prefix": ADMIN}}], "firewall": {"action": "Deny"}}]);
+    let guarded = Guarded::start_with(over, passing(deny), &[]).await;
+    for target in [
+        "//admin",
+        "/%2Fadmin",
+        "/x%2F..%2Fadmin",
+        "/x/%2e%2e/admin",
+        "/x//../admin",
+        "/%5Cadmin",
+    ] {
+        guarded.refuses(target, "", 403, "client:firewall_denied").await;
+    }
+    for target in ["/a%2Fb", "//a", "/a%5Cb"] {
+        guarded.passes(target, "").await;
+    }
+}
+
+async fn no_spelling_lets_through_what_only_one_path_may(over: Transport) {
+    let rules = json!([
+        {"name": "public", "match": [{"path": {"prefix": "/public"}}], "firewall": {"action": "Allow"}},
+        {"name": "others", "firewall": {"action": "Deny"}},
+    ]);
+    let inverse = json!([
+        {"name": "others", "match": [{"path": {"prefix": "/public"}, "not": true}], "firewall": {"action": "Deny"}},
+    ]);
+    for rules in [rules, inverse] {
+        let guarded = Guarded::start_with(over, passing(rules), &[]).await;
+        guarded.passes("/public/x", "").await;
+        for target in [
+            "/public/../admin",
+            "/public/..;/admin",
+            "/public%2F..%2Fadmin",
+            "/x/../public",
+            "/public/%2e%2e/x",
+        ] {
+            guarded.refuses(target, "", 403, "client:firewall_denied").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_no_rule_goes_by_the_path_every_path_passes() {
+    let rules = json!([{"name": "no", "match": [{"header": {"name": "x-no"}}], "firewall": {"action": "Deny"}}]);
+    let guarded = Guarded::start(Transport::Plain, rules).await;
+    for target in ["//a", "/a%2Fb", "/%2e%2e"] {
+        guarded.passes(target, "").await;
+    }
+}
+
+#[tokio::test]
+async fn a_shadow_rule_on_paths_refuses_none() {
+    let rules = json!([
+        {"name": "no", "mode": "Shadow", "match": [{"path": {"prefix": "/a"}}], "firewall": {"action": "Deny"}},
+    ]);
+    let site = Site::new("app", HOST).with(policy("guard", rules));
+    let guarded = Guarded::start_with(Transport::Plain, site, &[]).await;
+    for target in ["//a", "/a", "/a%2Fb"] {
+        guarded.passes(target, "").await;
+    }
+}
