@@ -21,9 +21,11 @@ use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
 use crate::live::LiveCell;
+use crate::policy::Services;
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Transport};
 use crate::publish::{Leader, Publisher};
+use crate::shared::Shared;
 use crate::state::State;
 use crate::status::lease::{self, Candidate};
 use crate::status::{self, Failures, Mailbox};
@@ -35,6 +37,8 @@ use crate::watch::folder::Folder;
 
 /// Batches that a source may be ahead of the compiler; one that is further ahead waits.
 const BATCHES: usize = 1024;
+/// How long the shared store is waited for before the first request.
+const STORE: Duration = Duration::from_secs(1);
 /// After the last FIN, for the tunnels to read to the end.
 const LAST_BYTES: Duration = Duration::from_secs(3);
 
@@ -95,7 +99,18 @@ impl App {
         let state = Arc::<State>::default();
         let live = Arc::<LiveCell>::default();
         let tls = tls::server::Server::new(live.clone())?;
-        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, Arc::default()));
+        let services = Arc::new(Services {
+            shared: match now.store.clone() {
+                Some(store) => {
+                    let _its_reactor = data_plane.enter();
+                    Shared::start(store, state.store_errors.clone())
+                }
+                None => Shared::none(state.store_errors.clone()),
+            },
+        });
+        // The first request should not find it away; if it is, that has been logged.
+        let _ = timeout_at(Instant::now() + STORE, services.shared.connected()).await;
+        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, services));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();

@@ -89,6 +89,16 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_ACME_CA", value_name = "FILE", help_heading = NEEDS_RESTART)]
     pub acme_ca: Option<PathBuf>,
 
+    /// Where limits of the scope Shared are counted: redis://HOST[:PORT][/DATABASE], or rediss:// for TLS. Redis 5 or later
+    /// [default: none; policies that need it are refused]
+    #[arg(long, env = "POSTERN_REDIS_URL", value_name = "URL", help_heading = NEEDS_RESTART)]
+    pub redis_url: Option<String>,
+
+    /// A folder (a mounted Secret) with the files username, password and ca.crt, as far as Redis asks for them; read again
+    /// for each new connection
+    #[arg(long, env = "POSTERN_REDIS_CREDENTIALS", value_name = "DIR", help_heading = NEEDS_RESTART)]
+    pub redis_credentials: Option<PathBuf>,
+
     /// Assign each Deployment the hostname <name>-<namespace>.DOMAIN [default: none]
     #[arg(long, env = "POSTERN_APEX_DOMAIN", value_name = "DOMAIN", help_heading = APPLIES_AT_ONCE)]
     pub apex_domain: Option<String>,
@@ -213,6 +223,8 @@ impl Default for Flags {
             acme_directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
             acme_email: None,
             acme_ca: None,
+            redis_url: None,
+            redis_credentials: None,
             apex_domain: None,
             selectorless_services: true,
             require_policy: false,

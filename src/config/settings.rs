@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Flags, Invalid};
 use crate::api;
+use crate::shared::Store;
 use crate::snapshot::{HostName, Listener};
 use crate::store::ObjectKey;
 use crate::telemetry::log;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub lease_namespace: Option<String>,
     pub watch_namespaces: Vec<String>,
     pub acme: Acme,
+    /// Where limits are counted that all replicas share.
+    pub store: Option<Store>,
     pub routing: Routing,
     pub listener: Arc<Listener>,
 }
@@ -91,6 +94,8 @@ pub struct Routing {
     /// By namespace. None: names are not granted, the oldest claim wins.
     pub hostname_grants: Option<BTreeMap<Arc<str>, Vec<HostName>>>,
     pub selectorless_services: bool,
+    /// Whether limits may have the scope Shared.
+    pub shared_store: bool,
     pub default_tls_secrets: Box<[ObjectKey]>,
     /// A Deployment before which no SentinelPolicy is in force is not served.
     pub require_policy: bool,
@@ -137,6 +142,7 @@ impl Flags {
             lease_namespace: self.lease_namespace.clone(),
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,
             acme: self.acme()?,
+            store: self.store()?,
             routing: self.routing()?,
             listener: Arc::new(self.listener(http == HttpMode::Redirect)?),
         })
@@ -173,6 +179,52 @@ impl Flags {
             email: self.acme_email.clone(),
             ca: self.acme_ca.clone(),
         })
+    }
+
+    fn store(&self) -> Result<Option<Store>, Invalid> {
+        let Some(url) = &self.redis_url else {
+            return match self.redis_credentials {
+                None => Ok(None),
+                Some(_) => Err(invalid("redisCredentials", "needs redisUrl")),
+            };
+        };
+        let not_like = |what: &str| {
+            invalid(
+                "redisUrl",
+                format!("{what}: it is like \"rediss://redis.example:6379/0\""),
+            )
+        };
+        // What it is stays unsaid: it may hold a password.
+        let url = url.parse::<Uri>().map_err(|_| not_like("is not a URL"))?;
+        let tls = match url.scheme_str() {
+            Some("redis") => false,
+            Some("rediss") => true,
+            _ => return Err(not_like("is neither redis:// nor rediss://")),
+        };
+        if url
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
+            return Err(invalid(
+                "redisUrl",
+                "holds credentials: they belong to redisCredentials",
+            ));
+        }
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let database = url.path().trim_start_matches('/');
+        if host.is_empty() || url.query().is_some() {
+            return Err(not_like("has no host, or has a query"));
+        }
+        Ok(Some(Store {
+            tls,
+            host: host.to_owned(),
+            port: url.port_u16().unwrap_or(6379),
+            database: match database {
+                "" => 0,
+                number => number.parse().map_err(|_| not_like("has no number for its database"))?,
+            },
+            credentials: self.redis_credentials.clone(),
+        }))
     }
 
     fn listener(&self, redirect: bool) -> Result<Listener, Invalid> {
@@ -264,6 +316,7 @@ impl Flags {
             apex_domain,
             hostname_grants,
             selectorless_services: self.selectorless_services,
+            shared_store: self.redis_url.is_some(),
             default_tls_secrets: self.default_tls_secrets()?,
             require_policy: self.require_policy,
             endpoints: EndpointRules {

@@ -13,6 +13,7 @@ pub mod windows;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use deployment::Deployment;
@@ -35,6 +36,8 @@ pub struct State {
     /// What is answered before a Deployment is found.
     pub unrouted: Traffic,
     pub tls: tls::Handshakes,
+    /// Calls to the store that replicas share which nothing came of.
+    pub store_errors: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]

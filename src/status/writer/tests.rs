@@ -150,6 +150,7 @@ fn settings(addresses: &[&str]) -> Settings {
             email: None,
             ca: None,
         },
+        store: None,
         routing: Routing {
             class: "postern".into(),
             apex_domain: None,
@@ -157,6 +158,7 @@ fn settings(addresses: &[&str]) -> Settings {
             default_tls_secrets: Box::default(),
             require_policy: false,
             selectorless_services: true,
+            shared_store: false,
             endpoints: EndpointRules::default(),
         },
         listener: Arc::default(),
