@@ -22,6 +22,7 @@ use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
 use crate::egress::Egress;
 use crate::live::LiveCell;
+use crate::policy::Services;
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Transport};
 use crate::publish::{Leader, Publisher};
@@ -96,7 +97,7 @@ impl App {
         let state = Arc::<State>::default();
         let live = Arc::<LiveCell>::default();
         let tls = tls::server::Server::new(live.clone())?;
-        let proxy = Arc::new(Proxy::new(live, state.clone(), tls));
+        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, Services::default()));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();

@@ -23,6 +23,7 @@ pub mod compile;
 pub mod config;
 pub mod egress;
 pub mod live;
+pub mod policy;
 pub mod proxy;
 pub mod publish;
 pub mod reason;

@@ -7,25 +7,41 @@ use serde::{Serialize, Serializer};
 /// Why Postern answers by itself. The code's first half says whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
+    AmbiguousPath,
+    AuthRefused,
+    AuthUnavailable,
     BackendNotFound,
     BadGateway,
     BadRequest,
     BadUpgrade,
     BadUpstreamUpgrade,
+    BodyTooLarge,
     DeploymentOffline,
+    FirewallDenied,
     HeadersTooLarge,
     HostNotFound,
+    InsufficientPermissions,
     InternalError,
+    InvalidCredentials,
+    InvalidKey,
+    InvalidToken,
     MethodNotAllowed,
     Misdirected,
+    MissingCredentials,
     NoReadyEndpoint,
+    OpenapiValidationFailed,
+    OriginDenied,
     Overloaded,
     PathNotFound,
     PlaintextOnTls,
     PolicyInvalid,
+    PolicyTimeout,
+    RateLimited,
     RequestTimeout,
     Starting,
+    StoreUnavailable,
     TlsRequired,
+    TooManyConnections,
     Unreachable,
     UnsupportedVersion,
     UpstreamTimeout,
@@ -34,26 +50,42 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of the variants, so that `reason as usize` is an index.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 39] = [
+        Self::AmbiguousPath,
+        Self::AuthRefused,
+        Self::AuthUnavailable,
         Self::BackendNotFound,
         Self::BadGateway,
         Self::BadRequest,
         Self::BadUpgrade,
         Self::BadUpstreamUpgrade,
+        Self::BodyTooLarge,
         Self::DeploymentOffline,
+        Self::FirewallDenied,
         Self::HeadersTooLarge,
         Self::HostNotFound,
+        Self::InsufficientPermissions,
         Self::InternalError,
+        Self::InvalidCredentials,
+        Self::InvalidKey,
+        Self::InvalidToken,
         Self::MethodNotAllowed,
         Self::Misdirected,
+        Self::MissingCredentials,
         Self::NoReadyEndpoint,
+        Self::OpenapiValidationFailed,
+        Self::OriginDenied,
         Self::Overloaded,
         Self::PathNotFound,
         Self::PlaintextOnTls,
         Self::PolicyInvalid,
+        Self::PolicyTimeout,
+        Self::RateLimited,
         Self::RequestTimeout,
         Self::Starting,
+        Self::StoreUnavailable,
         Self::TlsRequired,
+        Self::TooManyConnections,
         Self::Unreachable,
         Self::UnsupportedVersion,
         Self::UpstreamTimeout,
@@ -81,6 +113,8 @@ impl Reason {
             self,
             R::BadRequest
                 | R::BadUpgrade
+                // The rest of it is not waited for.
+                | R::BodyTooLarge
                 | R::HeadersTooLarge
                 // What it is asked for, this connection cannot give: who comes back is to come on another.
                 | R::Misdirected
@@ -102,6 +136,21 @@ impl Reason {
     fn row(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
+            Self::AmbiguousPath => (
+                S::BAD_REQUEST,
+                "client:ambiguous_path",
+                "The path can be read in several ways: it holds an encoded slash, an empty segment or the like.",
+            ),
+            Self::AuthRefused => (
+                S::FORBIDDEN,
+                "client:auth_refused",
+                "The service that is asked about requests refused this one.",
+            ),
+            Self::AuthUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "policy:auth_unavailable",
+                "What credentials are verified by cannot be reached at present.",
+            ),
             Self::BackendNotFound => (
                 S::SERVICE_UNAVAILABLE,
                 "config:backend_not_found",
@@ -127,10 +176,20 @@ impl Reason {
                 "upstream:bad_upgrade",
                 "The app's answer to the WebSocket handshake does not match it.",
             ),
+            Self::BodyTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "client:body_too_large",
+                "The request's body is too large.",
+            ),
             Self::DeploymentOffline => (
                 S::SERVICE_UNAVAILABLE,
                 "capacity:deployment_offline",
                 "This deployment is stopped.",
+            ),
+            Self::FirewallDenied => (
+                S::FORBIDDEN,
+                "client:firewall_denied",
+                "This request is not allowed here.",
             ),
             Self::HeadersTooLarge => (
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -142,11 +201,23 @@ impl Reason {
                 "routing:host_not_found",
                 "No deployment serves this hostname.",
             ),
+            Self::InsufficientPermissions => (
+                S::FORBIDDEN,
+                "client:insufficient_permissions",
+                "These credentials do not permit this request.",
+            ),
             Self::InternalError => (
                 S::INTERNAL_SERVER_ERROR,
                 "platform:internal_error",
                 "An error inside the proxy.",
             ),
+            Self::InvalidCredentials => (
+                S::UNAUTHORIZED,
+                "client:invalid_credentials",
+                "The user name or the password is wrong.",
+            ),
+            Self::InvalidKey => (S::UNAUTHORIZED, "client:invalid_key", "The API key is not valid."),
+            Self::InvalidToken => (S::UNAUTHORIZED, "client:invalid_token", "The token is not valid."),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "client:method_not_allowed",
@@ -157,10 +228,25 @@ impl Reason {
                 "routing:misdirected",
                 "This connection was made for another hostname: use a new one.",
             ),
+            Self::MissingCredentials => (
+                S::UNAUTHORIZED,
+                "client:missing_credentials",
+                "This request needs credentials.",
+            ),
             Self::NoReadyEndpoint => (
                 S::SERVICE_UNAVAILABLE,
                 "capacity:no_ready_endpoint",
                 "The app has no endpoint that is ready.",
+            ),
+            Self::OpenapiValidationFailed => (
+                S::BAD_REQUEST,
+                "client:openapi_validation_failed",
+                "The request is not one of the API's.",
+            ),
+            Self::OriginDenied => (
+                S::FORBIDDEN,
+                "client:origin_denied",
+                "Pages of this origin may not come here.",
             ),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "capacity:overloaded", "Too much is in flight."),
             Self::PathNotFound => (
@@ -178,6 +264,16 @@ impl Reason {
                 "config:policy_invalid",
                 "A rule that must stand before this app cannot be applied.",
             ),
+            Self::PolicyTimeout => (
+                S::SERVICE_UNAVAILABLE,
+                "policy:timeout",
+                "The rules that stand before this app took too long to decide.",
+            ),
+            Self::RateLimited => (
+                S::TOO_MANY_REQUESTS,
+                "client:rate_limited",
+                "Too many requests: try again later.",
+            ),
             Self::RequestTimeout => (
                 S::REQUEST_TIMEOUT,
                 "client:request_timeout",
@@ -188,10 +284,20 @@ impl Reason {
                 "config:starting",
                 "The proxy does not know its routes yet.",
             ),
+            Self::StoreUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "policy:store_unavailable",
+                "The store that requests are counted in cannot be reached at present.",
+            ),
             Self::TlsRequired => (
                 S::UPGRADE_REQUIRED,
                 "client:tls_required",
                 "WebSockets are served over TLS alone: use wss:// in place of ws://.",
+            ),
+            Self::TooManyConnections => (
+                S::TOO_MANY_REQUESTS,
+                "client:too_many_connections",
+                "Too many sockets are open already.",
             ),
             Self::Unreachable => (
                 S::SERVICE_UNAVAILABLE,

@@ -244,10 +244,11 @@ mod tests {
 
     use super::*;
     use crate::proxy::balance::choose_backend;
-    use crate::snapshot::{Deployment, HostTable};
     use crate::snapshot::{
-        Endpoint, Host, HostName, HostTls, Protocol, RunState, Slot, Strategy, Timeouts, Upstream, UpstreamKey,
+        AmbiguousPaths, Endpoint, Host, HostName, HostTls, Protocol, RunState, Slot, Strategy, Timeouts, Upstream,
+        UpstreamKey,
     };
+    use crate::snapshot::{Deployment, HostTable};
     use crate::store::ObjectKey;
 
     /// What a backend can be: without a Service, without an endpoint, whole.
@@ -298,6 +299,7 @@ mod tests {
                 handshake: None,
             },
             strategy: Strategy::Random,
+            ambiguous_paths: AmbiguousPaths::Reject,
             runtime: Slot::default(),
         };
         let route = Route {
@@ -306,6 +308,7 @@ mod tests {
             action,
             client_tls: None,
             upstream_tls: Arc::default(),
+            policies: None,
         };
         let name: HostName = "*.shop.example".parse().unwrap();
         let mut hosts = HostTable::default();

@@ -24,7 +24,10 @@ pub enum ConditionReason {
     HostnameNotAllowed,
     Invalid,
     InvalidCertificate,
+    InvalidPolicy,
+    InvalidReference,
     NoCertificate,
+    PolicyNotFound,
     PortNotFound,
     Programmed,
     ResolvedRefs,
@@ -34,6 +37,7 @@ pub enum ConditionReason {
     ServiceNotFound,
     ServingLastGood,
     TLSConflict,
+    TargetNotFound,
     UnsupportedProtocol,
 }
 

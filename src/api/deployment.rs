@@ -130,6 +130,20 @@ pub struct DeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UpstreamTls")]
     pub upstream_tls: Option<UpstreamTls>,
+    /// The SentinelPolicies that have to stand before it, at most 16, by name. They are attached whatever their targets
+    /// say; while one is missing or not accepted, requests are answered 503 policy_invalid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        inner(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub policies: Vec<String>,
+    /// Where a policy looks at the path: Reject answers 400 ambiguous_path to one that the app could read otherwise
+    /// (%2F, %5C, %00, a backslash, encoded dot segments, empty segments). Pass: Deny matches if either reading does,
+    /// Allow and not only if both do. Default: Reject.
+    #[serde(default)]
+    pub ambiguous_paths: AmbiguousPaths,
     /// What the app receives as X-Deployment-Id: printable ASCII. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -315,6 +329,13 @@ pub enum State {
     Stopped,
 }
 
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+pub enum AmbiguousPaths {
+    #[default]
+    Reject,
+    Pass,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Timeouts {
@@ -418,7 +439,7 @@ fn default_weight() -> u32 {
 /// A structural schema knows "integer or string" only by its extension. The bounds of the one type do not apply to the
 /// other; the pattern is that of a DNS label (RFC 1123), which Service ports are named by, with at least one letter: "80" is a
 /// number in quotes.
-fn port_schema(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn port_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
         "minimum": 1,

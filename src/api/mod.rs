@@ -3,6 +3,7 @@
 pub mod condition;
 pub mod deployment;
 pub mod duration;
+pub mod policy;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -13,7 +14,10 @@ pub const VERSION: &str = "v1alpha1";
 
 /// All CRDs, in the order in which `postern crds` prints them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![finish(deployment::Deployment::crd())]
+    vec![
+        finish(deployment::Deployment::crd()),
+        finish(policy::SentinelPolicy::crd()),
+    ]
 }
 
 /// What `kubectl apply -f -` takes; each of the files in crds/ holds one document of it.
@@ -29,11 +33,15 @@ pub fn yaml(crd: &CustomResourceDefinition) -> String {
     text
 }
 
-/// Comments are wrapped lines, descriptions are paragraphs; and OpenAPI knows no unsigned formats.
+/// Comments are wrapped lines, descriptions are paragraphs; OpenAPI knows no unsigned formats; and a structural schema
+/// does not refuse unknown fields (the apiserver prunes them), though our own decoding does.
 fn finish(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     fn walk(value: &mut Value) {
         match value {
             Value::Object(map) => {
+                if map.get("additionalProperties") == Some(&Value::Bool(false)) {
+                    map.remove("additionalProperties");
+                }
                 for (key, value) in map {
                     match value {
                         Value::String(text) if key == "description" => *text = text.replace('\n', " "),

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::deployment::{self as api, BackendRef, DeploymentSpec, PathRule, ServiceRef};
 use crate::config::Routing;
-use crate::snapshot::{self, HostName, PathMatch, RunState, Slot, Strategy, Timeouts};
+use crate::snapshot::{self, AmbiguousPaths, HostName, PathMatch, RunState, Slot, Strategy, Timeouts};
 use crate::store::{self, ObjectKey};
 
 use super::backend::PortRef;
@@ -130,6 +130,7 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
             api::Strategy::RoundRobin => Strategy::RoundRobin,
             api::Strategy::Random => Strategy::Random,
         },
+        ambiguous_paths: AmbiguousPaths::Reject,
         runtime: Slot::default(),
     };
     Wanted {

@@ -70,6 +70,7 @@ pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms) -> Box<[Route
             action: actions[rule.targets].clone(),
             client_tls: client_tls.cloned(),
             upstream_tls: terms.upstream.clone(),
+            policies: None,
         })
         .collect()
 }

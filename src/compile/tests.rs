@@ -18,6 +18,8 @@ fn deployment(hostname: &str, service: &str) -> Event {
         }),
         backends: Vec::new(),
         paths: Vec::new(),
+        policies: Vec::new(),
+        ambiguous_paths: Default::default(),
         deployment_id: None,
         // One Secret, of the same name as the Service.
         tls: vec![Tls {

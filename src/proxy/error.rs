@@ -17,15 +17,18 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Asker<'a> {
     pub accept: &'a HeaderMap,
     pub request_id: &'a HeaderValue,
+    /// In place of the reason's own.
+    pub detail: Option<&'a str>,
 }
 
 /// The answer for `reason`: problem+json (RFC 9457), or HTML for who prefers it.
 pub fn answer(reason: Reason, asker: Asker<'_>) -> Response<Body> {
     let id = asker.request_id.to_str().unwrap_or_default();
+    let detail = asker.detail.unwrap_or_else(|| reason.detail());
     let (kind, text) = if prefers_html(asker.accept) {
-        ("text/html; charset=utf-8", html(reason, id))
+        ("text/html; charset=utf-8", html(reason, detail, id))
     } else {
-        ("application/problem+json", problem(reason, id))
+        ("application/problem+json", problem(reason, detail, id))
     };
     let mut response = Response::new(Body::Own(Full::new(Bytes::from(text))));
     *response.status_mut() = reason.status();
@@ -63,10 +66,19 @@ pub fn answer(reason: Reason, asker: Asker<'_>) -> Response<Body> {
     response
 }
 
+/// Somebody else's answer, with what every answer of ours says.
+pub fn passed_on(answer: Response<Bytes>, reason: Reason, asker: Asker<'_>) -> Response<Body> {
+    let mut response = answer.map(|bytes| Body::Own(Full::new(bytes)));
+    let headers = response.headers_mut();
+    headers.insert(X_POSTERN_ERROR, HeaderValue::from_static(reason.code()));
+    headers.insert(X_REQUEST_ID, asker.request_id.clone());
+    response
+}
+
 /// The answer as bytes, for where hyper leaves no room for one; the connection closes after it.
 pub fn raw(reason: Reason, request_id: &HeaderValue) -> Vec<u8> {
     let id = request_id.to_str().unwrap_or_default();
-    let (status, code, body) = (reason.status(), reason.code(), problem(reason, id));
+    let (status, code, body) = (reason.status(), reason.code(), problem(reason, reason.detail(), id));
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
          x-postern-error: {code}\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n{body}",
@@ -75,28 +87,28 @@ pub fn raw(reason: Reason, request_id: &HeaderValue) -> Vec<u8> {
     .into_bytes()
 }
 
-fn problem(reason: Reason, request_id: &str) -> String {
+fn problem(reason: Reason, detail: &str, request_id: &str) -> String {
     let status = reason.status();
     json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
         "status": status.as_u16(),
-        "detail": reason.detail(),
+        "detail": detail,
         "code": reason.code(),
         "requestId": request_id,
     })
     .to_string()
 }
 
-// Nothing in it comes from the client: there is nothing to escape.
-fn html(reason: Reason, request_id: &str) -> String {
+/// Nothing in it comes from the client; a detail may hold names out of an app's own document.
+fn html(reason: Reason, detail: &str, request_id: &str) -> String {
     let status = reason.status();
-    let (number, title, detail, code) = (
+    let (number, title, code) = (
         status.as_u16(),
         status.canonical_reason().unwrap_or_default(),
-        reason.detail(),
         reason.code(),
     );
+    let detail = detail.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>{number} {title}</title><style>:root{{color-scheme:light dark}}\

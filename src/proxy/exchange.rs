@@ -17,12 +17,14 @@ use super::challenge;
 use super::connection::Client;
 use super::error::{self, Asker, X_REQUEST_ID};
 use super::forward::{self, Errand};
+use super::guard::{self, Guarded};
 use super::incoming::Incoming;
 use super::origin::Origin;
 use super::peer::Peer;
 use super::target::Target;
+use crate::policy::{Passed, Policy, Refusal};
 use crate::reason::Reason;
-use crate::snapshot::{Action, ClientTlsMode, Deployment, Host, Protocol, Route, Snapshot, Upstream, UpstreamTls};
+use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Protocol, Route, Snapshot, UpstreamTls};
 use crate::state::Traffic;
 use crate::websocket::handshake::Handshake;
 
@@ -40,6 +42,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
     let mut account = Account {
         client,
         deployment: None,
+        passed: None,
         answered: false,
     };
     let phases = Phases {
@@ -49,16 +52,25 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         request_id: &request_id,
         started,
     };
-    let answered = AssertUnwindSafe(phases.run(incoming, &mut account.deployment))
+    let answered = AssertUnwindSafe(phases.run(incoming, &mut account.deployment, &mut account.passed))
         .catch_unwind()
         .await;
     account.answered = true;
+    let refused = match &answered {
+        Ok(Ok(_)) => None,
+        Ok(Err(refusal)) => Some(refusal.reason),
+        Err(_panic) => Some(Reason::InternalError),
+    };
     let mut response = match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(reason)) => account.refuse(reason, &head, &request_id, started),
+        Ok(Err(refusal)) => account.refuse(*refusal, &head, &request_id, started),
         // The panic hook has logged it; it costs this request alone.
-        Err(_panic) => account.refuse(Reason::InternalError, &head, &request_id, started),
+        Err(_panic) => account.refuse(Reason::InternalError.into(), &head, &request_id, started),
     };
+    if let Some(passed) = &account.passed {
+        passed.finish(response.headers_mut(), refused.is_some());
+        guard::log(passed, &phases, account.deployment.as_deref(), &response, refused);
+    }
     if let Some(hsts) = hsts.filter(|_| origin.https) {
         // The app's own, if it sends one, is for its name; ours is for all.
         let headers = response.headers_mut();
@@ -71,15 +83,26 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
 struct Account<'a> {
     client: &'a Client,
     deployment: Option<Arc<Deployment>>,
+    /// What rules have said; None: there are none.
+    passed: Option<Box<Passed>>,
     answered: bool,
 }
 
 impl Account<'_> {
-    fn refuse(&self, reason: Reason, head: &Parts, request_id: &HeaderValue, started: Instant) -> Response<Body> {
-        self.traffic().count_refusal(reason, started.elapsed());
+    fn refuse(&self, refusal: Refusal, head: &Parts, request_id: &HeaderValue, started: Instant) -> Response<Body> {
+        self.traffic().count_refusal(refusal.reason, started.elapsed());
         self.client.clock.idle();
-        let accept = &head.headers;
-        error::answer(reason, Asker { accept, request_id })
+        let asker = Asker {
+            accept: &head.headers,
+            request_id,
+            detail: refusal.detail.as_deref(),
+        };
+        let mut response = match refusal.answer {
+            Some(answer) => error::passed_on(*answer, refusal.reason, asker),
+            None => error::answer(refusal.reason, asker),
+        };
+        response.headers_mut().extend(refusal.headers);
+        response
     }
 
     fn traffic(&self) -> &Traffic {
@@ -99,28 +122,37 @@ impl Drop for Account<'_> {
 }
 
 /// One request on its way through the phases.
-struct Phases<'a> {
-    client: &'a Arc<Client>,
-    head: &'a Parts,
-    origin: &'a Origin<'a>,
-    request_id: &'a HeaderValue,
-    started: Instant,
+pub struct Phases<'a> {
+    pub client: &'a Arc<Client>,
+    pub head: &'a Parts,
+    pub origin: &'a Origin<'a>,
+    pub request_id: &'a HeaderValue,
+    pub started: Instant,
 }
 
 /// What answers.
 enum Way {
-    App {
-        upstream: Arc<Upstream>,
-        /// Where it speaks TLS.
-        upstream_tls: Option<Arc<UpstreamTls>>,
-        /// Whether the host asks clients for certificates.
-        asks_clients: bool,
-    },
+    App(Found),
     Redirect,
 }
 
+struct Found {
+    backends: Arc<[Backend]>,
+    /// Where one of them speaks TLS.
+    upstream_tls: Option<Arc<UpstreamTls>>,
+    /// Whether the host asks clients for certificates.
+    asks_clients: bool,
+    /// What stands before the app.
+    policies: Option<Arc<[Arc<Policy>]>>,
+}
+
 impl Phases<'_> {
-    async fn run(&self, incoming: Incoming, found: &mut Option<Arc<Deployment>>) -> Result<Response<Body>, Reason> {
+    async fn run(
+        &self,
+        mut incoming: Incoming,
+        found: &mut Option<Arc<Deployment>>,
+        passed: &mut Option<Box<Passed>>,
+    ) -> Result<Response<Body>, Box<Refusal>> {
         let Self { client, head, .. } = *self;
         // Given back by the first request, whatever it turns out to be.
         let turn = client.take_turn();
@@ -129,32 +161,53 @@ impl Phases<'_> {
             return Ok(response);
         }
         let upgrade = Handshake::parse(head)?;
-        let (upstream, upstream_tls, asks_clients) = match self.route(&target, upgrade.is_some(), found)? {
-            Way::App {
-                upstream,
-                upstream_tls,
-                asks_clients,
-            } => (upstream, upstream_tls, asks_clients),
+        let way = match self.route(&target, upgrade.is_some(), found)? {
+            Way::App(way) => way,
             Way::Redirect => return Ok(self.redirect(&target, found.as_deref())),
         };
-        let verified_here = asks_clients.then(|| self.origin.verified_here(&client.peer));
+        let verified_here = way.asks_clients.then(|| self.origin.verified_here(&client.peer));
         let deployment = found.as_ref().ok_or(Reason::InternalError)?;
+        if let Some(policies) = &way.policies {
+            let passed = passed.insert(Box::default());
+            // Boxed: most requests have none before them.
+            match Box::pin(guard::run(
+                self,
+                &target,
+                deployment,
+                policies,
+                upgrade.is_some(),
+                incoming,
+                passed,
+            ))
+            .await?
+            {
+                Guarded::Passed(body) => incoming = body,
+                Guarded::Answered(response) => return Ok(response),
+            }
+        }
+        let upstream = balance::choose_backend(&way.backends)?;
+        // Most speak none, and one stands for all of those: every request would count on it.
+        let upstream_tls = way
+            .upstream_tls
+            .as_ref()
+            .filter(|_| upstream.protocol == Protocol::Https);
         let errand = Errand {
             client,
             deployment,
-            upstream: &upstream,
-            upstream_tls: upstream_tls.as_ref(),
+            upstream,
+            upstream_tls,
             head,
             target: &target,
             origin: verified_here.as_ref().unwrap_or(self.origin),
             request_id: self.request_id,
+            passed: passed.as_deref(),
             started: self.started,
         };
-        match upgrade {
+        Ok(match upgrade {
             // Boxed: it is the larger one, and every plain request's future would have its size.
-            Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn)).await,
-            None => forward::plain(errand, incoming).await,
-        }
+            Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn)).await?,
+            None => forward::plain(errand, incoming).await?,
+        })
     }
 
     /// The answer to an ACME server, on whichever port it asks.
@@ -191,15 +244,14 @@ impl Phases<'_> {
         }
         match &route.action {
             Action::Forward(backends) => {
-                let upstream = balance::choose_backend(backends)?.clone();
-                // Most speak none, and one stands for all of those: every request would count on it.
-                let speaks_tls = upstream.protocol == Protocol::Https;
-                let upstream_tls = speaks_tls.then(|| route.upstream_tls.clone());
-                Ok(Way::App {
-                    upstream,
-                    upstream_tls,
+                let mut upstreams = backends.iter().filter_map(|backend| backend.upstream.as_ref());
+                let speaks_tls = upstreams.any(|upstream| upstream.protocol == Protocol::Https);
+                Ok(Way::App(Found {
+                    backends: backends.clone(),
+                    upstream_tls: speaks_tls.then(|| route.upstream_tls.clone()),
                     asks_clients: host.tls.client.is_some() || route.client_tls.is_some(),
-                })
+                    policies: route.policies.clone(),
+                }))
             }
             Action::Refuse(reason) => Err(*reason),
         }

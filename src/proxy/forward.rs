@@ -33,6 +33,7 @@ use super::pool::Lease;
 use super::stream::Stream;
 use super::target::Target;
 use super::{balance, dial};
+use crate::policy::Passed;
 use crate::reason::Reason;
 use crate::snapshot::{Deployment, Protocol, Upstream, UpstreamTls};
 use crate::state::endpoint::Open;
@@ -59,6 +60,8 @@ pub struct Errand<'a> {
     pub target: &'a Target,
     pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
+    /// What the rules before the app say to it.
+    pub passed: Option<&'a Passed>,
     pub started: std::time::Instant,
 }
 
@@ -317,6 +320,9 @@ impl Errand<'_> {
         };
         *request.uri_mut() = self.target.uri.clone();
         *request.headers_mut() = headers::to_app(&self.head.headers, told);
+        if let Some(passed) = self.passed {
+            passed.complete(&mut request);
+        }
         if let Some(handshake) = upgrade {
             handshake.complete(request.headers_mut());
         }

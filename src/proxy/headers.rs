@@ -9,6 +9,7 @@ use super::error::{X_POSTERN_ERROR, X_REQUEST_ID};
 use super::origin::{
     Origin, X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
 };
+use crate::policy::reserved::{folds_to, is_reserved};
 use crate::reason::Reason;
 use crate::websocket::handshake::{has_token, tokens};
 
@@ -163,28 +164,6 @@ fn passes_to_app(name: &HeaderName, told: &Told<'_>) -> bool {
     }
 }
 
-/// What Postern says to the app, in every spelling that an app might fold into it: `_` is `-` to CGI and its heirs.
-fn is_reserved(name: &str) -> bool {
-    let starts = |prefix: &str| {
-        same(
-            name.as_bytes().get(..prefix.len()).unwrap_or_default(),
-            prefix.as_bytes(),
-        )
-    };
-    let is = |whole: &str| same(name.as_bytes(), whole.as_bytes());
-    match name.as_bytes().first() {
-        Some(b'x') => {
-            starts("x-postern-")
-                || starts("x-forwarded-")
-                || is("x-deployment-id")
-                || is("x-real-ip")
-                || is("x-request-id")
-        }
-        Some(b'f') => is("forwarded"),
-        _ => false,
-    }
-}
-
 /// What a trusted proxy may say besides what `Origin` has read. Never in another spelling.
 fn is_proxys(name: &str) -> bool {
     (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && !name.contains('_')) || name == "forwarded"
@@ -195,12 +174,7 @@ fn is_framing_twin(name: &str) -> bool {
     name.contains('_')
         && ["connection", "content-length", "host", "transfer-encoding", "upgrade"]
             .iter()
-            .any(|framing| same(name.as_bytes(), framing.as_bytes()))
-}
-
-fn same(name: &[u8], wanted: &[u8]) -> bool {
-    let dashed = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
-    dashed.eq(wanted.iter().copied())
+            .any(|framing| folds_to(name.as_bytes(), framing.as_bytes()))
 }
 
 fn is_nominated(name: &HeaderName, nominated: &[&str]) -> bool {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
@@ -17,6 +18,14 @@ pub enum Incoming {
     Empty,
     H1(hyper::body::Incoming),
     H2(Box<H2Body>),
+    /// One that has been read, since a rule had to look at it.
+    Read(Box<ReadBody>),
+}
+
+#[derive(Debug, Default)]
+pub struct ReadBody {
+    pub data: Bytes,
+    pub trailers: Option<HeaderMap>,
 }
 
 #[derive(Debug)]
@@ -67,6 +76,7 @@ impl Body for Incoming {
             Self::Empty => Poll::Ready(None),
             Self::H1(body) => Pin::new(body).poll_frame(cx).map_err(Error::H1),
             Self::H2(body) => body.poll_frame(cx).map_err(Error::H2),
+            Self::Read(body) => Poll::Ready(body.next().map(Ok)),
         }
     }
 
@@ -75,6 +85,7 @@ impl Body for Incoming {
             Self::Empty => true,
             Self::H1(body) => body.is_end_stream(),
             Self::H2(body) => body.stream.is_end_stream(),
+            Self::Read(body) => body.data.is_empty() && body.trailers.is_none(),
         }
     }
 
@@ -83,7 +94,17 @@ impl Body for Incoming {
             Self::Empty => SizeHint::with_exact(0),
             Self::H1(body) => body.size_hint(),
             Self::H2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Read(body) => SizeHint::with_exact(body.data.len() as u64),
         }
+    }
+}
+
+impl ReadBody {
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        if !self.data.is_empty() {
+            return Some(Frame::data(std::mem::take(&mut self.data)));
+        }
+        self.trailers.take().map(Frame::trailers)
     }
 }
 

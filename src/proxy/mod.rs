@@ -10,6 +10,7 @@ pub mod dial;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod guard;
 pub mod h2;
 pub mod h2c;
 pub mod headers;
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use crate::live::LiveCell;
+use crate::policy::Services;
 use crate::snapshot::Listener;
 use crate::state::State;
 use crate::tls;
@@ -39,6 +41,7 @@ pub struct Proxy {
     pub live: Arc<LiveCell>,
     pub state: Arc<State>,
     pub tls: tls::server::Server,
+    pub services: Services,
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
@@ -46,11 +49,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn new(live: Arc<LiveCell>, state: Arc<State>, tls: tls::server::Server) -> Self {
+    pub fn new(live: Arc<LiveCell>, state: Arc<State>, tls: tls::server::Server, services: Services) -> Self {
         Self {
             live,
             state,
             tls,
+            services,
             draining: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             connections: connection::Count::default(),

@@ -26,6 +26,8 @@ pub struct Origin<'a> {
     /// Whether the peer is one of `trustedProxies`.
     pub trusted: bool,
     /// The rightmost hop that is not trusted.
+    pub ip: IpAddr,
+    /// `ip` as text.
     pub client: Cow<'a, HeaderValue>,
     /// The client and the trusted proxies after it.
     pub forwarded_for: Cow<'a, HeaderValue>,
@@ -46,6 +48,7 @@ impl<'a> Origin<'a> {
         let shown = peer.tls.as_ref().and_then(|agreed| agreed.client_certificate.as_ref());
         let direct = Self {
             trusted: false,
+            ip: peer.ip,
             client: Cow::Borrowed(&peer.address),
             forwarded_for: Cow::Borrowed(&peer.address),
             https: peer.tls.is_some(),
@@ -62,7 +65,11 @@ impl<'a> Origin<'a> {
     }
 
     fn told_by_proxy(self, peer: &Peer, headers: &'a HeaderMap, listener: &Listener) -> Self {
-        let (client, forwarded_for) = hops(peer, headers, listener);
+        let Way {
+            ip,
+            client,
+            forwarded_for,
+        } = Way::of(peer, headers, listener);
         let only = |name: HeaderName| {
             let mut values = headers.get_all(name).iter();
             values.next().filter(|_| values.next().is_none())
@@ -71,6 +78,7 @@ impl<'a> Origin<'a> {
         let rule = peer.tls.as_ref().and_then(|agreed| agreed.client.as_ref());
         Self {
             trusted: true,
+            ip,
             client: Cow::Owned(client),
             forwarded_for: Cow::Owned(forwarded_for),
             https: match proto.as_deref() {
@@ -118,18 +126,31 @@ impl<'a> Origin<'a> {
 
 /// The client and the way from it: each hop was told by the one after it, so the first that is not trusted ends what can be
 /// believed.
-fn hops(peer: &Peer, headers: &HeaderMap, listener: &Listener) -> (HeaderValue, HeaderValue) {
-    let told: Vec<&str> = tokens(headers, X_FORWARDED_FOR).collect();
-    let mut way = vec![peer.ip];
-    for hop in told.iter().rev().take(MAX_HOPS).map_while(|hop| address(hop)) {
-        way.push(hop);
-        if !listener.trusts(hop) {
-            break;
+struct Way {
+    ip: IpAddr,
+    client: HeaderValue,
+    forwarded_for: HeaderValue,
+}
+
+impl Way {
+    fn of(peer: &Peer, headers: &HeaderMap, listener: &Listener) -> Self {
+        let told: Vec<&str> = tokens(headers, X_FORWARDED_FOR).collect();
+        let mut ip = peer.ip;
+        let mut forwarded_for = ip.to_string();
+        for hop in told.iter().rev().take(MAX_HOPS).map_while(|hop| address(hop)) {
+            ip = hop;
+            forwarded_for = format!("{hop}, {forwarded_for}");
+            if !listener.trusts(hop) {
+                break;
+            }
+        }
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| peer.address.clone());
+        Self {
+            ip,
+            client: value(ip.to_string()),
+            forwarded_for: value(forwarded_for),
         }
     }
-    let text: Vec<String> = way.iter().rev().map(IpAddr::to_string).collect();
-    let value = |text: &str| HeaderValue::try_from(text).unwrap_or_else(|_| peer.address.clone());
-    (value(&text[0]), value(&text.join(", ")))
 }
 
 /// An address, perhaps with a port, as proxies write one.

@@ -4,7 +4,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -116,7 +115,7 @@ async fn expect_handshake(mut stream: TcpStream, proxy: &Proxy) -> io::Result<Tc
     stream.peek(&mut first).await?;
     if first[0].is_ascii_uppercase() {
         let reason = Reason::PlaintextOnTls;
-        proxy.state.unrouted.refused[reason as usize].fetch_add(1, Relaxed);
+        proxy.state.unrouted.refused.count(reason);
         let answer = error::raw(reason, &exchange::request_id());
         let told = async {
             stream.write_all(&answer).await?;

@@ -20,7 +20,7 @@ pub use certificate::{Authorities, Certificate, ClientTls, ClientTlsMode, Finger
 pub use host::{Host, HostTable};
 pub use listener::{Listener, TlsVersion};
 pub use name::HostName;
-pub use route::{Action, Backend, Deployment, PathMatch, Route, RunState, Strategy, Timeouts};
+pub use route::{Action, AmbiguousPaths, Backend, Deployment, PathMatch, Route, RunState, Strategy, Timeouts};
 pub use sharded::{ContentHash, Sharded};
 pub use slot::Slot;
 pub use upstream::{Endpoint, Protocol, Upstream, UpstreamKey};

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 use super::{ClientTls, Slot, Upstream, UpstreamTls};
+use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::state;
 use crate::store::ObjectKey;
@@ -32,6 +33,9 @@ pub struct Route {
     /// For upstreams that speak TLS.
     #[serde(skip_serializing_if = "plain")]
     pub upstream_tls: Arc<UpstreamTls>,
+    /// What stands before the app, in the order in which it is asked. Printed by its keys.
+    #[serde(serialize_with = "keys", skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Arc<[Arc<Policy>]>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,6 +64,7 @@ pub struct Deployment {
     pub state: RunState,
     pub timeouts: Timeouts,
     pub strategy: Strategy,
+    pub ambiguous_paths: AmbiguousPaths,
     #[serde(skip)]
     pub runtime: Slot<state::Deployment>,
 }
@@ -77,6 +82,13 @@ pub enum Strategy {
     RoundRobin,
 }
 
+/// What becomes of paths that apps read in different ways, where a rule goes by the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum AmbiguousPaths {
+    Pass,
+    Reject,
+}
+
 /// None: no limit ("0s").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
@@ -92,6 +104,10 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     #[serde(serialize_with = "seconds")]
     pub handshake: Option<Duration>,
+}
+
+fn keys<S: Serializer>(policies: &Option<Arc<[Arc<Policy>]>>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(policies.iter().flat_map(|all| all.iter()).map(|policy| &policy.key))
 }
 
 fn plain(tls: &Arc<UpstreamTls>) -> bool {

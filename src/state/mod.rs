@@ -3,6 +3,7 @@
 
 pub mod deployment;
 pub mod endpoint;
+pub mod rule;
 pub mod tls;
 pub mod traffic;
 
@@ -13,8 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use deployment::Deployment;
 pub use endpoint::Endpoint;
+pub use rule::Rule;
 pub use traffic::Traffic;
 
+use crate::policy::Policy;
 use crate::snapshot::{Upstream, UpstreamKey};
 use crate::store::ObjectKey;
 
@@ -23,6 +26,8 @@ use crate::store::ObjectKey;
 pub struct State {
     deployments: Mutex<Table<ObjectKey, Deployment>>,
     endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
+    /// By the policy's key and the rule's name.
+    rules: Mutex<Table<(ObjectKey, Arc<str>), Rule>>,
     /// What is answered before a Deployment is found.
     pub unrouted: Traffic,
     pub tls: tls::Handshakes,
@@ -56,6 +61,25 @@ impl State {
     /// Every Deployment that is configured or still has requests or sockets.
     pub fn deployments(&self) -> Vec<(ObjectKey, Arc<Deployment>)> {
         let table = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = table
+            .entries
+            .iter()
+            .filter_map(|(key, state)| Some((key.clone(), state.upgrade()?)));
+        alive.collect()
+    }
+
+    /// Gives each rule of a new policy the state that its name already had, if any.
+    pub fn pair_rules(&self, policy: &Policy) {
+        let mut table = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        for rule in policy.rules.iter().filter(|rule| !rule.runtime.is_filled()) {
+            rule.runtime
+                .fill(table.get_or_insert(&(policy.key.clone(), rule.name.clone())));
+        }
+    }
+
+    /// Every rule that is configured or still has sockets, by its policy's key and its name.
+    pub fn rules(&self) -> Vec<((ObjectKey, Arc<str>), Arc<Rule>)> {
+        let table = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = table
             .entries
             .iter()

@@ -13,7 +13,7 @@ pub struct Traffic {
     /// Answers of the app, by the status' class (1xx first).
     pub answered: [AtomicU64; 5],
     /// Answers of Postern, by reason.
-    pub refused: [AtomicU64; Reason::ALL.len()],
+    pub refused: Refusals,
     /// Requests whose client left before any answer.
     pub abandoned: AtomicU64,
     pub duration: Histogram,
@@ -27,6 +27,9 @@ pub struct Traffic {
     pub socket_bytes_to_app: AtomicU64,
     pub socket_bytes_to_client: AtomicU64,
 }
+
+#[derive(Debug)]
+pub struct Refusals([AtomicU64; Reason::ALL.len()]);
 
 /// How one attempt to reach an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +75,25 @@ impl Traffic {
     }
 
     pub fn count_refusal(&self, reason: Reason, took: Duration) {
-        self.refused[reason as usize].fetch_add(1, Relaxed);
+        self.refused.count(reason);
         self.duration.observe(took);
+    }
+}
+
+impl Refusals {
+    pub fn count(&self, reason: Reason) {
+        self.0[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub fn get(&self, reason: Reason) -> u64 {
+        self.0[reason as usize].load(Relaxed)
+    }
+}
+
+// Not derived: the standard library does so for short arrays alone.
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 }
 

@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::compile::report::Report;
 use crate::reason::Reason;
 use crate::snapshot::Certificate;
+use crate::state::rule::{Decision, MODES};
 use crate::state::tls::{Handshakes, Outcome};
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
 use crate::state::{State, Traffic};
@@ -187,6 +188,7 @@ impl Collector for ByDeployment {
             .collect();
         let encoder = &mut encoder;
         handshakes(encoder, &self.0.tls)?;
+        decisions(encoder, &self.0)?;
         requests(encoder, &all)?;
         let help = "Time to answer plain requests, sockets apart";
         histograms(encoder, "request_duration_seconds", help, &all, |traffic| {
@@ -256,6 +258,28 @@ fn handshakes(encoder: &mut DescriptorEncoder<'_>, handshakes: &Handshakes) -> f
     Ok(())
 }
 
+fn decisions(encoder: &mut DescriptorEncoder<'_>, state: &State) -> fmt::Result {
+    let mut rules = state.rules();
+    rules.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let help = "Requests that a rule applied to, by how it decided; Shadow rules let all through";
+    let mut metric = encoder.encode_descriptor("policy_decisions", help, None, MetricType::Counter)?;
+    for ((policy, name), rule) in &rules {
+        for (mode, decision) in MODES.into_iter().flat_map(|mode| Decision::ALL.map(|decision| (mode, decision))) {
+            let labels = [
+                ("namespace", &*policy.namespace),
+                ("policy", &*policy.name),
+                ("rule", &**name),
+                ("mode", mode.label()),
+                ("decision", decision.label()),
+            ];
+            counter(rule.decisions(mode, decision), |c| {
+                c.encode(metric.encode_family(&labels)?)
+            })?;
+        }
+    }
+    Ok(())
+}
+
 fn requests(encoder: &mut DescriptorEncoder<'_>, all: &[(&ObjectKey, &Traffic)]) -> fmt::Result {
     let help = "Requests answered, by class of status; reason: why Postern answered, empty where the app did";
     let mut metric = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
@@ -280,7 +304,7 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, all: &[(&ObjectKey, &Traffic)])
         })?;
         for reason in Reason::ALL {
             let class = reason.status().as_u16() / 100;
-            let count = traffic.refused[reason as usize].load(Relaxed);
+            let count = traffic.refused.get(reason);
             counter(count, |c| {
                 c.encode(metric.encode_family(&labels(key, class, reason.code()))?)
             })?;

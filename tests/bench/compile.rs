@@ -147,6 +147,8 @@ fn deployment(at: usize, hostname: &str) -> store::Deployment {
         }),
         backends: Vec::new(),
         paths: Vec::new(),
+        policies: Vec::new(),
+        ambiguous_paths: Default::default(),
         deployment_id: None,
         tls: Vec::new(),
         client_tls: None,

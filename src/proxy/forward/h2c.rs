@@ -154,7 +154,7 @@ impl Errand<'_> {
     /// RFC 9113 section 8.3.1: what HTTP/1.1 has in its first line and in Host stands in pseudo-header fields.
     fn h2_head(&self, expect: bool) -> Result<Request<()>, Reason> {
         let mut request = self.request((), None, expect);
-        let mut parts = self.target.uri.clone().into_parts();
+        let mut parts = request.uri().clone().into_parts();
         parts.scheme = Some(Scheme::HTTP);
         let authority = Authority::try_from(self.target.host.as_bytes());
         parts.authority = Some(authority.map_err(|_| Reason::BadRequest)?);

@@ -389,6 +389,8 @@ fn spec() -> impl Strategy<Value = DeploymentSpec> {
                 service,
                 backends,
                 paths,
+                policies: Vec::new(),
+                ambiguous_paths: Default::default(),
                 deployment_id: id.map(str::to_owned),
                 tls: tls.0,
                 client_tls: tls.1,

@@ -1,0 +1,58 @@
+//! `requestHeaders` and `responseHeaders`: what is set, added and removed, never what is Postern's own to say.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::reserved::{folds_to, is_framing, is_reserved};
+
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Edits {
+    #[serde(serialize_with = "pairs")]
+    pub set: Box<[(HeaderName, HeaderValue)]>,
+    #[serde(serialize_with = "pairs")]
+    pub add: Box<[(HeaderName, HeaderValue)]>,
+    #[serde(serialize_with = "names")]
+    pub remove: Box<[HeaderName]>,
+}
+
+/// Whether a rule may touch this header.
+pub fn is_editable(name: &HeaderName) -> bool {
+    !is_reserved(name.as_str()) && !is_framing(name)
+}
+
+impl Edits {
+    /// What is removed or replaced goes in every spelling that an app might fold into it.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        let gone = self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
+        gone.for_each(|name| remove_folded(headers, name));
+        for (name, value) in &self.set {
+            headers.append(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+/// All lines of this name, and of those that fold to it.
+pub fn remove_folded(headers: &mut HeaderMap, name: &HeaderName) {
+    headers.remove(name);
+    let folds = |found: &&HeaderName| folds_to(found.as_str().as_bytes(), name.as_str().as_bytes());
+    while let Some(alias) = headers.keys().find(folds).cloned() {
+        headers.remove(alias);
+    }
+}
+
+fn pairs<S: Serializer>(pairs: &[(HeaderName, HeaderValue)], to: S) -> Result<S::Ok, S::Error> {
+    // Values may be secrets that an app expects.
+    let mut map = to.serialize_map(Some(pairs.len()))?;
+    for (name, value) in pairs {
+        map.serialize_entry(name.as_str(), &format_args!("{} bytes", value.len()))?;
+    }
+    map.end()
+}
+
+fn names<S: Serializer>(names: &[HeaderName], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(names.iter().map(HeaderName::as_str))
+}

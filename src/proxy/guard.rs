@@ -1,0 +1,148 @@
+//! The phase in which rules decide: what they look at is gathered, the time that they have together is held, and a body is
+//! read where one of them must see it. What they say is `policy`'s.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::error::X_REQUEST_ID;
+use super::exchange::Phases;
+use super::forward::KERNEL_LIMIT;
+use super::incoming::{Incoming, ReadBody};
+use super::target::Target;
+use crate::policy::engine::{Progress, Run};
+use crate::policy::logging::Redacted;
+use crate::policy::{Kind, Passed, Policy, Refusal, Request};
+use crate::reason::Reason;
+use crate::snapshot::Deployment;
+
+/// All rules of a request together; what a client takes to send its body is not theirs.
+const BUDGET: Duration = Duration::from_secs(5);
+
+pub enum Guarded {
+    /// With the body, whether it was looked at or not.
+    Passed(Incoming),
+    Answered(Response<Body>),
+}
+
+pub async fn run(
+    phases: &Phases<'_>,
+    target: &Target,
+    deployment: &Deployment,
+    policies: &[Arc<Policy>],
+    upgrade: bool,
+    mut incoming: Incoming,
+    passed: &mut Passed,
+) -> Result<Guarded, Box<Refusal>> {
+    let Phases {
+        client, head, origin, ..
+    } = *phases;
+    let host = target.hostname();
+    let request = Request {
+        // An upgrade in HTTP/2 is a CONNECT (RFC 8441 section 5), to the app a GET.
+        method: if upgrade { &Method::GET } else { &head.method },
+        headers: &head.headers,
+        authority: &target.host,
+        host: &host,
+        uri: &target.uri,
+        client: origin.ip,
+        trusted: origin.trusted,
+        https: origin.https,
+        web_socket: upgrade,
+        certificate: None,
+        readings: OnceLock::new(),
+    };
+    let services = &client.proxy.services;
+    let mut run = Run::new(policies, &request, deployment.ambiguous_paths, services, passed).map_err(Box::new)?;
+    let mut left = BUDGET;
+    loop {
+        let since = tokio::time::Instant::now();
+        let progress = timeout(left, run.advance())
+            .await
+            .map_err(|_elapsed| Reason::PolicyTimeout)?;
+        left = left.saturating_sub(since.elapsed());
+        match progress.map_err(Box::new)? {
+            Progress::Passed => return Ok(Guarded::Passed(incoming)),
+            Progress::Answered(response) => return Ok(Guarded::Answered(own_answer(phases, deployment, response))),
+            Progress::WantsBody { limit } => {
+                let body = read(incoming, limit, deployment.timeouts.idle).await?;
+                run.give(body.data.clone());
+                incoming = Incoming::Read(Box::new(body));
+            }
+        }
+    }
+}
+
+fn own_answer(phases: &Phases<'_>, deployment: &Deployment, response: Response<Bytes>) -> Response<Body> {
+    let mut response = response.map(|bytes| Body::Own(Full::new(bytes)));
+    response.headers_mut().insert(X_REQUEST_ID, phases.request_id.clone());
+    let traffic = &deployment.runtime.get().traffic;
+    traffic.count_answer(response.status(), phases.started.elapsed());
+    phases.client.clock.idle();
+    response
+}
+
+/// The whole body, if it is no longer than `limit`.
+async fn read(mut incoming: Incoming, limit: usize, idle: Option<Duration>) -> Result<ReadBody, Reason> {
+    if incoming.size_hint().lower() > limit as u64 {
+        return Err(Reason::BodyTooLarge);
+    }
+    let mut data = BytesMut::new();
+    let mut trailers: Option<HeaderMap> = None;
+    while let Some(frame) = timeout(idle.unwrap_or(KERNEL_LIMIT), incoming.frame())
+        .await
+        .map_err(|_elapsed| Reason::RequestTimeout)?
+    {
+        match frame.map_err(|_broken| Reason::BadRequest)?.into_data() {
+            Ok(piece) if data.len() + piece.len() > limit => return Err(Reason::BodyTooLarge),
+            Ok(piece) => data.extend_from_slice(&piece),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok(ReadBody {
+        data: data.freeze(),
+        trailers,
+    })
+}
+
+/// The records that rules have asked for.
+pub fn log(
+    passed: &Passed,
+    phases: &Phases<'_>,
+    deployment: Option<&Deployment>,
+    response: &Response<Body>,
+    refused: Option<Reason>,
+) {
+    for (policy, rule) in &passed.logged {
+        let Some(Kind::Logging(logging)) = policy.rules.get(*rule).map(|rule| &rule.kind) else {
+            continue;
+        };
+        let redacted = Redacted::by(&passed.policies);
+        let uri = &phases.head.uri;
+        let query = uri.query().filter(|_| logging.query).map(|query| redacted.query(query));
+        tracing::info!(
+            target: "postern::access",
+            request_id = phases.request_id.to_str().unwrap_or_default(),
+            deployment = deployment.map(|deployment| tracing::field::display(&deployment.key)),
+            policy = %policy.key,
+            rule = &*policy.rules[*rule].name,
+            client = %phases.origin.ip,
+            method = phases.head.method.as_str(),
+            host = phases.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()),
+            path = uri.path(),
+            query,
+            status = response.status().as_u16(),
+            reason = refused.map(Reason::code),
+            duration_ms = phases.started.elapsed().as_secs_f64() * 1e3,
+            request_headers = redacted.headers(&logging.request_headers, &phases.head.headers),
+            response_headers = redacted.headers(&logging.response_headers, response.headers()),
+            "request"
+        );
+    }
+}

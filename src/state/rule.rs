@@ -1,0 +1,56 @@
+//! What belongs to one rule of one policy while any snapshot or socket refers to it, by the policy's key and the rule's name:
+//! an edit of the rule resets nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::policy::{Mode, Refusal};
+use crate::reason::Reason;
+
+#[derive(Debug, Default)]
+pub struct Rule {
+    decisions: [[AtomicU64; Decision::ALL.len()]; MODES.len()],
+}
+
+/// How a rule that applied decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Passed,
+    Refused,
+    /// Something that it needs did not answer, or not in time.
+    Failed,
+}
+
+pub const MODES: [Mode; 2] = [Mode::Enforce, Mode::Shadow];
+
+impl Rule {
+    pub fn count(&self, mode: Mode, decision: Decision) {
+        self.decisions[mode as usize][decision as usize].fetch_add(1, Relaxed);
+    }
+
+    pub fn decisions(&self, mode: Mode, decision: Decision) -> u64 {
+        self.decisions[mode as usize][decision as usize].load(Relaxed)
+    }
+}
+
+impl Decision {
+    /// In the order of the variants, so that `decision as usize` is an index.
+    pub const ALL: [Self; 3] = [Self::Passed, Self::Refused, Self::Failed];
+
+    pub fn of<T>(decided: &Result<T, Refusal>) -> Self {
+        match decided {
+            Ok(_) => Self::Passed,
+            Err(refusal) => match refusal.reason {
+                Reason::AuthUnavailable | Reason::PolicyTimeout | Reason::StoreUnavailable => Self::Failed,
+                _ => Self::Refused,
+            },
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
