@@ -3,7 +3,10 @@
 //!
 //! `engine` runs them in their order; each kind of rule has a file of its own.
 
+pub mod api_key;
+pub mod basic_auth;
 pub mod cors;
+pub mod credentials;
 pub mod edits;
 pub mod engine;
 pub mod logging;
@@ -11,6 +14,7 @@ pub mod matcher;
 pub mod origin;
 pub mod passed;
 pub mod path;
+pub mod permissions;
 pub mod principal;
 pub mod refusal;
 pub mod request;
@@ -20,12 +24,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use api_key::ApiKey;
+pub use basic_auth::BasicAuth;
 pub use cors::Cors;
+pub use credentials::{Authenticated, Credential};
 pub use edits::Edits;
 pub use logging::Logging;
 pub use matcher::Match;
 pub use origin::Origin;
 pub use passed::Passed;
+pub use permissions::Permissions;
 pub use principal::Principal;
 pub use refusal::Refusal;
 pub use request::Request;

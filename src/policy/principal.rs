@@ -1,14 +1,385 @@
-//! Who a request is from.
+//! Who was authenticated, as the app is told in X-Postern-Principal. Made once, when a key is compiled, a handshake done or a
+//! token verified; what a rule asks of it later is a look into it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
 
 use http::HeaderValue;
+use serde::Serialize;
+use serde_json::ser::Formatter;
+use serde_json::{Map, Value, json};
 
-#[derive(Debug)]
 pub struct Principal {
+    kind: Kind,
+    subject: Box<str>,
+    /// Whole, whatever the header had room for.
+    value: Value,
     header: HeaderValue,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Kind {
+    ApiKey,
+    Jwt,
+    Basic,
+    Forwarded,
+    ClientCertificate,
+}
+
+/// What there is to say of one.
+pub struct Parts<'a> {
+    pub kind: Kind,
+    pub subject: &'a str,
+    pub identity: Option<Value>,
+    /// What stands in `source`, under the kind's own name: a key's Secret, a token's claims.
+    pub source: Value,
+}
+
+/// What a verified client certificate says of its holder.
+#[derive(Clone, Debug, Default)]
+pub struct Holder {
+    /// The distinguished name (RFC 4514). Empty where the names stand in the alternative ones alone.
+    pub subject: String,
+    pub uris: Vec<String>,
+    pub dns_names: Vec<String>,
+    /// SHA-256 of the certificate, in hex.
+    pub hash: String,
+}
+
+/// A subject is never cut: a part of it would be someone else.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the subject is empty or too long")]
+pub struct InvalidSubject;
+
+const VERSION: &str = "v1";
+/// Of the header. An app's own bound on all headers together is often 8 KiB.
+const MAX_LENGTH: usize = 4096;
+/// Of a subject in JSON.
+const MAX_SUBJECT: usize = 2048;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: &'a str,
+    subject: &'a str,
+    #[serde(rename = "type")]
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a Value>,
+    source: &'a Value,
+}
+
 impl Principal {
+    /// One that has no room in the header for its source, or its identity, is told of without.
+    pub fn new(parts: Parts<'_>) -> Result<Self, InvalidSubject> {
+        let Parts {
+            kind,
+            subject,
+            identity,
+            source,
+        } = parts;
+        if subject.is_empty() || ascii_json(subject).len() > MAX_SUBJECT {
+            return Err(InvalidSubject);
+        }
+        let source = json!({ kind.source(): source });
+        let cut = json!({ kind.source(): {}, "truncated": true });
+        let written = |identity, source| {
+            ascii_json(&Written {
+                version: VERSION,
+                subject,
+                kind,
+                identity,
+                source,
+            })
+        };
+        let fits = |text: &String| text.len() <= MAX_LENGTH;
+        let text = Some(written(identity.as_ref(), &source))
+            .filter(fits)
+            .or_else(|| Some(written(identity.as_ref(), &cut)).filter(fits))
+            .unwrap_or_else(|| written(None, &cut));
+        let header = HeaderValue::try_from(text).map_err(|_| InvalidSubject)?;
+        let mut value = Map::from_iter([
+            ("version".to_owned(), VERSION.into()),
+            ("subject".to_owned(), subject.into()),
+            ("type".to_owned(), json!(kind)),
+            ("source".to_owned(), source),
+        ]);
+        value.extend(identity.map(|identity| ("identity".to_owned(), identity)));
+        Ok(Self {
+            kind,
+            subject: subject.into(),
+            value: Value::Object(value),
+            header,
+        })
+    }
+
+    /// Its subject is the distinguished name, else the first alternative name, else the certificate's hash.
+    pub fn of_certificate(holder: Holder) -> Result<Self, InvalidSubject> {
+        let Holder {
+            subject,
+            uris,
+            dns_names,
+            hash,
+        } = holder;
+        let source = json!({"subject": subject, "uris": uris, "dnsNames": dns_names, "sha256": hash});
+        let names = [subject].into_iter().chain(uris).chain(dns_names);
+        let name = names.into_iter().find(|name| !name.is_empty());
+        let made = |subject: &str, source| {
+            Self::new(Parts {
+                kind: Kind::ClientCertificate,
+                subject,
+                identity: None,
+                source,
+            })
+        };
+        match name.map(|name| made(&name, source.clone())) {
+            Some(Ok(principal)) => Ok(principal),
+            _ => made(&format!("sha256:{hash}"), source),
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// X-Postern-Principal.
     pub fn header(&self) -> &HeaderValue {
         &self.header
+    }
+
+    /// A string, number or boolean by its path: `source.key.meta.plan`. A name with dots in it (as claims have) is found by
+    /// its whole self.
+    pub fn field(&self, dotted: &str) -> Option<Cow<'_, str>> {
+        match find(&self.value, dotted)? {
+            Value::String(text) => Some(Cow::Borrowed(text)),
+            Value::Number(number) => Some(Cow::Owned(number.to_string())),
+            Value::Bool(true) => Some(Cow::Borrowed("true")),
+            Value::Bool(false) => Some(Cow::Borrowed("false")),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+}
+
+impl Kind {
+    /// Under which name `source` tells of this kind.
+    fn source(self) -> &'static str {
+        match self {
+            Self::ApiKey => "key",
+            Self::Jwt => "jwt",
+            Self::Basic => "basic",
+            Self::Forwarded => "forwarded",
+            Self::ClientCertificate => "certificate",
+        }
+    }
+}
+
+fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    let fields = value.as_object()?;
+    if let Some(found) = fields.get(path) {
+        return Some(found);
+    }
+    // The longest name first.
+    let dots = path.rmatch_indices('.').map(|(dot, _)| path.split_at(dot));
+    dots.filter_map(|(name, rest)| Some((fields.get(name)?, &rest[1..])))
+        .find_map(|(value, rest)| find(value, rest))
+}
+
+/// Compact, and fit for a header: whatever is not printable ASCII is escaped (RFC 8259 section 7).
+fn ascii_json(value: &(impl Serialize + ?Sized)) -> String {
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Ascii);
+    // Nothing here can fail: maps have strings for keys, and memory takes what is written to it.
+    if value.serialize(&mut serializer).is_err() {
+        text.clear();
+    }
+    String::from_utf8(text).unwrap_or_default()
+}
+
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, to: &mut W, fragment: &str) -> io::Result<()> {
+        let mut written = 0;
+        for (at, char) in fragment.char_indices().filter(|(_, char)| !matches!(char, ' '..='~')) {
+            to.write_all(&fragment.as_bytes()[written..at])?;
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                write!(to, "\\u{unit:04x}")?;
+            }
+            written = at + char.len_utf8();
+        }
+        to.write_all(&fragment.as_bytes()[written..])
+    }
+}
+
+/// By what an app is told, all of it.
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+// By hand: who it is and what its token claims is no log's to say.
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Principal({:?})", self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn principal(subject: &str, source: Value) -> Principal {
+        Principal::new(Parts {
+            kind: Kind::ApiKey,
+            subject,
+            identity: None,
+            source,
+        })
+        .unwrap()
+    }
+
+    fn told(principal: &Principal) -> Value {
+        serde_json::from_str(principal.header().to_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_header_is_compact_json_in_ascii() {
+        let principal = principal("J\u{fc}rg \u{1f600}\r\n\"\u{7f}", json!({"name": "k1"}));
+        assert_eq!(
+            principal.header(),
+            r#"{"version":"v1","subject":"J\u00fcrg \ud83d\ude00\r\n\"\u007f","type":"ApiKey","source":{"key":{"name":"k1"}}}"#
+        );
+    }
+
+    #[test]
+    fn a_source_that_has_no_room_is_cut_and_its_fields_are_still_found() {
+        let principal = principal("ann", json!({"meta": {"plan": "pro", "pad": "x".repeat(5000)}}));
+        let cut = json!({"key": {}, "truncated": true});
+        assert_eq!(
+            told(&principal),
+            json!({"version": "v1", "subject": "ann", "type": "ApiKey", "source": cut})
+        );
+        assert_eq!(principal.field("source.key.meta.plan").as_deref(), Some("pro"));
+    }
+
+    #[test]
+    fn an_identity_goes_after_the_source_where_there_is_no_room() {
+        let parts = |identity: &str, source: &str| Parts {
+            kind: Kind::Forwarded,
+            subject: "ann",
+            identity: Some(json!(identity)),
+            source: json!(source),
+        };
+        let big = "x".repeat(3900);
+        let source_cut = told(&Principal::new(parts(&big, "y".repeat(300).as_str())).unwrap());
+        assert_eq!(
+            (&source_cut["identity"], &source_cut["source"]["truncated"]),
+            (&json!(big), &json!(true))
+        );
+        let both_cut = told(&Principal::new(parts(&"x".repeat(9000), "y")).unwrap());
+        assert_eq!(
+            (&both_cut["identity"], &both_cut["source"]["truncated"]),
+            (&Value::Null, &json!(true))
+        );
+    }
+
+    #[test]
+    fn a_subject_is_never_cut_nor_empty() {
+        let of = |subject: &str| {
+            Principal::new(Parts {
+                kind: Kind::Jwt,
+                subject,
+                identity: None,
+                source: json!({}),
+            })
+        };
+        assert_eq!(of(""), Err(InvalidSubject));
+        assert!(of(&"a".repeat(2046)).is_ok());
+        assert_eq!(of(&"a".repeat(2047)), Err(InvalidSubject));
+        // Six bytes each, once escaped.
+        assert_eq!(of(&"\u{fc}".repeat(400)), Err(InvalidSubject));
+    }
+
+    #[test]
+    fn fields_are_found_by_path() {
+        let source = json!({"meta": {"plan": "pro", "seats": 5, "trial": false, "tags": ["a"], "none": null,
+            "https://example.com/plan": "gold", "a": {"b": 1}, "a.b": 2}});
+        let principal = principal("ann", source);
+        let field = |path| principal.field(path).map(Cow::into_owned);
+        let found = [
+            ("subject", "ann"),
+            ("type", "ApiKey"),
+            ("source.key.meta.plan", "pro"),
+            ("source.key.meta.seats", "5"),
+            ("source.key.meta.trial", "false"),
+            ("source.key.meta.https://example.com/plan", "gold"),
+            ("source.key.meta.a.b", "2"),
+        ];
+        for (path, value) in found {
+            assert_eq!(field(path).as_deref(), Some(value), "{path}");
+        }
+        for path in [
+            "",
+            ".",
+            "source",
+            "source.key.meta",
+            "source.key.meta.tags",
+            "source.key.meta.none",
+            "subject.x",
+            "source..key",
+            "identity",
+        ] {
+            assert_eq!(field(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_speaks_by_its_name_else_an_alternative_else_its_hash() {
+        let holder = |subject: &str, uris: &[&str], names: &[&str]| Holder {
+            subject: subject.to_owned(),
+            uris: uris.iter().map(|name| (*name).to_owned()).collect(),
+            dns_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            hash: "ab".repeat(32),
+        };
+        let subject = |holder| Principal::of_certificate(holder).unwrap().subject().to_owned();
+        assert_eq!(subject(holder("CN=Ann", &["spiffe://a/b"], &[])), "CN=Ann");
+        assert_eq!(subject(holder("", &["spiffe://a/b"], &["a.example"])), "spiffe://a/b");
+        assert_eq!(subject(holder("", &[], &["a.example"])), "a.example");
+        let hash = format!("sha256:{}", "ab".repeat(32));
+        assert_eq!(subject(holder("", &[], &[])), hash);
+        assert_eq!(subject(holder(&"\u{fc}".repeat(1000), &["spiffe://a/b"], &[])), hash);
+        let ann = Principal::of_certificate(holder("CN=Ann", &[], &["a.example"])).unwrap();
+        assert_eq!(told(&ann)["source"]["certificate"]["dnsNames"], json!(["a.example"]));
+    }
+
+    #[test]
+    fn nobody_is_named_when_it_is_printed() {
+        assert_eq!(
+            format!("{:?}", principal("ann", json!({"meta": "hush"}))),
+            "Principal(ApiKey)"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_subject_and_source_fit_a_header_and_read_back(subject in "\\PC{1,60}", text in any::<String>()) {
+            let principal = principal(&subject, json!({"meta": text}));
+            let header = principal.header().as_bytes();
+            prop_assert!(header.len() <= MAX_LENGTH && header.iter().all(|byte| matches!(byte, b' '..=b'~')));
+            let told = told(&principal);
+            prop_assert_eq!(&told["subject"], &json!(subject));
+            if told["source"]["truncated"].is_null() {
+                prop_assert_eq!(&told["source"]["key"]["meta"], &json!(text));
+            }
+            let found = principal.field("source.key.meta");
+            prop_assert_eq!(found.as_deref(), Some(text.as_str()));
+        }
     }
 }

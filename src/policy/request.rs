@@ -60,14 +60,14 @@ impl<'a> Request<'a> {
     /// Of all Cookie lines. A quoted value is given without its quotes.
     pub fn cookies(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let lines = self.headers.get_all(header::COOKIE).into_iter();
-        let texts = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'));
-        texts.take(MAX_PAIRS).filter_map(|text| {
+        // One pair that is no text hides no other.
+        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let texts = pairs.take(MAX_PAIRS).filter_map(|pair| str::from_utf8(pair).ok());
+        texts.filter_map(|text| {
             let (name, value) = text.split_once('=')?;
-            let value = value.trim();
+            let value = value.trim_ascii();
             let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-            Some((name.trim(), bare.unwrap_or(value)))
+            Some((name.trim_ascii(), bare.unwrap_or(value)))
         })
     }
 

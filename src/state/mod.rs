@@ -3,6 +3,7 @@
 
 pub mod deployment;
 pub mod endpoint;
+pub mod passwords;
 pub mod rule;
 pub mod tls;
 pub mod traffic;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use deployment::Deployment;
 pub use endpoint::Endpoint;
+pub use passwords::Passwords;
 pub use rule::Rule;
 pub use traffic::Traffic;
 

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::policy::{Mode, Refusal};
 use crate::reason::Reason;
+use crate::state::Passwords;
 
 #[derive(Debug, Default)]
 pub struct Rule {
     decisions: [[AtomicU64; Decision::ALL.len()]; MODES.len()],
+    /// Of a rule that asks for them.
+    pub passwords: Passwords,
 }
 
 /// How a rule that applied decided.
