@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use address::Rules;
 use connector::Connector;
@@ -87,8 +87,12 @@ impl Egress {
         }
     }
 
-    /// To where the URL says, if that is allowed.
-    pub async fn send(&self, request: Request<Empty<Bytes>>, limits: Limits) -> Result<Response<Bytes>, Failure> {
+    /// To where the URL says, if that is allowed. An answer whose body fails is an answer still: its status was said.
+    pub async fn send(
+        &self,
+        request: Request<Empty<Bytes>>,
+        limits: Limits,
+    ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
         exchange(&self.anywhere, request, limits).await
     }
 
@@ -97,7 +101,7 @@ impl Egress {
         &self,
         request: Request<Empty<Bytes>>,
         limits: Limits,
-    ) -> Result<Response<Bytes>, Failure> {
+    ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
         exchange(&self.endpoints, request, limits).await
     }
 }
@@ -116,19 +120,20 @@ async fn exchange(
     client: &Client<Connector, Empty<Bytes>>,
     request: Request<Empty<Bytes>>,
     limits: Limits,
-) -> Result<Response<Bytes>, Failure> {
-    let answered = async {
-        let (head, body) = client.request(request).await.map_err(failure)?.into_parts();
-        let body = Limited::new(body, limits.body).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                Failure::TooLong(limits.body)
-            } else {
-                Failure::Broken(error.to_string())
-            }
-        })?;
-        Ok(Response::from_parts(head, body.to_bytes()))
+) -> Result<Response<Result<Bytes, Failure>>, Failure> {
+    let end = Instant::now() + limits.time;
+    let answer = timeout_at(end, client.request(request)).await;
+    let (head, body) = answer
+        .map_err(|_elapsed| Failure::TimedOut)?
+        .map_err(failure)?
+        .into_parts();
+    let body = match timeout_at(end, Limited::new(body, limits.body).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::TooLong(limits.body)),
+        Ok(Err(error)) => Err(Failure::Broken(error.to_string())),
+        Err(_elapsed) => Err(Failure::TimedOut),
     };
-    timeout(limits.time, answered).await.unwrap_or(Err(Failure::TimedOut))
+    Ok(Response::from_parts(head, body))
 }
 
 /// The connector's own word for it, where it was the connector's.
