@@ -9,6 +9,8 @@ pub mod cors;
 pub mod credentials;
 pub mod edits;
 pub mod engine;
+pub mod forward_auth;
+pub mod jwt;
 pub mod logging;
 pub mod matcher;
 pub mod origin;
@@ -19,6 +21,7 @@ pub mod principal;
 pub mod refusal;
 pub mod request;
 pub mod reserved;
+pub mod signer;
 
 use std::sync::Arc;
 
@@ -29,6 +32,8 @@ pub use basic_auth::BasicAuth;
 pub use cors::Cors;
 pub use credentials::{Authenticated, Credential};
 pub use edits::Edits;
+pub use forward_auth::ForwardAuth;
+pub use jwt::Jwt;
 pub use logging::Logging;
 pub use matcher::Match;
 pub use origin::Origin;
@@ -37,6 +42,7 @@ pub use permissions::Permissions;
 pub use principal::Principal;
 pub use refusal::Refusal;
 pub use request::Request;
+pub use signer::Signer;
 
 use crate::snapshot::Slot;
 use crate::state;
