@@ -94,7 +94,8 @@ impl Signer {
     /// For the app of this deployment id. None: the key failed, and the app had better be told nothing.
     pub fn sign(&self, principal: &Arc<Principal>, audience: &HeaderValue, now: i64) -> Option<HeaderValue> {
         let key = (Arc::as_ptr(principal) as usize, audience.clone());
-        if let Some(signed) = self.lock().get(&key).filter(|signed| signed.is_fresh(now)) {
+        let same = |signed: &&Signed| Arc::ptr_eq(&signed.principal, principal) && signed.is_fresh(now);
+        if let Some(signed) = self.lock().get(&key).filter(same) {
             return Some(signed.token.clone());
         }
         let token = self.token(principal, audience, now)?;

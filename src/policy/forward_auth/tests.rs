@@ -302,12 +302,12 @@ async fn where_it_may_not_go_is_no_outage() {
 async fn a_service_is_asked_at_an_endpoint_that_can_be_reached_under_its_own_name() {
     let up = Service::start(OK).await;
     let egress = Egress::new(BTreeSet::new(), Box::default());
-    let rule = rule(service(&[dead().await, dead().await, up.address]));
-    check(&rule, &egress, &HeaderMap::new()).await.unwrap();
+    let reachable = rule(service(&[dead().await, dead().await, up.address]));
+    check(&reachable, &egress, &HeaderMap::new()).await.unwrap();
     let asked = up.asked().remove(0);
     assert!(asked.starts_with("GET /decide HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains("host: gate.acme.svc:8000\r\n"), "{asked}");
-    let none = super::tests::rule(service(&[]));
+    let none = rule(service(&[]));
     assert_eq!(
         reason(check(&none, &egress, &HeaderMap::new()).await),
         Some(Reason::AuthUnavailable)

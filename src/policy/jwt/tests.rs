@@ -353,7 +353,7 @@ async fn what_must_be_understood_is_not_and_what_is_no_token_is_refused() {
         message.to_owned(),
         format!("{good}="),
         format!("{good}\u{2e}x"),
-        format!("{message}.{}A", signature),
+        format!("{message}.{signature}A"),
         good.replace('.', ".."),
     ] {
         let found = flaw(&rule(), &token).await;
