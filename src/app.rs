@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
+use crate::egress::Egress;
 use crate::live::LiveCell;
 use crate::policy::Services;
 use crate::proxy::Proxy;
@@ -133,11 +134,14 @@ impl App {
         };
         let (sender, batches) = mpsc::channel(BATCHES);
         let leader = app.spawn_source(&now, sender, &metrics).await?;
+        let own = own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>());
+        let egress = Arc::new(Egress::new(own.clone(), now.allow_egress.clone()));
         let publisher = Publisher {
             live: proxy.live.clone(),
             state,
             figures: metrics.published.clone(),
-            own: own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>()),
+            own,
+            egress,
             leader,
         };
         let published = publisher.run(batches, settings.clone(), readiness.clone());

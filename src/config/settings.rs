@@ -39,6 +39,10 @@ pub struct Settings {
     pub acme: Acme,
     /// Where limits are counted that all replicas share.
     pub store: Option<Store>,
+    /// Where URLs of policies may lead besides.
+    #[serde(serialize_with = "network_texts")]
+    pub allow_egress: Box<[IpNet]>,
+    pub principal_signing_key: Option<PathBuf>,
     pub routing: Routing,
     pub listener: Arc<Listener>,
 }
@@ -143,6 +147,8 @@ impl Flags {
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,
             acme: self.acme()?,
             store: self.store()?,
+            allow_egress: networks("allowEgress", &self.allow_egress)?,
+            principal_signing_key: self.principal_signing_key.clone(),
             routing: self.routing()?,
             listener: Arc::new(self.listener(http == HttpMode::Redirect)?),
         })
@@ -228,17 +234,6 @@ impl Flags {
     }
 
     fn listener(&self, redirect: bool) -> Result<Listener, Invalid> {
-        let trusted = self.trusted_proxies.iter().map(|text| {
-            let network = text
-                .parse::<IpNet>()
-                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            network.map_err(|_| {
-                invalid(
-                    "trustedProxies",
-                    format!("{text:?} is neither a network nor an address"),
-                )
-            })
-        });
         let bounded = |key, limit: api::duration::Duration| match limit.0 {
             time if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(time),
             _ => Err(invalid(key, "is not between 1s and 1h")),
@@ -253,7 +248,7 @@ impl Flags {
             return Err(invalid("http2MaxStreams", "is not between 1 and 1000"));
         }
         Ok(Listener {
-            trusted_proxies: trusted.collect::<Result<_, _>>()?,
+            trusted_proxies: networks("trustedProxies", &self.trusted_proxies)?,
             proxy_protocol: self.proxy_protocol,
             redirect,
             http2: self.http2,
@@ -359,6 +354,17 @@ fn host_name(key: &str, text: &str) -> Result<HostName, Invalid> {
     HostName::from_str(text).map_err(|cause| invalid(key, cause))
 }
 
+/// An address is a network of one.
+fn networks(key: &str, items: &[String]) -> Result<Box<[IpNet]>, Invalid> {
+    let network = |text: &String| {
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| invalid(key, format!("{text:?} is neither a network nor an address")))
+    };
+    items.iter().map(network).collect()
+}
+
 /// As many and as long as a status can hold.
 fn addresses(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
     if items.len() > 16 || items.iter().any(|item| item.len() > 253) {
@@ -376,6 +382,10 @@ fn no_empty(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
 
 fn invalid(key: &str, cause: impl ToString) -> Invalid {
     Invalid::Key(key.to_owned(), cause.to_string())
+}
+
+fn network_texts<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(networks.iter().map(IpNet::to_string))
 }
 
 fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -59,6 +59,7 @@ fn the_plaintext_port_redirects_in_a_cluster_and_serves_a_folder_unless_told_oth
 fn settings_of_the_listeners_are_checked() {
     for (text, cause) in [
         ("trustedProxies: [10.0.0.0/33]", "neither a network nor an address"),
+        ("allowEgress: [nowhere]", "neither a network nor an address"),
         ("proxyProtocol: true", "needs trustedProxies"),
         ("http2MaxStreams: 0", "between 1 and 1000"),
         ("tlsHandshakeTimeout: 0s", "between 1s and 1h"),
