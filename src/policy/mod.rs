@@ -8,6 +8,7 @@ pub mod edits;
 pub mod engine;
 pub mod logging;
 pub mod matcher;
+pub mod openapi;
 pub mod origin;
 pub mod passed;
 pub mod path;
