@@ -15,6 +15,7 @@ pub mod forward_auth;
 pub mod jwt;
 pub mod logging;
 pub mod matcher;
+pub mod openapi;
 pub mod origin;
 pub mod passed;
 pub mod path;
