@@ -16,6 +16,7 @@ use crate::api::condition::ConditionType;
 use crate::compile::report::{PolicyReport, Report};
 use crate::compile::{Compiled, Input, Previous, compile};
 use crate::config::{Routing, Settings};
+use crate::egress::Egress;
 use crate::live::{Live, LiveCell};
 use crate::snapshot::{Deployment, Listener, RunState};
 use crate::state::State;
@@ -33,6 +34,8 @@ pub struct Publisher {
     pub figures: Arc<Published>,
     /// Our own listeners, as they were bound: no endpoint may be one of them.
     pub own: BTreeSet<SocketAddr>,
+    /// Where it may go to is hot.
+    pub egress: Arc<Egress>,
     /// None where there is no leader: a folder has no apiserver.
     pub leader: Option<Leader>,
 }
@@ -72,6 +75,7 @@ impl Publisher {
             }
             let (mut routing, listener) = {
                 let settings = settings.borrow_and_update();
+                self.egress.allow(&settings.allow_egress);
                 (settings.routing.clone(), settings.listener.clone())
             };
             routing.endpoints.own = self.own.clone();

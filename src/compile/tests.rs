@@ -63,6 +63,7 @@ fn the_memory_holds_nothing_that_no_object_names() {
         default_tls_secrets: Box::default(),
         require_policy: false,
         selectorless_services: true,
+        shared_store: false,
         endpoints: EndpointRules::default(),
     };
     let mut store = Store::default();

@@ -143,3 +143,6 @@ fn part(tag: u8, bytes: &[u8], to: &mut impl FnMut(&[u8])) {
 fn text<S: Serializer>(name: &HeaderName, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(name.as_str())
 }
+
+#[cfg(test)]
+mod tests;

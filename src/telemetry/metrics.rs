@@ -195,6 +195,9 @@ impl Collector for ByDeployment {
         let encoder = &mut encoder;
         handshakes(encoder, &self.0.tls)?;
         decisions(encoder, &self.0)?;
+        let help = "Calls to the shared store for limits that failed or came too late";
+        let metric = encoder.encode_descriptor("ratelimit_store_errors", help, None, MetricType::Counter)?;
+        ConstCounter::new(self.0.store_errors.load(Relaxed)).encode(metric)?;
         requests(encoder, &all)?;
         let help = "Time to answer plain requests, sockets apart";
         histograms(encoder, "request_duration_seconds", help, &all, |traffic| {

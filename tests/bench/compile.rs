@@ -127,6 +127,7 @@ fn routing() -> Routing {
         default_tls_secrets: Box::default(),
         require_policy: false,
         selectorless_services: true,
+        shared_store: false,
         endpoints: EndpointRules {
             refuse_local: true,
             ..EndpointRules::default()

@@ -12,7 +12,7 @@ use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::DeploymentStatus;
 use crate::compile::acme::Order;
 use crate::compile::report::{Counts, Finding, Report, Served};
-use crate::config::{Acme, EndpointRules, Listen, LogFormat, Routing, Source};
+use crate::config::Flags;
 use crate::store::ObjectKey;
 
 /// An apiserver that takes every status, unless told otherwise, and remembers when it got which.
@@ -129,37 +129,9 @@ impl Run {
 }
 
 fn settings(addresses: &[&str]) -> Settings {
-    let any = "127.0.0.1:0".parse().unwrap();
     Settings {
-        listen: Listen {
-            http: Some(any),
-            https: any,
-            admin: any,
-        },
-        source: Source::Cluster { kubeconfig: None },
-        workers: std::num::NonZeroUsize::MIN,
-        log: String::new(),
-        log_format: LogFormat::Text,
-        shutdown_delay: Duration::ZERO,
-        drain_deadline: Duration::ZERO,
         publish_addresses: addresses.iter().map(|address| address.to_string()).collect(),
-        lease_namespace: None,
-        watch_namespaces: Vec::new(),
-        acme: Acme {
-            directory: String::new(),
-            email: None,
-            ca: None,
-        },
-        routing: Routing {
-            class: "postern".into(),
-            apex_domain: None,
-            hostname_grants: None,
-            default_tls_secrets: Box::default(),
-            require_policy: false,
-            selectorless_services: true,
-            endpoints: EndpointRules::default(),
-        },
-        listener: Arc::default(),
+        ..Flags::default().settings().unwrap()
     }
 }
 

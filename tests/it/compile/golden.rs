@@ -245,6 +245,7 @@ impl Installation {
                 .map(|[namespace, name]| ObjectKey::new(namespace, name))
                 .collect(),
             selectorless_services: self.selectorless_services.unwrap_or(true),
+            shared_store: false,
             require_policy: self.require_policy,
             endpoints: EndpointRules {
                 refuse_local: !self.allow_local,

@@ -33,6 +33,7 @@ impl World {
                 default_tls_secrets: Box::default(),
                 require_policy: false,
                 selectorless_services: true,
+                shared_store: false,
                 endpoints: EndpointRules::default(),
             },
         };

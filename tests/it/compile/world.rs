@@ -324,6 +324,7 @@ pub fn routing() -> impl Strategy<Value = Routing> {
                     all
                 }),
                 selectorless_services,
+                shared_store: false,
                 require_policy,
                 default_tls_secrets: defaults.into(),
                 endpoints: EndpointRules {

@@ -148,7 +148,7 @@ async fn what_can_be_decided_is_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_policy_is_accepted() {
     let cluster = Cluster::shared("policy-largest").await;
-    let name = |i: usize| format!("{:0>128}", i);
+    let name = |i: usize| format!("{i:0>128}");
     let lines = list(32, |i| json!({"name": name(i), "value": ""}));
     let matches = list(
         16,
@@ -700,6 +700,7 @@ async fn what_cannot_be_decided_is_refused_and_the_field_is_named() {
             "spec.rules[0].requestHeaders.set[0].value",
             "match",
         ),
+        (set("a", "b\tc"), "spec.rules[0].requestHeaders.set[0].value", "match"),
         (set("a", " b"), "spec.rules[0].requestHeaders.set[0].value", "match"),
         (set("a", "ü"), "spec.rules[0].requestHeaders.set[0].value", "match"),
         (
@@ -742,6 +743,7 @@ async fn reserved_headers_cannot_be_edited_in_any_spelling() {
         "Content-Length",
         "Content_Length",
         "Expect",
+        "HTTP2-Settings",
         "Connection",
         "Keep-Alive",
         "Proxy-Connection",
