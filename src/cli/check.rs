@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::offline::{self, World};
 use crate::api::condition::ConditionType;
-use crate::compile::report::{Finding, Report};
+use crate::compile::report::{Finding, PolicyReport, Report};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -18,7 +18,7 @@ pub struct Args {
     flags: offline::Flags,
 }
 
-/// Fails if any Deployment is not fully accepted, any document is unreadable, or there is nothing to check.
+/// Fails if any Deployment or SentinelPolicy is not fully accepted, any document is unreadable, or there is nothing to check.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let routing = args.flags.routing()?;
     let world = World::compile(&args.paths, &routing)?;
@@ -40,11 +40,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             )?,
         }
     }
+    for policy in &world.policies {
+        show_policy(&mut out, policy)?;
+        faulty += usize::from(!policy.conditions.iter().all(is_good));
+    }
     let count = world.reports.len();
     let plural = if count == 1 { "" } else { "s" };
-    write!(out, "{count} Deployment{plural} checked: ")?;
+    write!(out, "{count} Deployment{plural}")?;
+    match world.policies.len() {
+        0 => {}
+        1 => write!(out, " and 1 SentinelPolicy")?,
+        policies => write!(out, " and {policies} SentinelPolicies")?,
+    }
+    write!(out, " checked: ")?;
     match (count, faulty) {
-        (0, _) => write!(out, "nothing is served")?,
+        (0, 0) => write!(out, "nothing is served")?,
         (_, 0) => write!(out, "all fully accepted")?,
         (_, faulty) => write!(out, "{faulty} not fully accepted")?,
     }
@@ -68,7 +78,18 @@ fn show(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         let names = certificate.hostnames.join(", ");
         writeln!(out, "  certificate       Secret {} for {names}", certificate.secret)?;
     }
-    for finding in &report.conditions {
+    show_conditions(out, &report.conditions)
+}
+
+fn show_policy(out: &mut impl Write, report: &PolicyReport) -> std::io::Result<()> {
+    writeln!(out, "SentinelPolicy {}", report.key)?;
+    writeln!(out, "  rules             {} enabled", report.rules)?;
+    writeln!(out, "  targets           {}", report.targets)?;
+    show_conditions(out, &report.conditions)
+}
+
+fn show_conditions(out: &mut impl Write, conditions: &[Finding]) -> std::io::Result<()> {
+    for finding in conditions {
         let (name, status, reason) = (
             finding.r#type.to_string(),
             if finding.status { "True" } else { "False" },

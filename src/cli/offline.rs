@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::compile::report::Report;
+use crate::compile::report::{PolicyReport, Report};
 use crate::compile::{self, Input, Previous};
 use crate::config::{self, Routing};
 use crate::snapshot::Snapshot;
@@ -36,6 +36,7 @@ pub struct World {
     /// By object; a Deployment of another class has none.
     pub reports: BTreeMap<ObjectKey, Arc<Report>>,
     pub deployments: Vec<Arc<Deployment>>,
+    pub policies: Vec<Arc<PolicyReport>>,
     /// Documents that are no object, and objects that stand twice.
     pub problems: Vec<String>,
 }
@@ -54,6 +55,8 @@ impl Flags {
         let mut routing = settings.routing;
         // Files may name the loopback addresses of this machine, as `run --manifests` lets them.
         routing.endpoints.refuse_local = false;
+        // Whether there is a store is not told by manifests.
+        routing.shared_store = true;
         Ok(routing)
     }
 }
@@ -105,6 +108,7 @@ impl World {
             snapshot: compiled.snapshot,
             reports: reports.collect(),
             deployments: store.deployments().cloned().collect(),
+            policies: compiled.previous.policy_reports().cloned().collect(),
             problems,
         })
     }

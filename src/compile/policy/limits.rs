@@ -41,7 +41,7 @@ pub fn rate_limit(rule: &api::RateLimit, name: &str, mode: Mode, lookups: &Looku
             window,
             cost: *cost,
         },
-        scope: self::scope(*scope),
+        scope: self::scope(*scope, lookups)?,
         on_store_failure: match on_store_failure {
             api::OnStoreFailure::Local => OnStoreFailure::Local,
             api::OnStoreFailure::Deny => OnStoreFailure::Deny,
@@ -63,14 +63,17 @@ pub fn connection_limit(
     Ok(ConnectionLimit {
         keys: Keys::new(lookups.policy, name, mode, parts(by)?),
         max: *max,
-        scope: self::scope(*scope),
+        scope: self::scope(*scope, lookups)?,
     })
 }
 
-fn scope(scope: api::Scope) -> Scope {
+fn scope(scope: api::Scope, lookups: &Lookups<'_>) -> Result<Scope, Invalid> {
     match scope {
-        api::Scope::Replica => Scope::Replica,
-        api::Scope::Shared => Scope::Shared,
+        api::Scope::Replica => Ok(Scope::Replica),
+        api::Scope::Shared if lookups.routing.shared_store => Ok(Scope::Shared),
+        api::Scope::Shared => {
+            Err(Invalid::new("Shared needs a store, and this installation has none (--redis-url)").within(".scope"))
+        }
     }
 }
 

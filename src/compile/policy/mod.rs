@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::api::condition::ConditionReason;
 use crate::api::policy::{Mode, SentinelPolicySpec};
+use crate::config::Routing;
 use crate::policy::{self, Policy};
 use crate::store::{self, Changes, Labels, ObjectKey, Store, Targets, selects};
 
@@ -83,6 +84,7 @@ pub struct Lookups<'a> {
     sources: &'a Sources,
     services: &'a Services,
     store: &'a Store,
+    routing: &'a Routing,
 }
 
 /// What stands before a Deployment.
@@ -210,6 +212,7 @@ impl Policies {
         &mut self,
         key: &ObjectKey,
         store: &Store,
+        routing: &Routing,
         services: &mut Services,
         fresh: &mut Vec<Arc<Policy>>,
     ) -> BTreeSet<ObjectKey> {
@@ -222,6 +225,7 @@ impl Policies {
             sources: &self.sources,
             services,
             store,
+            routing,
         };
         let mut found = judge(&known.object, &mut self.good, &lookups);
         if let Standing::InForce(new) = &mut found.standing {

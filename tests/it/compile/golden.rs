@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern::compile::acme::Order;
-use postern::compile::report::{Report, Served};
+use postern::compile::report::{Finding, PolicyReport, Report, Served};
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
 use postern::snapshot::HostName;
@@ -118,7 +118,7 @@ fn outcome(text: &str) -> Value {
     // No part of what is compiled.
     parts.remove("listener");
     let is_empty = |part: &Value| part.as_array().is_some_and(Vec::is_empty) || *part == json!({});
-    parts.retain(|name, part| !(["default_certificates", "challenges"].contains(&&**name) && is_empty(part)));
+    parts.retain(|name, part| !(["default_certificates", "challenges", "policies"].contains(&&**name) && is_empty(part)));
     snapshot["deployments"]
         .as_object_mut()
         .unwrap()
@@ -129,18 +129,39 @@ fn outcome(text: &str) -> Value {
         .reports()
         .map(|report| (report.key.to_string(), printed(report)))
         .collect();
-    json!({"snapshot": snapshot, "reports": reports})
+    let policies: Map<_, _> = previous
+        .policy_reports()
+        .map(|report| (report.key.to_string(), printed_policy(report)))
+        .collect();
+    let mut outcome = json!({"snapshot": snapshot, "reports": reports});
+    if !policies.is_empty() {
+        outcome["policies"] = policies.into();
+    }
+    outcome
 }
 
-fn printed(report: &Report) -> Value {
-    let conditions = report.conditions.iter().map(|finding| {
+fn printed_policy(report: &PolicyReport) -> Value {
+    let mut printed: Map<String, Value> = conditions(&report.conditions).collect();
+    printed.insert("targets".to_owned(), report.targets.into());
+    printed.insert("rules".to_owned(), report.rules.into());
+    if !report.ours {
+        printed.insert("ours".to_owned(), false.into());
+    }
+    Value::Object(printed)
+}
+
+fn conditions(findings: &[Finding]) -> impl Iterator<Item = (String, Value)> {
+    findings.iter().map(|finding| {
         let status = if finding.status { "True" } else { "False" };
         (
             finding.r#type.to_string(),
             format!("{status} {}: {}", finding.reason, finding.message).into(),
         )
-    });
-    let mut printed: Map<String, Value> = conditions.collect();
+    })
+}
+
+fn printed(report: &Report) -> Value {
+    let mut printed: Map<String, Value> = conditions(&report.conditions).collect();
     let served = |served: &Served| format!("{} for {}", served.secret, served.hostnames.join(", "));
     let certificates: Vec<_> = report.certificates.iter().map(served).collect();
     let order = |order: &Order| {
@@ -170,6 +191,7 @@ fn leave_out_defaults(deployment: &mut Value) {
         },
         "strategy": "LeastConnections",
         "state": "Running",
+        "ambiguous_paths": "Reject",
     });
     let deployment = deployment.as_object_mut().unwrap();
     deployment.retain(|field, value| defaults.get(field) != Some(value));

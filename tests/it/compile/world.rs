@@ -11,17 +11,20 @@ use postern::api::deployment::{
     Acme, BackendRef, Balancing, CaKind, CaRef, ClientTls, ClientTlsMode, DeploymentSpec, PathRule, PathType,
     SecretRef, ServiceRef, State, Strategy as Strategies, Tls, UpstreamTls as UpstreamTlsSpec,
 };
-use postern::compile::{Compiled, Fresh, Input, Previous, compile, report::Report};
+use postern::compile::{Compiled, Fresh, Input, Previous, compile};
+use postern::compile::report::{PolicyReport, Report};
 use postern::config::{EndpointRules, Routing};
 use postern::snapshot::{Action, Snapshot, Upstream, UpstreamTls};
 use postern::store::{
     Batch, Changes, ConfigMap, Data, Deployment, EndpointSlice, Event, Kind, Object, ObjectKey, Secret, Service,
     ServicePort, SliceEndpoint, SlicePort, Store,
 };
+use postern::watch::files;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
 
 use crate::support::certs::{Authority, Leaf};
 
@@ -55,6 +58,7 @@ proptest! {
         prop_assert_eq!(serde_json::to_string(&one.snapshot).unwrap(), serde_json::to_string(&other.snapshot).unwrap());
         prop_assert_eq!(one.snapshot.hash(), other.snapshot.hash());
         prop_assert_eq!(reports(&one.previous), reports(&other.previous));
+        prop_assert_eq!(policy_reports(&one.previous), policy_reports(&other.previous));
     }
 }
 
@@ -65,6 +69,7 @@ struct Observer {
     previous: Previous,
     serving: Snapshot,
     reports: BTreeMap<ObjectKey, Arc<Report>>,
+    policy_reports: BTreeMap<ObjectKey, Arc<PolicyReport>>,
     /// The uid of every Deployment that was ever served and is not gone.
     alive: BTreeMap<ObjectKey, Arc<str>>,
     default_problems: Vec<String>,
@@ -78,6 +83,7 @@ impl Observer {
             previous: Previous::default(),
             serving: Snapshot::default(),
             reports: BTreeMap::new(),
+            policy_reports: BTreeMap::new(),
             alive: BTreeMap::new(),
             default_problems: Vec::new(),
         }
@@ -105,6 +111,7 @@ impl Observer {
         assert_eq!(compiled.snapshot, wanted.snapshot);
         assert_eq!(compiled.snapshot.hash(), wanted.snapshot.hash());
         assert_eq!(reports(&compiled.previous), reports(&wanted.previous));
+        assert_eq!(policy_reports(&compiled.previous), policy_reports(&wanted.previous));
         if let Some(problems) = &compiled.default_problems {
             assert_ne!(*problems, self.default_problems, "only what differs is told");
             self.default_problems.clone_from(problems);
@@ -127,6 +134,17 @@ impl Observer {
         assert_eq!(
             self.reports.values().collect::<Vec<_>>(),
             compiled.previous.reports().collect::<Vec<_>>()
+        );
+        for (key, report) in &compiled.policy_reports {
+            let before = match report {
+                Some(report) => self.policy_reports.insert(key.clone(), report.clone()),
+                None => self.policy_reports.remove(key),
+            };
+            assert_ne!(&before, report, "only reports that differ are told");
+        }
+        assert_eq!(
+            self.policy_reports.values().collect::<Vec<_>>(),
+            compiled.previous.policy_reports().collect::<Vec<_>>()
         );
         self.check_life(&compiled);
         publish(&compiled.fresh);
@@ -169,6 +187,12 @@ fn publish(fresh: &Fresh) {
         assert!(!deployment.runtime.is_filled(), "a fresh part has no state yet");
         deployment.runtime.fill(Arc::default());
     }
+    for policy in &fresh.policies {
+        for rule in &policy.rules {
+            assert!(!rule.runtime.is_filled(), "a fresh part has no state yet");
+            rule.runtime.fill(Arc::default());
+        }
+    }
     for upstream in &fresh.upstreams {
         for endpoint in &upstream.endpoints {
             assert!(!endpoint.runtime.is_filled(), "a fresh part has no state yet");
@@ -200,8 +224,16 @@ fn assert_all_published(snapshot: &Snapshot) {
     for (key, deployment) in snapshot.deployments.iter() {
         assert!(deployment.runtime.is_filled(), "{key} was never told as fresh");
     }
+    for (key, policy) in snapshot.policies.iter() {
+        let filled = policy.rules.iter().all(|rule| rule.runtime.is_filled());
+        assert!(filled, "policy {key} was never told as fresh");
+    }
     for (_, host) in snapshot.hosts.exact.iter().chain(snapshot.hosts.wildcard.iter()) {
         for route in &host.routes {
+            for policy in route.policies.iter().flat_map(|policies| policies.iter()) {
+                let part = snapshot.policies.get(&policy.key).unwrap();
+                assert!(Arc::ptr_eq(part, policy), "a route has a policy of its own");
+            }
             let part = snapshot.deployments.get(&route.deployment.key).unwrap();
             assert!(
                 Arc::ptr_eq(part, &route.deployment),
@@ -263,6 +295,10 @@ fn identity(object: &Object) -> (Kind, ObjectKey) {
 
 fn reports(previous: &Previous) -> Vec<Report> {
     previous.reports().map(|report| Report::clone(report)).collect()
+}
+
+fn policy_reports(previous: &Previous) -> Vec<PolicyReport> {
+    previous.policy_reports().map(|report| PolicyReport::clone(report)).collect()
 }
 
 fn batch(event: Event) -> Batch {
@@ -342,18 +378,21 @@ pub fn object() -> impl Strategy<Value = Object> {
         2 => slice().prop_map(Object::EndpointSlice),
         2 => secret().prop_map(Object::Secret),
         1 => config_map().prop_map(Object::ConfigMap),
+        3 => policy(),
+        2 => policy_data(),
     ]
 }
 
 pub fn deployment() -> impl Strategy<Value = Deployment> {
     let spec = prop_oneof![9 => spec().prop_map(|spec| Ok(Arc::new(spec))), 1 => Just(Err("spec.x: no".into()))];
-    (any_key(), select(vec!["u1", "u2"]), 1..3i64, 1..4i64, spec).prop_map(|(key, uid, generation, created, spec)| {
+    let identity = (any_key(), select(vec!["u1", "u2"]), 1..3i64, 1..4i64);
+    (identity, labels(), spec).prop_map(|((key, uid, generation, created), labels, spec)| {
         Deployment {
             key,
             uid: uid.into(),
             generation,
             created,
-            labels: Arc::default(),
+            labels: Arc::new(labels),
             spec,
             status: None,
         }
@@ -384,6 +423,7 @@ fn spec() -> impl Strategy<Value = DeploymentSpec> {
             vec(tls(), 0..3),
             option::weighted(0.3, client_tls()),
             option::weighted(0.3, upstream_tls()),
+            subsequence(vec!["one", "two", "four"], 0..2),
         ),
     )
         .prop_map(
@@ -393,7 +433,7 @@ fn spec() -> impl Strategy<Value = DeploymentSpec> {
                 service,
                 backends,
                 paths,
-                policies: Vec::new(),
+                policies: tls.3.into_iter().map(str::to_owned).collect(),
                 ambiguous_paths: Default::default(),
                 deployment_id: id.map(str::to_owned),
                 tls: tls.0,
@@ -405,6 +445,124 @@ fn spec() -> impl Strategy<Value = DeploymentSpec> {
                 web_socket: Default::default(),
             },
         )
+}
+
+fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let label = (select(vec!["app", "team"]), select(vec!["x", "y"]));
+    vec(label, 0..3).prop_map(|labels| {
+        let labels = labels.into_iter();
+        labels.map(|(label, value)| (label.to_owned(), value.to_owned())).collect()
+    })
+}
+
+/// As it is decoded, be it understood or not.
+fn policy() -> impl Strategy<Value = Object> {
+    let targets = select(vec![
+        json!({"targetRefs": [{"name": "one"}]}),
+        json!({"targetRefs": [{"name": "two"}, {"name": "th.ree"}]}),
+        json!({"targetSelector": {"matchLabels": {"app": "x"}}}),
+        json!({"targetSelector": {}}),
+        json!({"targetRefs": [{"kind": "Gateway", "name": "one"}]}),
+        json!({}),
+    ]);
+    let mode = prop_oneof![
+        6 => Just(json!("Enforce")),
+        3 => Just(json!("Shadow")),
+        1 => Just(json!("Observe")),
+    ];
+    let spec = (targets, mode, -1..2i32, vec(rule(), 1..4)).prop_map(|(mut spec, mode, priority, mut rules)| {
+        for (at, rule) in rules.iter_mut().enumerate() {
+            rule["name"] = format!("r{at}").into();
+        }
+        spec["mode"] = mode;
+        spec["priority"] = priority.into();
+        spec["rules"] = rules.into();
+        spec
+    });
+    let identity = (any_key(), select(vec!["p1", "p2"]), 1..3i64, 1..4i64);
+    (identity, spec).prop_map(|((key, uid, generation, created), spec)| {
+        decoded(json!({
+            "apiVersion": "postern.dev/v1alpha1",
+            "kind": "SentinelPolicy",
+            "metadata": {
+                "name": &*key.name, "namespace": &*key.namespace, "uid": uid, "generation": generation,
+                "creationTimestamp": format!("1970-01-01T00:00:0{created}Z"),
+            },
+            "spec": spec,
+        }))
+    })
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let from_issuer = |jwks: Value| {
+        json!({"jwt": {"issuer": "i", "audiences": ["a"], "jwks": jwks, "algorithms": ["ES256"]}})
+    };
+    let kinds = [
+        json!({"firewall": {"action": "Deny"}}),
+        json!({"match": [{"path": {"regex": "/a.*"}}], "firewall": {"action": "Allow"}}),
+        json!({"match": [{"path": {"regex": "("}}], "firewall": {"action": "Deny"}}),
+        json!({"apiKey": {"secretSelector": {"matchLabels": {"team": "x"}}}}),
+        json!({"apiKey": {"secretRefs": [{"name": "one"}, {"name": "two"}]}}),
+        json!({"basicAuth": {"secretRef": {"name": "one"}}}),
+        from_issuer(json!({"secretRef": {"name": "two"}})),
+        from_issuer(json!({"configMapRef": {"name": "one"}})),
+        json!({"openapi": {"documentRef": {"name": "two"}}}),
+        json!({"forwardAuth": {"service": {"name": "one", "port": 80}}}),
+        json!({"forwardAuth": {"service": {"name": "two", "port": "http"}, "failOpen": true}}),
+        json!({"rateLimit": {"limit": 1, "window": "1m", "by": [{"host": {}}]}}),
+        json!({"teleport": {}}),
+    ];
+    let mode = prop_oneof![4 => Just(None), 1 => Just(Some("Shadow")), 1 => Just(Some("Enforce"))];
+    (select(kinds.to_vec()), mode, prop::bool::weighted(0.9)).prop_map(|(mut rule, mode, enabled)| {
+        rule["enabled"] = enabled.into();
+        if let Some(mode) = mode {
+            rule["mode"] = mode.into();
+        }
+        rule
+    })
+}
+
+/// What rules refer to, be it understood or not.
+fn policy_data() -> impl Strategy<Value = Object> {
+    const USERS: &str = "a:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC";
+    let set = |use_: &str| {
+        json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "use": use_,
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        }]})
+    };
+    let document = |title: &str| json!({"openapi": "3.1.0", "info": {"title": title, "version": "1"}, "paths": {}});
+    let data = [
+        ("Secret", "api-key", json!({"key": "hush-one"})),
+        ("Secret", "api-key", json!({"key": "hush-two", "meta": "{}"})),
+        ("Secret", "api-key", json!({"key": "hush-two", "enabled": "perhaps"})),
+        ("Secret", "htpasswd", json!({"auth": USERS})),
+        ("Secret", "htpasswd", json!({"auth": format!("{USERS}\nb:hush")})),
+        ("Secret", "htpasswd", json!({"auth": "b:hush"})),
+        ("Secret", "jwks", json!({"jwks.json": set("sig").to_string()})),
+        ("ConfigMap", "jwks", json!({"jwks.json": set("sig").to_string()})),
+        ("ConfigMap", "jwks", json!({"jwks.json": set("enc").to_string()})),
+        ("ConfigMap", "openapi", json!({"openapi.json": document("one").to_string()})),
+        ("ConfigMap", "openapi", json!({"openapi.json": document("two").to_string()})),
+        ("ConfigMap", "openapi", json!({"openapi.yaml": "openapi: 2"})),
+    ];
+    let identity = (any_key(), select(vec!["d1", "d2"]), labels());
+    (identity, select(data.to_vec())).prop_map(|((key, uid, mut labels), (kind, purpose, data))| {
+        labels.insert("postern.dev/use".to_owned(), purpose.to_owned());
+        let field = if kind == "Secret" { "stringData" } else { "data" };
+        decoded(json!({
+            "apiVersion": "v1",
+            "kind": kind,
+            "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid, "labels": labels},
+            field: data,
+        }))
+    })
+}
+
+fn decoded(manifest: Value) -> Object {
+    let mut objects = files::parse(&manifest.to_string());
+    objects.remove(0).unwrap()
 }
 
 fn tls() -> impl Strategy<Value = Tls> {
