@@ -107,9 +107,18 @@ let kubelet = cubekube;
 }
 
 fn data_plane() -> Vec<String> {
-    ["live", "policy", "proxy", "snapshot", "state", "tls", "websocket"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "live",
+        "policy",
+        "proxy",
+        "shared",
+        "snapshot",
+        "state",
+        "tls",
+        "websocket",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// All that stands in src, but for the top: app, cli, and the roots of library and binary.
