@@ -1,6 +1,6 @@
+use super::*;
 use crate::policy::credentials::Place;
 use crate::policy::credentials::tests::Head;
-use super::*;
 
 const NOW: i64 = 1_800_000_000;
 const LATER: &str = "2027-06-01T00:00:00Z";
@@ -211,9 +211,7 @@ fn keys_are_equal_by_all_that_they_are_made_of() {
         assert_ne!(key(), other);
     }
     let two = |names: [&str; 2]| {
-        KeySet::new(
-            names.map(|name| Arc::new(Key::read(name, &Data::from_iter([("key", name.as_bytes())])).unwrap())),
-        )
+        KeySet::new(names.map(|name| Arc::new(Key::read(name, &Data::from_iter([("key", name.as_bytes())])).unwrap())))
     };
     assert_eq!(two(["a", "b"]), two(["b", "a"]));
 }
@@ -223,8 +221,7 @@ fn no_key_no_hash_and_no_owner_is_printed() {
     let key = read(&[("key", "hush"), ("subject", "owner"), ("meta", r#"{"plan":"pro"}"#)]).unwrap();
     let shown = format!("{key:?}");
     let rule = rule([key]);
-    let shown =
-        shown + &format!("{rule:?}{:?}", check(&rule, "Bearer hush")) + &serde_json::to_string(&rule).unwrap();
+    let shown = shown + &format!("{rule:?}{:?}", check(&rule, "Bearer hush")) + &serde_json::to_string(&rule).unwrap();
     for secret in ["hush", "owner", "pro\"", &hex("hush"), &hex("hush").to_lowercase()] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }

@@ -1,8 +1,8 @@
 use argon2::password_hash::CustomizedPasswordHasher;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::policy::credentials::tests::Head;
 use super::*;
+use crate::policy::credentials::tests::Head;
 
 fn bcrypt(password: &str) -> String {
     bcrypt::hash(password, 4).unwrap()
