@@ -20,10 +20,13 @@ use tracing::{info, warn};
 use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
+use crate::egress::Egress;
 use crate::live::LiveCell;
+use crate::policy::Services;
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Transport};
 use crate::publish::{Leader, Publisher};
+use crate::shared::Shared;
 use crate::state::State;
 use crate::status::lease::{self, Candidate};
 use crate::status::{self, Failures, Mailbox};
@@ -35,6 +38,8 @@ use crate::watch::folder::Folder;
 
 /// Batches that a source may be ahead of the compiler; one that is further ahead waits.
 const BATCHES: usize = 1024;
+/// How long the shared store is waited for before the first request.
+const STORE: Duration = Duration::from_secs(1);
 /// After the last FIN, for the tunnels to read to the end.
 const LAST_BYTES: Duration = Duration::from_secs(3);
 
@@ -95,7 +100,18 @@ impl App {
         let state = Arc::<State>::default();
         let live = Arc::<LiveCell>::default();
         let tls = tls::server::Server::new(live.clone())?;
-        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, Arc::default()));
+        let services = Arc::new(Services {
+            shared: match now.store.clone() {
+                Some(store) => {
+                    let _its_reactor = data_plane.enter();
+                    Shared::start(store, state.store_errors.clone())
+                }
+                None => Shared::none(state.store_errors.clone()),
+            },
+        });
+        // The first request should not find it away; if it is, that has been logged.
+        let _ = timeout_at(Instant::now() + STORE, services.shared.connected()).await;
+        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, services));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();
@@ -118,11 +134,14 @@ impl App {
         };
         let (sender, batches) = mpsc::channel(BATCHES);
         let leader = app.spawn_source(&now, sender, &metrics).await?;
+        let own = own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>());
+        let egress = Arc::new(Egress::new(own.clone(), now.allow_egress.clone()));
         let publisher = Publisher {
             live: proxy.live.clone(),
             state,
             figures: metrics.published.clone(),
-            own: own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>()),
+            own,
+            egress,
             leader,
         };
         let published = publisher.run(batches, settings.clone(), readiness.clone());
@@ -264,7 +283,7 @@ impl App {
             gone: result("gone"),
             failed: result("failed"),
         };
-        let mailbox = Arc::<Mailbox>::default();
+        let mailbox = Arc::<Mailbox<_, _>>::default();
         let failures = Arc::<Failures>::default();
         let status = status::run(
             client.clone(),

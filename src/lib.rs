@@ -21,6 +21,7 @@ pub mod app;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod egress;
 pub mod live;
 pub mod policy;
 pub mod proxy;

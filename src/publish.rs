@@ -13,13 +13,14 @@ use tracing::{debug, info, warn};
 use crate::acme;
 use crate::admin::Readiness;
 use crate::api::condition::ConditionType;
-use crate::compile::report::Report;
+use crate::compile::report::{PolicyReport, Report};
 use crate::compile::{Compiled, Input, Previous, compile};
 use crate::config::{Routing, Settings};
+use crate::egress::Egress;
 use crate::live::{Live, LiveCell};
 use crate::snapshot::{Deployment, Listener, RunState};
 use crate::state::State;
-use crate::status::{Mailbox, Update};
+use crate::status::{self, Mailbox, Status, Subject, Update};
 use crate::store::{Batch, Changes, Kind, ObjectKey, Store};
 use crate::telemetry::metrics::Published;
 use crate::websocket::socket::{Socket, end_spread};
@@ -33,13 +34,15 @@ pub struct Publisher {
     pub figures: Arc<Published>,
     /// Our own listeners, as they were bound: no endpoint may be one of them.
     pub own: BTreeSet<SocketAddr>,
+    /// Where it may go to is hot.
+    pub egress: Arc<Egress>,
     /// None where there is no leader: a folder has no apiserver.
     pub leader: Option<Leader>,
 }
 
 /// What the leader does with what compile found out: statuses are written, certificates are ordered.
 pub struct Leader {
-    pub status: Arc<Mailbox>,
+    pub status: Arc<Mailbox<status::Id, Update>>,
     pub acme: Arc<acme::Mailbox>,
 }
 
@@ -72,6 +75,7 @@ impl Publisher {
             }
             let (mut routing, listener) = {
                 let settings = settings.borrow_and_update();
+                self.egress.allow(&settings.allow_egress);
                 (settings.routing.clone(), settings.listener.clone())
             };
             routing.endpoints.own = self.own.clone();
@@ -104,6 +108,7 @@ impl Publisher {
             fresh,
             removed,
             reports,
+            policy_reports,
             default_problems,
         } = compiled;
         // Before the swap: a handshake that the old snapshot lets through afterwards still meets the closed door.
@@ -129,6 +134,9 @@ impl Publisher {
         for upstream in &fresh.upstreams {
             self.state.pair(upstream);
         }
+        for policy in &fresh.policies {
+            self.state.pair_rules(policy);
+        }
         let served = self.live.load();
         let defaults = snapshot.default_certificates.clone();
         *self
@@ -152,7 +160,8 @@ impl Publisher {
         for problem in default_problems.iter().flatten() {
             warn!(problem, "a default certificate cannot be used as it is");
         }
-        self.report(store, &changes, &previous, &reports);
+        self.count(store, &reports, &policy_reports);
+        self.report(store, &changes, &previous, &reports, &policy_reports);
         previous
     }
 
@@ -175,33 +184,33 @@ impl Publisher {
         changes: &Changes,
         previous: &Previous,
         reports: &[(ObjectKey, Option<Arc<Report>>)],
+        policy_reports: &[(ObjectKey, Option<Arc<PolicyReport>>)],
     ) {
-        self.count(store, reports);
         let Some(leader) = &self.leader else { return };
         leader.acme.post(
             reports
                 .iter()
                 .map(|(key, report)| (key.clone(), acme::wanted(report.as_deref()))),
         );
-        let touched: BTreeSet<&ObjectKey> = reports
-            .iter()
-            .map(|(key, _)| key)
-            .chain(&changes.deployments)
-            .chain(&changes.observed)
+        let deployments = reports.iter().map(|(key, _)| key).chain(&changes.deployments);
+        let policies = policy_reports.iter().map(|(key, _)| key).chain(&changes.policies);
+        let touched: BTreeSet<status::Id> = deployments
+            .map(|key| (Kind::Deployment, key.clone()))
+            .chain(policies.map(|key| (Kind::SentinelPolicy, key.clone())))
+            .chain(changes.observed.iter().cloned())
             .collect();
-        leader.status.post(touched.into_iter().map(|key| {
-            let observed = store.deployment(key).and_then(|deployment| deployment.status.clone());
-            (
-                key.clone(),
-                Update {
-                    report: previous.report(key).cloned(),
-                    observed,
-                },
-            )
+        leader.status.post(touched.into_iter().map(|id| {
+            let update = update(store, previous, &id);
+            (id, update)
         }));
     }
 
-    fn count(&self, store: &Store, reports: &[(ObjectKey, Option<Arc<Report>>)]) {
+    fn count(
+        &self,
+        store: &Store,
+        reports: &[(ObjectKey, Option<Arc<Report>>)],
+        policy_reports: &[(ObjectKey, Option<Arc<PolicyReport>>)],
+    ) {
         let figures = &self.figures;
         for (figure, kind) in [
             (&figures.config_maps, Kind::ConfigMap),
@@ -217,6 +226,34 @@ impl Publisher {
                 Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.clone())),
                 None => deployments.remove(key),
             };
+        }
+        let mut policies = self.figures.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, report) in policy_reports {
+            match report {
+                Some(report) => policies.insert(key.clone(), report.state()),
+                None => policies.remove(key),
+            };
+        }
+    }
+}
+
+/// What the status of an object should say, and what it says.
+fn update(store: &Store, previous: &Previous, (kind, key): &status::Id) -> Update {
+    match kind {
+        Kind::SentinelPolicy => {
+            let report = previous.policy_report(key).filter(|report| report.ours);
+            let status = store.policy(key).and_then(|policy| policy.status.clone());
+            Update {
+                report: report.cloned().map(Subject::SentinelPolicy),
+                observed: status.map(Status::SentinelPolicy),
+            }
+        }
+        _ => {
+            let status = store.deployment(key).and_then(|deployment| deployment.status.clone());
+            Update {
+                report: previous.report(key).cloned().map(Subject::Deployment),
+                observed: status.map(Status::Deployment),
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 
 use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
+use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
 
 pub use data::Data;
 
@@ -30,11 +31,43 @@ pub struct Deployment {
     pub generation: i64,
     /// creationTimestamp in Unix seconds: the apiserver knows no finer one.
     pub created: i64,
+    pub labels: Labels,
     /// What the object asks for, or why it could not be decoded: a broken object costs only itself.
     pub spec: Result<Arc<DeploymentSpec>, Arc<str>>,
     /// The status as last seen at the source, so that equal statuses are not written again. Compile never reads it.
     pub status: Option<Arc<DeploymentStatus>>,
 }
+
+/// A SentinelPolicy as far as compile and status need it. It is decoded in two steps, so that one whose rules are not
+/// understood still says whom it concerns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    pub generation: i64,
+    /// creationTimestamp in Unix seconds.
+    pub created: i64,
+    /// The Deployments that it stands before, or why that is not understood.
+    pub targets: Result<Arc<Targets>, Arc<str>>,
+    /// None: not understood.
+    pub mode: Option<Mode>,
+    pub priority: i32,
+    /// All of it, or why it could not be decoded.
+    pub spec: Result<Arc<SentinelPolicySpec>, Arc<str>>,
+    /// As last seen at the source. Compile never reads it.
+    pub status: Option<Arc<SentinelPolicyStatus>>,
+}
+
+/// The Deployments of a policy's namespace that it stands before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    Named(BTreeSet<Box<str>>),
+    /// By labels, which all have to be there.
+    Selected(BTreeMap<String, String>),
+}
+
+/// metadata.labels.
+pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// A core/v1 Service, trimmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +117,10 @@ pub struct SliceEndpoint {
 pub struct Secret {
     pub key: ObjectKey,
     pub uid: Arc<str>,
+    /// creationTimestamp in Unix seconds.
+    pub created: i64,
+    /// Of an API key: for selectors.
+    pub labels: Labels,
     pub tls: bool,
     /// The label postern.dev/use.
     pub purpose: Option<Arc<str>>,
@@ -106,6 +143,7 @@ pub enum Kind {
     Deployment,
     EndpointSlice,
     Secret,
+    SentinelPolicy,
     Service,
 }
 
@@ -116,6 +154,7 @@ pub enum Object {
     Deployment(Deployment),
     EndpointSlice(EndpointSlice),
     Secret(Secret),
+    SentinelPolicy(Policy),
     Service(Service),
 }
 
@@ -133,12 +172,14 @@ pub enum Event {
 pub struct Changes {
     /// Deployments that are new, gone, or differ in more than their status.
     pub deployments: BTreeSet<ObjectKey>,
+    /// The same of SentinelPolicies.
+    pub policies: BTreeSet<ObjectKey>,
     /// Services whose own object or whose slices changed.
     pub services: BTreeSet<ObjectKey>,
     pub secrets: BTreeSet<ObjectKey>,
     pub config_maps: BTreeSet<ObjectKey>,
-    /// Deployments whose status at the source is another one now: compile does not care, the status writer does.
-    pub observed: BTreeSet<ObjectKey>,
+    /// Objects whose status at the source is another one now: compile does not care, the status writer does.
+    pub observed: BTreeSet<(Kind, ObjectKey)>,
 }
 
 /// What a source saw at one moment; applied as one.
@@ -153,6 +194,7 @@ pub struct Batch {
 #[derive(Debug, Default)]
 pub struct Store {
     deployments: BTreeMap<ObjectKey, Arc<Deployment>>,
+    policies: BTreeMap<ObjectKey, Arc<Policy>>,
     services: BTreeMap<ObjectKey, Arc<Service>>,
     secrets: BTreeMap<ObjectKey, Arc<Secret>>,
     config_maps: BTreeMap<ObjectKey, Arc<ConfigMap>>,
@@ -170,6 +212,7 @@ impl Store {
         for event in batch.events {
             match event {
                 Event::Apply(Object::Deployment(deployment)) => self.put_deployment(deployment),
+                Event::Apply(Object::SentinelPolicy(policy)) => self.put_policy(policy),
                 Event::Apply(Object::Service(service)) => {
                     put(
                         &mut self.services,
@@ -213,6 +256,14 @@ impl Store {
         self.deployments.get(key)
     }
 
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
+    pub fn policy(&self, key: &ObjectKey) -> Option<&Arc<Policy>> {
+        self.policies.get(key)
+    }
+
     pub fn service(&self, key: &ObjectKey) -> Option<&Arc<Service>> {
         self.services.get(key)
     }
@@ -241,6 +292,7 @@ impl Store {
             Kind::Deployment => self.deployments.len(),
             Kind::EndpointSlice => self.slice_owner.len(),
             Kind::Secret => self.secrets.len(),
+            Kind::SentinelPolicy => self.policies.len(),
             Kind::Service => self.services.len(),
         }
     }
@@ -252,10 +304,24 @@ impl Store {
             self.changes.deployments.insert(key.clone());
         }
         if old.and_then(|old| old.status.as_ref()) != new.status.as_ref() {
-            self.changes.observed.insert(key.clone());
+            self.changes.observed.insert((Kind::Deployment, key.clone()));
         }
         if old.is_none_or(|old| **old != new) {
             self.deployments.insert(key, Arc::new(new));
+        }
+    }
+
+    fn put_policy(&mut self, new: Policy) {
+        let key = new.key.clone();
+        let old = self.policies.get(&key);
+        if old.is_none_or(|old| !old.asks_the_same(&new)) {
+            self.changes.policies.insert(key.clone());
+        }
+        if old.and_then(|old| old.status.as_ref()) != new.status.as_ref() {
+            self.changes.observed.insert((Kind::SentinelPolicy, key.clone()));
+        }
+        if old.is_none_or(|old| **old != new) {
+            self.policies.insert(key, Arc::new(new));
         }
     }
 
@@ -281,6 +347,7 @@ impl Store {
             Kind::Deployment => take(&mut self.deployments, &mut self.changes.deployments, key),
             Kind::EndpointSlice => self.remove_slice(key),
             Kind::Secret => take(&mut self.secrets, &mut self.changes.secrets, key),
+            Kind::SentinelPolicy => take(&mut self.policies, &mut self.changes.policies, key),
             Kind::Service => take(&mut self.services, &mut self.changes.services, key),
         }
     }
@@ -314,6 +381,7 @@ impl Store {
             Kind::Deployment => missing(&self.deployments, keys),
             Kind::EndpointSlice => missing(&self.slice_owner, keys),
             Kind::Secret => missing(&self.secrets, keys),
+            Kind::SentinelPolicy => missing(&self.policies, keys),
             Kind::Service => missing(&self.services, keys),
         }
     }
@@ -346,6 +414,7 @@ impl Deployment {
             uid,
             generation,
             created,
+            labels,
             spec,
             status: _,
         } = self;
@@ -353,7 +422,42 @@ impl Deployment {
             && *uid == other.uid
             && *generation == other.generation
             && *created == other.created
+            && *labels == other.labels
             && *spec == other.spec
+    }
+}
+
+impl Policy {
+    /// Equal in all that compile reads.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        let Self {
+            key,
+            uid,
+            generation,
+            created,
+            targets,
+            mode,
+            priority,
+            spec,
+            status: _,
+        } = self;
+        *key == other.key
+            && *uid == other.uid
+            && *generation == other.generation
+            && *created == other.created
+            && *targets == other.targets
+            && *mode == other.mode
+            && *priority == other.priority
+            && *spec == other.spec
+    }
+}
+
+impl Targets {
+    pub fn hold(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::Named(names) => names.contains(name),
+            Self::Selected(wanted) => wanted.iter().all(|(label, value)| labels.get(label) == Some(value)),
+        }
     }
 }
 
@@ -362,21 +466,27 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         let Self {
             deployments,
+            policies,
             services,
             secrets,
             config_maps,
             observed: _,
         } = self;
-        deployments.is_empty() && services.is_empty() && secrets.is_empty() && config_maps.is_empty()
+        deployments.is_empty()
+            && policies.is_empty()
+            && services.is_empty()
+            && secrets.is_empty()
+            && config_maps.is_empty()
     }
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ConfigMap,
         Self::Deployment,
         Self::EndpointSlice,
         Self::Secret,
+        Self::SentinelPolicy,
         Self::Service,
     ];
 }
@@ -388,6 +498,7 @@ impl Object {
             Self::Deployment(object) => (Kind::Deployment, &object.key),
             Self::EndpointSlice(object) => (Kind::EndpointSlice, &object.key),
             Self::Secret(object) => (Kind::Secret, &object.key),
+            Self::SentinelPolicy(object) => (Kind::SentinelPolicy, &object.key),
             Self::Service(object) => (Kind::Service, &object.key),
         }
     }

@@ -19,13 +19,14 @@ use crate::compile::report::Report;
 use crate::snapshot::HostName;
 use crate::status;
 use crate::status::Failures;
+use crate::store::ObjectKey;
 use manager::Surroundings;
 use schedule::{Validity, Wanted};
 
 pub use order::Clerk;
 
 /// Where publish leaves what each Deployment wants.
-pub type Mailbox = status::Mailbox<Vec<Wanted>>;
+pub type Mailbox = status::Mailbox<ObjectKey, Vec<Wanted>>;
 
 /// What a Deployment wants by its report. None: it is gone.
 pub fn wanted(report: Option<&Report>) -> Vec<Wanted> {

@@ -10,6 +10,7 @@ use crate::snapshot::{Protocol, Slot, Upstream, UpstreamKey};
 use crate::store::{ObjectKey, Service, ServicePort, Store};
 
 use super::endpoint::{self, Listed};
+use super::references::User;
 
 /// A Service's port by its number or its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,14 +19,14 @@ pub enum PortRef {
     Name(Arc<str>),
 }
 
-/// The Services that Deployments use, and what came of each reference. Others are not looked at.
+/// The Services that Deployments and policies use, and what came of each reference. Others are not looked at.
 #[derive(Default)]
 pub struct Services(HashMap<ObjectKey, Vec<Reference>>);
 
 /// One port of a Service, referred to in one way.
 struct Reference {
     port: PortRef,
-    users: HashSet<ObjectKey>,
+    users: HashSet<User>,
     found: Result<Found, Unresolved>,
 }
 
@@ -61,7 +62,7 @@ impl Services {
     }
 
     /// The reference leads nowhere until `resolve`.
-    pub fn add_user(&mut self, service: &ObjectKey, port: &PortRef, user: &ObjectKey) {
+    pub fn add_user(&mut self, service: &ObjectKey, port: &PortRef, user: &User) {
         let references = self.0.entry(service.clone()).or_default();
         match references.iter_mut().find(|r| r.port == *port) {
             Some(reference) => {
@@ -75,7 +76,7 @@ impl Services {
         }
     }
 
-    pub fn remove_user(&mut self, service: &ObjectKey, port: &PortRef, user: &ObjectKey) {
+    pub fn remove_user(&mut self, service: &ObjectKey, port: &PortRef, user: &User) {
         let Some(references) = self.0.get_mut(service) else {
             return;
         };
@@ -88,14 +89,14 @@ impl Services {
         }
     }
 
-    /// Looks a Service up again. Returns the Deployments that see something else than before.
+    /// Looks a Service up again. Returns who sees something else than before.
     pub fn resolve(
         &mut self,
         key: &ObjectKey,
         store: &Store,
         routing: &Routing,
         fresh: &mut Vec<Arc<Upstream>>,
-    ) -> HashSet<ObjectKey> {
+    ) -> HashSet<User> {
         let mut affected = HashSet::new();
         let Some(references) = self.0.get_mut(key) else {
             return affected;

@@ -32,6 +32,8 @@ pub struct Wanted {
     /// Each path once.
     pub rules: Box<[Rule]>,
     pub tls: Asked,
+    /// The policies that it wants before it.
+    pub policies: Box<[ObjectKey]>,
     /// What of the object is not understood, and so not served.
     pub problems: Box<[Problem]>,
 }
@@ -116,6 +118,10 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
     let names = names(&object.key, spec, routing, &mut problems);
     let (targets, rules) = rules(&object.key.namespace, spec, &mut problems);
     let tls = asked::parse(&object.key.namespace, spec, &names, &mut problems);
+    let policies = spec
+        .policies
+        .iter()
+        .map(|name| ObjectKey::new(&object.key.namespace, name));
     let part = snapshot::Deployment {
         key: object.key.clone(),
         uid: object.uid.clone(),
@@ -130,7 +136,10 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
             api::Strategy::RoundRobin => Strategy::RoundRobin,
             api::Strategy::Random => Strategy::Random,
         },
-        ambiguous_paths: AmbiguousPaths::Reject,
+        ambiguous_paths: match spec.ambiguous_paths {
+            api::AmbiguousPaths::Reject => AmbiguousPaths::Reject,
+            api::AmbiguousPaths::Pass => AmbiguousPaths::Pass,
+        },
         runtime: Slot::default(),
     };
     Wanted {
@@ -141,6 +150,7 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
         targets: targets.into(),
         rules: rules.into(),
         tls,
+        policies: policies.collect(),
         problems: problems.into(),
     }
 }
@@ -398,7 +408,7 @@ fn too_many(field: &str, count: usize, max: usize, problems: &mut Vec<Problem>) 
 }
 
 /// RFC 1123 section 2.1, in lower case as Kubernetes wants it.
-fn is_label(text: &str) -> bool {
+pub fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }

@@ -1,10 +1,11 @@
 //! The endpoints of one Service port, from its slices. Which of them a request goes to is decided in the data plane.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::EndpointRules;
+use crate::egress::address::is_local;
 use crate::snapshot::{Endpoint, Slot};
 use crate::store::{EndpointSlice, ServicePort, SliceEndpoint};
 
@@ -95,6 +96,7 @@ impl Condition {
 }
 
 impl EndpointRules {
+    /// Whoever writes slices must not reach what only Postern can.
     fn refuse(&self, address: SocketAddr) -> Option<Refusal> {
         if self.own.contains(&address) {
             Some(Refusal::Own)
@@ -103,22 +105,6 @@ impl EndpointRules {
         } else {
             None
         }
-    }
-}
-
-/// Addresses that mean the machine or the link that Postern is on. Whoever writes slices must not reach what listens there:
-/// the admin port, a node's agents, a cloud's metadata service.
-fn is_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                // RFC 1122 section 3.2.1.3: all of 0.0.0.0/8 means "this host on this network".
-                || v4.octets()[0] == 0
-        }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local(),
     }
 }
 

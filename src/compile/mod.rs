@@ -8,6 +8,7 @@
 //! backend     a Service's port                   ─► an upstream with its endpoints
 //! route       a Deployment's paths and upstreams ─► routes
 //! tls         Secrets and ConfigMaps it names    ─► certificates and authorities
+//! policy      a SentinelPolicy object            ─► rules, and the Deployments that they stand before
 //! host        a name's claims                    ─► its owner, and the owner's routes and certificates merged
 //! report      what was found on the way
 //! ```
@@ -17,6 +18,8 @@ mod backend;
 mod deployment;
 mod endpoint;
 mod host;
+mod policy;
+mod references;
 pub mod report;
 mod route;
 mod tls;
@@ -25,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::Routing;
+use crate::policy::Policy;
 use crate::snapshot::{Certificate, Deployment, Host, HostName, HostTls, Listener, Route, Snapshot, Upstream};
 use crate::store::{self, Changes, ObjectKey, Store};
 
@@ -32,9 +36,10 @@ use acme::Answers;
 use backend::Services;
 use deployment::Wanted;
 use host::{Claim, Names, Offer};
-use report::{Report, Sources};
+use policy::{Guard, Policies};
+use references::User;
+use report::{PolicyReport, Report, Sources};
 use tls::asked::Reference;
-use tls::references::User;
 use tls::{Client, Materials, Terms};
 
 /// What one compile works from.
@@ -55,12 +60,14 @@ pub struct Previous {
     deployments: HashMap<ObjectKey, Known>,
     services: Services,
     materials: Materials,
+    policies: Policies,
     /// As they were looked up last.
     default_secrets: Box<[ObjectKey]>,
     default_problems: Vec<String>,
     answers: Answers,
     names: Names,
     reports: BTreeMap<ObjectKey, Arc<Report>>,
+    policy_reports: BTreeMap<ObjectKey, Arc<PolicyReport>>,
     /// Deployments to which sockets may belong, with the uid: also those that cannot be decoded at present.
     alive: HashMap<ObjectKey, Arc<str>>,
     snapshot: Snapshot,
@@ -79,6 +86,8 @@ pub struct Compiled {
     pub removed: Vec<ObjectKey>,
     /// The reports that differ from the ones before; None: the object is gone.
     pub reports: Vec<(ObjectKey, Option<Arc<Report>>)>,
+    /// The same of policies.
+    pub policy_reports: Vec<(ObjectKey, Option<Arc<PolicyReport>>)>,
     /// What is wrong with the installation's default certificates, where that is something else than before.
     pub default_problems: Option<Vec<String>>,
 }
@@ -86,6 +95,7 @@ pub struct Compiled {
 #[derive(Default)]
 pub struct Fresh {
     pub deployments: Vec<Arc<Deployment>>,
+    pub policies: Vec<Arc<Policy>>,
     pub upstreams: Vec<Arc<Upstream>>,
 }
 
@@ -93,6 +103,7 @@ pub struct Fresh {
 struct Known {
     wanted: Wanted,
     terms: Terms,
+    guard: Guard,
     routes: Box<[Route]>,
 }
 
@@ -117,6 +128,8 @@ struct Reached {
     routes: BTreeSet<ObjectKey>,
     names: BTreeSet<HostName>,
     reports: BTreeSet<ObjectKey>,
+    policies: BTreeSet<ObjectKey>,
+    policy_reports: BTreeSet<ObjectKey>,
 }
 
 pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> Compiled {
@@ -143,6 +156,9 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
     for key in &changes.deployments {
         compilation.read(key);
     }
+    for key in &changes.policies {
+        compilation.read_policy(key);
+    }
     let refer_to_other_defaults = compilation.refer_to_defaults();
     let affected = compilation.resolve(changes);
     if !partial {
@@ -152,10 +168,12 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
     if refer_to_other_defaults || affected.contains(&User::Installation) {
         default_problems = compilation.keep_defaults();
     }
+    compilation.judge();
     compilation.route();
     compilation.settle();
     compilation.answer(&changes.secrets);
     let reports = compilation.report();
+    let policy_reports = compilation.report_policies();
     Compiled {
         snapshot: compilation.memory.snapshot.clone(),
         previous: compilation.memory,
@@ -163,6 +181,7 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
         fresh: compilation.fresh,
         removed: compilation.removed,
         reports,
+        policy_reports,
         default_problems,
     }
 }
@@ -177,9 +196,19 @@ impl Previous {
         self.reports.values()
     }
 
+    pub fn policy_report(&self, key: &ObjectKey) -> Option<&Arc<PolicyReport>> {
+        self.policy_reports.get(key)
+    }
+
+    /// Of all policies, sorted by key.
+    pub fn policy_reports(&self) -> impl Iterator<Item = &Arc<PolicyReport>> {
+        self.policy_reports.values()
+    }
+
     /// Nothing but what the objects do not tell any more: the last good versions of what is broken.
     pub fn last_good(&self) -> Self {
         Self {
+            policies: self.policies.last_good(),
             materials: self.materials.last_good(),
             ..Self::default()
         }
@@ -190,13 +219,41 @@ impl Previous {
         let (mut secrets, config_maps) = self.materials.keys();
         secrets.extend(store.secrets().map(|secret| secret.key.clone()));
         secrets.extend(self.answers.keys().cloned());
-        let known = self.reports.keys().chain(self.alive.keys()).cloned();
+        let known = self
+            .reports
+            .keys()
+            .chain(self.alive.keys())
+            .chain(self.policies.deployments());
+        let policies = store.policies().map(|policy| &policy.key);
         Changes {
-            deployments: store.deployments().map(|d| d.key.clone()).chain(known).collect(),
+            deployments: store.deployments().map(|d| &d.key).chain(known).cloned().collect(),
+            policies: policies.chain(self.policies.keys()).cloned().collect(),
             services: self.services.keys().cloned().collect(),
             secrets,
             config_maps,
             observed: BTreeSet::new(),
+        }
+    }
+}
+
+impl Reached {
+    /// Something else stands before these Deployments, or will.
+    fn guards(&mut self, deployments: BTreeSet<ObjectKey>) {
+        self.routes.extend(deployments.iter().cloned());
+        self.reports.extend(deployments);
+    }
+
+    /// What somebody refers to is something else now.
+    fn affect(&mut self, user: &User) {
+        match user {
+            User::Deployment(key) => {
+                self.routes.insert(key.clone());
+                self.reports.insert(key.clone());
+            }
+            User::Policy(key) => {
+                self.policies.insert(key.clone());
+            }
+            User::Installation => {}
         }
     }
 }
@@ -227,6 +284,8 @@ impl Compilation<'_> {
     /// Takes one changed Deployment in: its own part of the snapshot, what it uses and which names it claims.
     fn read(&mut self, key: &ObjectKey) {
         let object = self.store.deployment(key);
+        let policies = self.memory.policies.read_deployment(key, object.map(Arc::as_ref));
+        self.reached.policy_reports.extend(policies);
         let ours = object.filter(|object| match &object.spec {
             Ok(spec) => *spec.class_name == *self.routing.class,
             // The class is not known: it may be ours, and saying nothing about a broken object helps nobody.
@@ -244,24 +303,23 @@ impl Compilation<'_> {
 
         // The new uses and claims come before the old ones go, so that what both name is kept as it is.
         let old = self.memory.deployments.remove(key);
+        let user = User::Deployment(key.clone());
         if let Some(wanted) = &wanted {
             for (service, port) in wanted.uses() {
-                self.memory.services.add_user(service, port, key);
+                self.memory.services.add_user(service, port, &user);
                 self.reached.services.insert(service.clone());
             }
             for reference in wanted.tls.references() {
-                let user = User::Deployment(key.clone());
-                self.memory.materials.add_user(&reference, user);
+                self.memory.materials.add_user(&reference, user.clone());
             }
         }
         if let Some(Known { wanted: old, .. }) = &old {
             let still: BTreeSet<_> = wanted.iter().flat_map(Wanted::uses).collect();
             for (service, port) in old.uses().filter(|used| !still.contains(used)) {
-                self.memory.services.remove_user(service, port, key);
+                self.memory.services.remove_user(service, port, &user);
             }
             let still: BTreeSet<Reference> = wanted.iter().flat_map(|wanted| wanted.tls.references()).collect();
             for reference in old.tls.references().filter(|used| !still.contains(used)) {
-                let user = User::Deployment(key.clone());
                 self.memory.materials.remove_user(&reference, &user);
             }
             for claimed in &old.names {
@@ -275,8 +333,13 @@ impl Compilation<'_> {
                 self.memory.names.claim(&claimed.name, claim);
                 self.reached.names.insert(claimed.name.clone());
             }
-            let (terms, routes) = old.map(|old| (old.terms, old.routes)).unwrap_or_default();
-            let known = Known { wanted, terms, routes };
+            let (terms, guard, routes) = old.map(|old| (old.terms, old.guard, old.routes)).unwrap_or_default();
+            let known = Known {
+                wanted,
+                terms,
+                guard,
+                routes,
+            };
             self.memory.deployments.insert(key.clone(), known);
             self.reached.routes.insert(key.clone());
         }
@@ -311,6 +374,35 @@ impl Compilation<'_> {
             }
         }
         wanted
+    }
+
+    /// Takes one changed policy in: whom it concerns.
+    fn read_policy(&mut self, key: &ObjectKey) {
+        let deployments = self.memory.policies.read(key, self.store);
+        self.reached.guards(deployments);
+        self.reached.policies.insert(key.clone());
+    }
+
+    /// What comes of the policies reached goes into the snapshot.
+    fn judge(&mut self) {
+        for key in std::mem::take(&mut self.reached.policies) {
+            let deployments = self.memory.policies.judge(&key, &mut self.fresh.policies);
+            self.reached.guards(deployments);
+            let table = &mut self.memory.snapshot.policies;
+            match (self.memory.policies.part(&key), table.get(&key)) {
+                (Some(new), Some(old)) if Arc::ptr_eq(old, new) => {}
+                (Some(new), _) => {
+                    table.insert(key.clone(), new.clone());
+                    self.changed = true;
+                }
+                (None, Some(_)) => {
+                    table.remove(&key);
+                    self.changed = true;
+                }
+                (None, None) => {}
+            }
+            self.reached.policy_reports.insert(key);
+        }
     }
 
     /// The installation's settings name Secrets too. Returns whether they name others than before.
@@ -376,25 +468,19 @@ impl Compilation<'_> {
     /// Looks up what changed or is newly used.
     fn resolve(&mut self, changes: &Changes) -> BTreeSet<User> {
         let affected = self.memory.materials.resolve(changes, self.store);
-        for user in &affected {
-            if let User::Deployment(key) = user {
-                self.reached.routes.insert(key.clone());
-                self.reached.reports.insert(key.clone());
-            }
-        }
+        affected.iter().for_each(|user| self.reached.affect(user));
         self.reached.services.extend(changes.services.iter().cloned());
-        for service in &self.reached.services {
+        for service in std::mem::take(&mut self.reached.services) {
             let users = self
                 .memory
                 .services
-                .resolve(service, self.store, self.routing, &mut self.fresh.upstreams);
-            self.reached.routes.extend(users.iter().cloned());
-            self.reached.reports.extend(users);
+                .resolve(&service, self.store, self.routing, &mut self.fresh.upstreams);
+            users.iter().for_each(|user| self.reached.affect(user));
         }
         affected
     }
 
-    /// Builds the routes and the terms of TLS of the Deployments reached. If they differ, all names that they list are
+    /// Builds the routes of the Deployments reached, with their terms of TLS and what stands before them. If they differ, all names that they list are
     /// looked at again.
     fn route(&mut self) {
         for key in &self.reached.routes {
@@ -402,7 +488,10 @@ impl Compilation<'_> {
                 continue;
             };
             let terms = tls::terms(&known.wanted, &self.memory.materials, &known.terms);
-            let routes = route::routes(&known.wanted, &self.memory.services, &terms);
+            let require_policy = self.routing.require_policy;
+            let guard = self.memory.policies.guard(&known.wanted, require_policy, &known.guard);
+            let routes = route::routes(&known.wanted, &self.memory.services, &terms, &guard);
+            known.guard = guard;
             if terms != known.terms || routes != known.routes {
                 known.terms = terms;
                 known.routes = routes;
@@ -479,6 +568,8 @@ impl Compilation<'_> {
                 names: &self.memory.names,
                 services: &self.memory.services,
                 materials: &self.memory.materials,
+                policies: &self.memory.policies,
+                require_policy: self.routing.require_policy,
                 default_certificates: &self.memory.snapshot.default_certificates,
             };
             let new = match known {
@@ -496,6 +587,24 @@ impl Compilation<'_> {
             match &new {
                 Some(report) => self.memory.reports.insert(key.clone(), report.clone()),
                 None => self.memory.reports.remove(&key),
+            };
+            changed.push((key, new));
+        }
+        changed
+    }
+
+    fn report_policies(&mut self) -> Vec<(ObjectKey, Option<Arc<PolicyReport>>)> {
+        let mut changed = Vec::new();
+        for key in std::mem::take(&mut self.reached.policy_reports) {
+            let new = self.memory.policies.report(&key, &self.routing.class);
+            let old = self.memory.policy_reports.get(&key);
+            if old.map(Arc::as_ref) == new.as_ref() {
+                continue;
+            }
+            let new = new.map(Arc::new);
+            match &new {
+                Some(report) => self.memory.policy_reports.insert(key.clone(), report.clone()),
+                None => self.memory.policy_reports.remove(&key),
             };
             changed.push((key, new));
         }

@@ -14,9 +14,11 @@ use super::backend::{Found, Services};
 use super::deployment::{Claimed, Rule, Source, Wanted};
 use super::endpoint::Condition;
 use super::host::{HostTerms, Names, Outcome};
+use super::policy::Policies;
 use super::tls::report::{Findings, findings};
 use super::tls::{Materials, Terms};
 
+pub use super::policy::report::{PolicyReport, State as PolicyState};
 pub use super::tls::report::Served;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +73,8 @@ pub struct Sources<'a> {
     pub names: &'a Names,
     pub services: &'a Services,
     pub materials: &'a Materials,
+    pub policies: &'a Policies,
+    pub require_policy: bool,
     pub default_certificates: &'a [Arc<Certificate>],
 }
 
@@ -87,6 +91,8 @@ pub fn report(wanted: &Wanted, terms: &Terms, sources: &Sources<'_>) -> Report {
     let (unresolved, endpoints) = references(wanted, sources.services, &mut problems);
     let mut tls = findings(wanted, terms, &served, sources.materials, sources.default_certificates);
     tls.unresolved.splice(0..0, unresolved);
+    let closed = sources.policies.problems(wanted, sources.require_policy);
+    tls.unresolved.splice(0..0, closed);
     let mut conditions = accepted(wanted, hostnames.is_empty(), &problems);
     conditions.push(resolved(&tls));
     Report {
@@ -290,9 +296,13 @@ fn resolved(tls: &Findings) -> Finding {
     }
 }
 
-fn join(problems: &[Problem]) -> String {
+pub(super) fn join(problems: &[Problem]) -> String {
     let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
-    cut(messages.join("; "), MAX_MESSAGE)
+    cut_message(messages.join("; "))
+}
+
+pub(super) fn cut_message(text: String) -> String {
+    cut(text, MAX_MESSAGE)
 }
 
 fn cut(mut text: String, max: usize) -> String {
@@ -303,7 +313,7 @@ fn cut(mut text: String, max: usize) -> String {
     text
 }
 
-fn count(n: usize) -> u32 {
+pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 

@@ -8,6 +8,7 @@ use crate::snapshot::{Action, Backend, PathMatch, Protocol, Route, RunState, Ups
 
 use super::backend::Services;
 use super::deployment::{Targets, Wanted};
+use super::policy::Guard;
 use super::tls::{Client, Terms};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,11 +52,11 @@ pub fn parse_path(text: &str, kind: PathType) -> Result<PathMatch, InvalidPath> 
 }
 
 /// One route for each rule, in their order.
-pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms) -> Box<[Route]> {
+pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms, guard: &Guard) -> Box<[Route]> {
     let actions: Vec<_> = wanted
         .targets
         .iter()
-        .map(|targets| action(wanted.part.state, targets, services, terms))
+        .map(|targets| action(wanted.part.state, targets, services, terms, guard))
         .collect();
     let client_tls = match &terms.client {
         Client::Rule(rule) => Some(rule),
@@ -70,16 +71,19 @@ pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms) -> Box<[Route
             action: actions[rule.targets].clone(),
             client_tls: client_tls.cloned(),
             upstream_tls: terms.upstream.clone(),
-            policies: None,
+            policies: match guard {
+                Guard::Policies(policies) => Some(policies.clone()),
+                Guard::Nothing | Guard::Closed => None,
+            },
         })
         .collect()
 }
 
-fn action(state: RunState, targets: &Targets, services: &Services, terms: &Terms) -> Action {
+fn action(state: RunState, targets: &Targets, services: &Services, terms: &Terms, guard: &Guard) -> Action {
     if state == RunState::Stopped {
         return Action::Refuse(Reason::DeploymentOffline);
     }
-    if terms.client == Client::Unresolved {
+    if terms.client == Client::Unresolved || *guard == Guard::Closed {
         return Action::Refuse(Reason::PolicyInvalid);
     }
     let reachable = |upstream: &&Arc<Upstream>| upstream.protocol != Protocol::Https || terms.upstream_resolved;

@@ -39,6 +39,7 @@ fn deployment(hostname: &str, service: &str) -> Event {
         uid: "uid".into(),
         generation: 1,
         created: 1,
+        labels: Default::default(),
         spec: Ok(Arc::new(spec)),
         status: None,
     }))
@@ -60,7 +61,9 @@ fn the_memory_holds_nothing_that_no_object_names() {
         apex_domain: None,
         hostname_grants: None,
         default_tls_secrets: Box::default(),
+        require_policy: false,
         selectorless_services: true,
+        shared_store: false,
         endpoints: EndpointRules::default(),
     };
     let mut store = Store::default();
@@ -82,12 +85,13 @@ fn the_memory_holds_nothing_that_no_object_names() {
             memory.reports.len(),
             memory.alive.len(),
             memory.materials.len(),
+            memory.policies.len(),
         ]
     };
     let unused = service("unused");
-    assert_eq!(after(vec![deployment("a.example.com", "web"), unused]), [1; 6]);
-    assert_eq!(after(vec![deployment("b.example.com", "api")]), [1; 6]);
-    assert_eq!(after(vec![Event::Listed(Kind::Deployment, BTreeSet::new())]), [0; 6]);
+    assert_eq!(after(vec![deployment("a.example.com", "web"), unused]), [1; 7]);
+    assert_eq!(after(vec![deployment("b.example.com", "api")]), [1; 7]);
+    assert_eq!(after(vec![Event::Listed(Kind::Deployment, BTreeSet::new())]), [0; 7]);
 }
 
 #[test]

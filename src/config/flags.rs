@@ -68,6 +68,11 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Self::default().log_format, help_heading = NEEDS_RESTART)]
     pub log_format: LogFormat,
 
+    /// A private key (PEM, PKCS #8; Ed25519 or P-256): apps get the principal as a signed JWT, too, in
+    /// X-Postern-Principal-Token [default: none]
+    #[arg(long, env = "POSTERN_PRINCIPAL_SIGNING_KEY", value_name = "FILE", help_heading = NEEDS_RESTART)]
+    pub principal_signing_key: Option<PathBuf>,
+
     /// How to reach the apiserver [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, env = "POSTERN_KUBECONFIG", value_name = "FILE", help_heading = NEEDS_RESTART)]
     pub kubeconfig: Option<PathBuf>,
@@ -89,6 +94,16 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_ACME_CA", value_name = "FILE", help_heading = NEEDS_RESTART)]
     pub acme_ca: Option<PathBuf>,
 
+    /// Where limits of the scope Shared are counted: redis://HOST[:PORT][/DATABASE], or rediss:// for TLS. Redis 5 or later
+    /// [default: none; policies that need it are refused]
+    #[arg(long, env = "POSTERN_REDIS_URL", value_name = "URL", help_heading = NEEDS_RESTART)]
+    pub redis_url: Option<String>,
+
+    /// A folder (a mounted Secret) with the files username, password and ca.crt, as far as Redis asks for them; read again
+    /// for each new connection
+    #[arg(long, env = "POSTERN_REDIS_CREDENTIALS", value_name = "DIR", help_heading = NEEDS_RESTART)]
+    pub redis_credentials: Option<PathBuf>,
+
     /// Assign each Deployment the hostname <name>-<namespace>.DOMAIN [default: none]
     #[arg(long, env = "POSTERN_APEX_DOMAIN", value_name = "DOMAIN", help_heading = APPLIES_AT_ONCE)]
     pub apex_domain: Option<String>,
@@ -96,6 +111,10 @@ pub struct Flags {
     /// Whether Services without a selector, whose endpoints anyone may write, are served
     #[arg(long, env = "POSTERN_SELECTORLESS_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().selectorless_services, help_heading = APPLIES_AT_ONCE)]
     pub selectorless_services: bool,
+
+    /// Whether a Deployment is answered 503 policy_invalid while no SentinelPolicy is in force before it
+    #[arg(long, env = "POSTERN_REQUIRE_POLICY", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().require_policy, help_heading = APPLIES_AT_ONCE)]
+    pub require_policy: bool,
 
     /// How long to keep serving new connections after SIGTERM, unready (a duration: "5s", "1m30s", "250ms")
     #[arg(long, env = "POSTERN_SHUTDOWN_DELAY", value_name = "TIME", default_value_t = Self::default().shutdown_delay, help_heading = APPLIES_AT_ONCE)]
@@ -159,6 +178,11 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_FORWARDED", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().forwarded, help_heading = APPLIES_AT_ONCE)]
     pub forwarded: bool,
 
+    /// Networks that URLs of policies (keys, decisions) may lead to although they are loopback, link-local or a cloud's
+    /// metadata service, separated by commas; a listener of Postern itself only where its address is listed [default: none]
+    #[arg(long, env = "POSTERN_ALLOW_EGRESS", value_name = "CIDRS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
+    pub allow_egress: Vec<String>,
+
     /// Which namespace may use which hostnames; in the file alone. None: whoever claims a name first has it.
     #[arg(skip)]
     pub hostname_grants: Option<BTreeMap<String, Vec<String>>>,
@@ -168,7 +192,8 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 18] = [
+pub const HOT: [&str; 20] = [
+    "allowEgress",
     "apexDomain",
     "defaultTlsSecret",
     "drainDeadline",
@@ -181,6 +206,7 @@ pub const HOT: [&str; 18] = [
     "log",
     "proxyProtocol",
     "publishAddress",
+    "requirePolicy",
     "selectorlessServices",
     "shutdownDelay",
     "tlsHandshakeTimeout",
@@ -205,11 +231,15 @@ impl Default for Flags {
             log_format: LogFormat::Json,
             kubeconfig: None,
             lease_namespace: None,
+            principal_signing_key: None,
             acme_directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
             acme_email: None,
             acme_ca: None,
+            redis_url: None,
+            redis_credentials: None,
             apex_domain: None,
             selectorless_services: true,
+            require_policy: false,
             shutdown_delay: seconds(5),
             drain_deadline: seconds(45),
             log: "info".to_owned(),
@@ -226,6 +256,7 @@ impl Default for Flags {
             proxy_protocol: listener.proxy_protocol,
             hsts: None,
             forwarded: listener.forwarded,
+            allow_egress: Vec::new(),
             hostname_grants: None,
         }
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Flags, Invalid};
 use crate::api;
+use crate::shared::Store;
 use crate::snapshot::{HostName, Listener};
 use crate::store::ObjectKey;
 use crate::telemetry::log;
@@ -36,6 +37,12 @@ pub struct Settings {
     pub lease_namespace: Option<String>,
     pub watch_namespaces: Vec<String>,
     pub acme: Acme,
+    /// Where limits are counted that all replicas share.
+    pub store: Option<Store>,
+    /// Where URLs of policies may lead besides.
+    #[serde(serialize_with = "network_texts")]
+    pub allow_egress: Box<[IpNet]>,
+    pub principal_signing_key: Option<PathBuf>,
     pub routing: Routing,
     pub listener: Arc<Listener>,
 }
@@ -91,7 +98,11 @@ pub struct Routing {
     /// By namespace. None: names are not granted, the oldest claim wins.
     pub hostname_grants: Option<BTreeMap<Arc<str>, Vec<HostName>>>,
     pub selectorless_services: bool,
+    /// Whether limits may have the scope Shared.
+    pub shared_store: bool,
     pub default_tls_secrets: Box<[ObjectKey]>,
+    /// A Deployment before which no SentinelPolicy is in force is not served.
+    pub require_policy: bool,
     pub endpoints: EndpointRules,
 }
 
@@ -135,6 +146,9 @@ impl Flags {
             lease_namespace: self.lease_namespace.clone(),
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,
             acme: self.acme()?,
+            store: self.store()?,
+            allow_egress: networks("allowEgress", &self.allow_egress)?,
+            principal_signing_key: self.principal_signing_key.clone(),
             routing: self.routing()?,
             listener: Arc::new(self.listener(http == HttpMode::Redirect)?),
         })
@@ -173,18 +187,53 @@ impl Flags {
         })
     }
 
+    fn store(&self) -> Result<Option<Store>, Invalid> {
+        let Some(url) = &self.redis_url else {
+            return match self.redis_credentials {
+                None => Ok(None),
+                Some(_) => Err(invalid("redisCredentials", "needs redisUrl")),
+            };
+        };
+        let not_like = |what: &str| {
+            invalid(
+                "redisUrl",
+                format!("{what}: it is like \"rediss://redis.example:6379/0\""),
+            )
+        };
+        // What it is stays unsaid: it may hold a password.
+        let url = url.parse::<Uri>().map_err(|_| not_like("is not a URL"))?;
+        let tls = match url.scheme_str() {
+            Some("redis") => false,
+            Some("rediss") => true,
+            _ => return Err(not_like("is neither redis:// nor rediss://")),
+        };
+        if url
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
+            return Err(invalid(
+                "redisUrl",
+                "holds credentials: they belong to redisCredentials",
+            ));
+        }
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let database = url.path().trim_start_matches('/');
+        if host.is_empty() || url.query().is_some() {
+            return Err(not_like("has no host, or has a query"));
+        }
+        Ok(Some(Store {
+            tls,
+            host: host.to_owned(),
+            port: url.port_u16().unwrap_or(6379),
+            database: match database {
+                "" => 0,
+                number => number.parse().map_err(|_| not_like("has no number for its database"))?,
+            },
+            credentials: self.redis_credentials.clone(),
+        }))
+    }
+
     fn listener(&self, redirect: bool) -> Result<Listener, Invalid> {
-        let trusted = self.trusted_proxies.iter().map(|text| {
-            let network = text
-                .parse::<IpNet>()
-                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            network.map_err(|_| {
-                invalid(
-                    "trustedProxies",
-                    format!("{text:?} is neither a network nor an address"),
-                )
-            })
-        });
         let bounded = |key, limit: api::duration::Duration| match limit.0 {
             time if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(time),
             _ => Err(invalid(key, "is not between 1s and 1h")),
@@ -199,7 +248,7 @@ impl Flags {
             return Err(invalid("http2MaxStreams", "is not between 1 and 1000"));
         }
         Ok(Listener {
-            trusted_proxies: trusted.collect::<Result<_, _>>()?,
+            trusted_proxies: networks("trustedProxies", &self.trusted_proxies)?,
             proxy_protocol: self.proxy_protocol,
             redirect,
             http2: self.http2,
@@ -262,7 +311,9 @@ impl Flags {
             apex_domain,
             hostname_grants,
             selectorless_services: self.selectorless_services,
+            shared_store: self.redis_url.is_some(),
             default_tls_secrets: self.default_tls_secrets()?,
+            require_policy: self.require_policy,
             endpoints: EndpointRules {
                 refuse_local: self.manifests.is_none(),
                 own: BTreeSet::new(),
@@ -303,6 +354,17 @@ fn host_name(key: &str, text: &str) -> Result<HostName, Invalid> {
     HostName::from_str(text).map_err(|cause| invalid(key, cause))
 }
 
+/// An address is a network of one.
+fn networks(key: &str, items: &[String]) -> Result<Box<[IpNet]>, Invalid> {
+    let network = |text: &String| {
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| invalid(key, format!("{text:?} is neither a network nor an address")))
+    };
+    items.iter().map(network).collect()
+}
+
 /// As many and as long as a status can hold.
 fn addresses(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
     if items.len() > 16 || items.iter().any(|item| item.len() > 253) {
@@ -320,6 +382,10 @@ fn no_empty(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
 
 fn invalid(key: &str, cause: impl ToString) -> Invalid {
     Invalid::Key(key.to_owned(), cause.to_string())
+}
+
+fn network_texts<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(networks.iter().map(IpNet::to_string))
 }
 
 fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

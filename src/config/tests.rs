@@ -59,6 +59,7 @@ fn the_plaintext_port_redirects_in_a_cluster_and_serves_a_folder_unless_told_oth
 fn settings_of_the_listeners_are_checked() {
     for (text, cause) in [
         ("trustedProxies: [10.0.0.0/33]", "neither a network nor an address"),
+        ("allowEgress: [nowhere]", "neither a network nor an address"),
         ("proxyProtocol: true", "needs trustedProxies"),
         ("http2MaxStreams: 0", "between 1 and 1000"),
         ("tlsHandshakeTimeout: 0s", "between 1s and 1h"),
@@ -307,4 +308,43 @@ fn an_acme_directory_is_an_https_url_and_a_contact_one_address() {
         let message = message(&format!("acmeEmail: {email:?}"));
         assert!(message.contains("acmeEmail"), "{email}: {message}");
     }
+}
+
+#[test]
+fn a_redis_url_is_an_address_without_credentials() {
+    let store = |text: &str| with_file(text).unwrap().store.unwrap();
+    let plain = store("redisUrl: redis://redis.example");
+    assert_eq!(
+        (plain.tls, &*plain.host, plain.port, plain.database),
+        (false, "redis.example", 6379, 0)
+    );
+    let tls = store("{redisUrl: 'rediss://[::1]:6380/3', redisCredentials: /etc/redis}");
+    assert_eq!((tls.tls, &*tls.host, tls.port, tls.database), (true, "::1", 6380, 3));
+    assert_eq!(tls.credentials.as_deref(), Some(Path::new("/etc/redis")));
+    assert!(
+        with_file("redisUrl: redis://redis.example")
+            .unwrap()
+            .routing
+            .shared_store
+    );
+    assert!(with_file("log: info").unwrap().store.is_none());
+
+    let refused = [
+        "",
+        "redis.example:6379",
+        "http://redis.example",
+        "redis://",
+        "redis://redis.example/x",
+        "redis://redis.example/70000",
+        "redis://redis.example?db=1",
+        "redis://:hunter2@redis.example",
+    ];
+    for url in refused {
+        let message = message(&format!("redisUrl: {url:?}"));
+        assert!(
+            message.contains("redisUrl") && !message.contains("hunter2"),
+            "{url}: {message}"
+        );
+    }
+    assert!(message("redisCredentials: /etc/redis").contains("needs redisUrl"));
 }

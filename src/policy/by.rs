@@ -56,11 +56,18 @@ impl Keys {
         }
     }
 
+    /// Whether a path that can be read in several ways would be several keys.
+    pub fn read_path(&self) -> bool {
+        self.by.contains(&By::Path)
+    }
+
     /// For state that is one rule's, at this replica.
     pub fn local(&self, request: &Request<'_>, principal: Option<&Principal>) -> u128 {
         static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
         let mut halves = SECRETS.each_ref().map(BuildHasher::build_hasher);
-        self.feed(request, principal, |bytes| halves.iter_mut().for_each(|half| half.write(bytes)));
+        self.feed(request, principal, |bytes| {
+            halves.iter_mut().for_each(|half| half.write(bytes))
+        });
         let [high, low] = halves.map(|half| u128::from(half.finish()));
         high << 64 | low
     }
@@ -136,3 +143,6 @@ fn part(tag: u8, bytes: &[u8], to: &mut impl FnMut(&[u8])) {
 fn text<S: Serializer>(name: &HeaderName, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(name.as_str())
 }
+
+#[cfg(test)]
+mod tests;

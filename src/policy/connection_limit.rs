@@ -39,7 +39,9 @@ impl ConnectionLimit {
         if !request.web_socket {
             return Ok(None);
         }
-        let counted = sockets.open(self.keys.local(request, principal), self.max).ok_or_else(refusal)?;
+        let counted = sockets
+            .open(self.keys.local(request, principal), self.max)
+            .ok_or_else(refusal)?;
         let shared = match self.scope {
             Scope::Replica => None,
             Scope::Shared => {

@@ -2,13 +2,16 @@
 //! others, and nothing comes of it but a count and a record.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::Response;
 
+use super::connection_limit::Lease;
 use super::matcher::Care;
+use super::rate_limit::Standing;
 use super::trace::{Outcome, Step};
-use super::{Action, Kind, Mode, Passed, Policy, Refusal, Request, Rule, Services, cors};
+use super::{Action, Authenticated, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors};
 use crate::reason::Reason;
 use crate::snapshot::AmbiguousPaths;
 use crate::state::rule::Decision;
@@ -25,6 +28,8 @@ pub struct Run<'a> {
     at: (usize, usize),
     /// A preflight that a rule will answer: nobody is asked who is there.
     preflight: bool,
+    /// Whom the rules of a policy in the shadow have found the request to be from.
+    shadow: Option<Arc<Principal>>,
     body: Option<Bytes>,
     /// Kept where nobody has sent the request.
     trace: Option<Vec<Step>>,
@@ -48,6 +53,9 @@ enum Effect {
     Answer(Box<Response<Bytes>>),
     Edit,
     Grant(cors::Grant),
+    Authenticated(Authenticated),
+    Lease(Lease),
+    Standing(Standing),
 }
 
 impl<'a> Run<'a> {
@@ -66,6 +74,7 @@ impl<'a> Run<'a> {
             passed,
             at: (0, 0),
             preflight: false,
+            shadow: None,
             body: None,
             trace: None,
         };
@@ -81,17 +90,25 @@ impl<'a> Run<'a> {
 
     /// Goes on to the last rule, the first refusal, or what a rule waits for.
     pub async fn advance(&mut self) -> Result<Progress, Refusal> {
+        let now = unix_seconds();
         while let Some(policy) = self.policies.get(self.at.0) {
             let Some(rule) = policy.rules.get(self.at.1) else {
-                self.at = (self.at.0 + 1, 0);
+                self.leave_policy();
                 continue;
             };
             self.at.1 += 1;
+            if self.preflight && rule.asks_who() {
+                continue;
+            }
             if !self.applies(rule) {
                 self.step(policy, rule, Outcome::DoesNotApply);
                 continue;
             }
-            let decided = self.decide(rule).await;
+            if self.trace.is_some() && rule.takes() {
+                self.step(policy, rule, Outcome::NotAsked);
+                continue;
+            }
+            let decided = self.decide(rule, now).await;
             match self.trace {
                 None => rule.runtime.get().count(rule.mode, Decision::of(&decided)),
                 Some(_) => self.step(policy, rule, outcome(&decided)),
@@ -140,8 +157,26 @@ impl<'a> Run<'a> {
         rule.matches.iter().all(|one| one.holds(self.request, care))
     }
 
-    async fn decide(&self, rule: &Rule) -> Result<Effect, Refusal> {
+    async fn decide(&self, rule: &Rule, now: i64) -> Result<Effect, Refusal> {
+        let request = self.request;
+        let state = rule.runtime.get();
+        let shared = &self.services.shared;
+        let authenticated = |who: Option<Authenticated>| who.map_or(Effect::None, Effect::Authenticated);
         match &rule.kind {
+            Kind::ApiKey(keys) => keys.check(request, now).map(authenticated),
+            Kind::BasicAuth(users) => users.check(request, &state.passwords).await.map(Effect::Authenticated),
+            Kind::ConnectionLimit(limit) => {
+                let lease = limit
+                    .take(request, self.principal(rule.mode), &state.sockets, shared)
+                    .await?;
+                Ok(lease.map_or(Effect::None, Effect::Lease))
+            }
+            Kind::RateLimit(limit) => {
+                let standing = limit
+                    .take(request, self.principal(rule.mode), &state.windows, shared)
+                    .await?;
+                Ok(standing.map_or(Effect::None, Effect::Standing))
+            }
             Kind::Cors(cors) if self.preflight => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
             Kind::Cors(cors) => Ok(Effect::Grant(cors.grant(self.request))),
             Kind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
@@ -155,7 +190,10 @@ impl<'a> Run<'a> {
     fn take(&mut self, policy: &Arc<Policy>, effect: Effect) -> Option<Response<Bytes>> {
         match effect {
             Effect::None => {}
-            Effect::EndPolicy => self.at = (self.at.0 + 1, 0),
+            Effect::EndPolicy => self.leave_policy(),
+            Effect::Authenticated(who) => self.passed.authenticate(who),
+            Effect::Lease(lease) => self.passed.hold(lease),
+            Effect::Standing(standing) => self.passed.stand(standing),
             Effect::Answer(answer) => return Some(*answer),
             Effect::Edit => self.passed.edit(policy, self.at.1 - 1),
             Effect::Grant(grant) => self.passed.grant = Some(grant),
@@ -167,6 +205,15 @@ impl<'a> Run<'a> {
     fn note(&mut self, policy: &Policy, rule: &Rule, decided: Result<Effect, Refusal>) {
         let ends = match decided {
             Ok(Effect::EndPolicy | Effect::Answer(_)) => true,
+            Ok(Effect::Authenticated(who)) => {
+                self.shadow.get_or_insert(who.principal);
+                false
+            }
+            // It is counted with those that are open, as it would be.
+            Ok(Effect::Lease(lease)) => {
+                self.passed.hold(lease);
+                false
+            }
             Ok(_) => false,
             Err(_) if self.trace.is_some() => true,
             Err(refusal) => {
@@ -176,8 +223,22 @@ impl<'a> Run<'a> {
             }
         };
         if ends && policy.mode == Mode::Shadow {
-            self.at = (self.at.0 + 1, 0);
+            self.leave_policy();
         }
+    }
+
+    fn leave_policy(&mut self) {
+        self.at = (self.at.0 + 1, 0);
+        self.shadow = None;
+    }
+
+    /// Who the request is from, as far as a rule of this mode may know. A certificate says so where no rule does.
+    fn principal(&self, mode: Mode) -> Option<&Principal> {
+        let shadow = self.shadow.as_deref().filter(|_| mode == Mode::Shadow);
+        let enforced = self.passed.principal.as_deref();
+        shadow
+            .or(enforced)
+            .or(self.request.certificate.map(|certificate| &**certificate))
     }
 
     fn note_logging(&mut self) {
@@ -204,11 +265,17 @@ impl<'a> Run<'a> {
     }
 }
 
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
 fn outcome(decided: &Result<Effect, Refusal>) -> Outcome {
     match decided {
         Err(refusal) => Outcome::Refuses(refusal.reason),
         Ok(Effect::EndPolicy) => Outcome::EndsPolicy,
         Ok(Effect::Answer(_)) => Outcome::Answers,
-        Ok(Effect::None | Effect::Edit | Effect::Grant(_)) => Outcome::Passes,
+        Ok(Effect::Authenticated(_)) => Outcome::Authenticates,
+        Ok(_) => Outcome::Passes,
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, header};
 use serde::{Serialize, Serializer};
 
 use super::Policy;
+use super::credentials::Place;
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,8 +39,16 @@ impl Logging {
 
 impl<'a> Redacted<'a> {
     pub fn by(policies: &'a [Arc<Policy>]) -> Self {
-        let redacted = Self::default();
-        for _rule in policies.iter().flat_map(|policy| &policy.rules) {}
+        let mut redacted = Self::default();
+        let rules = policies.iter().flat_map(|policy| &policy.rules);
+        for source in rules.flat_map(|rule| rule.sources()) {
+            match &source.place {
+                Place::Header { name, .. } => redacted.headers.push(name),
+                Place::Query { name } => redacted.parameters.push(name),
+                // Their headers are told of by nobody.
+                Place::Bearer | Place::Cookie { .. } | Place::Subprotocol { .. } => {}
+            }
+        }
         redacted
     }
 

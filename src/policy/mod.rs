@@ -11,8 +11,11 @@ pub mod cors;
 pub mod credentials;
 pub mod edits;
 pub mod engine;
+pub mod forward_auth;
+pub mod jwt;
 pub mod logging;
 pub mod matcher;
+pub mod openapi;
 pub mod origin;
 pub mod passed;
 pub mod path;
@@ -22,6 +25,7 @@ pub mod rate_limit;
 pub mod refusal;
 pub mod request;
 pub mod reserved;
+pub mod signer;
 pub mod trace;
 
 use std::sync::Arc;
@@ -35,6 +39,8 @@ pub use connection_limit::ConnectionLimit;
 pub use cors::Cors;
 pub use credentials::{Authenticated, Credential};
 pub use edits::Edits;
+pub use forward_auth::ForwardAuth;
+pub use jwt::Jwt;
 pub use logging::Logging;
 pub use matcher::Match;
 pub use origin::Origin;
@@ -44,7 +50,9 @@ pub use principal::Principal;
 pub use rate_limit::{OnStoreFailure, RateLimit, Scope};
 pub use refusal::Refusal;
 pub use request::Request;
+pub use signer::Signer;
 
+use crate::shared::Shared;
 use crate::snapshot::Slot;
 use crate::state;
 use crate::store::ObjectKey;
@@ -82,10 +90,14 @@ pub enum Mode {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
+    ApiKey(ApiKey),
+    BasicAuth(BasicAuth),
+    ConnectionLimit(ConnectionLimit),
     Cors(Cors),
     Firewall(Action),
     Logging(Logging),
     Origin(Origin),
+    RateLimit(RateLimit),
     RequestHeaders(Edits),
     ResponseHeaders(Edits),
 }
@@ -94,10 +106,14 @@ impl Kind {
     /// As it is written in objects.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::ApiKey(_) => "apiKey",
+            Self::BasicAuth(_) => "basicAuth",
+            Self::ConnectionLimit(_) => "connectionLimit",
             Self::Cors(_) => "cors",
             Self::Firewall(_) => "firewall",
             Self::Logging(_) => "logging",
             Self::Origin(_) => "origin",
+            Self::RateLimit(_) => "rateLimit",
             Self::RequestHeaders(_) => "requestHeaders",
             Self::ResponseHeaders(_) => "responseHeaders",
         }
@@ -114,7 +130,10 @@ pub enum Action {
 
 /// What the network and the installation lend to rules.
 #[derive(Debug, Default)]
-pub struct Services {}
+pub struct Services {
+    /// Counts for all replicas.
+    pub shared: Shared,
+}
 
 impl Mode {
     pub fn label(self) -> &'static str {
@@ -136,6 +155,29 @@ impl Policy {
 
 impl Rule {
     fn reads_path(&self) -> bool {
-        self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
+        let keys = match &self.kind {
+            Kind::RateLimit(limit) => Some(&limit.keys),
+            Kind::ConnectionLimit(limit) => Some(&limit.keys),
+            _ => None,
+        };
+        keys.is_some_and(Keys::read_path) || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
+    }
+
+    /// Whether it asks who is there, or looks at what only the request itself has: not of a preflight.
+    fn asks_who(&self) -> bool {
+        matches!(self.kind, Kind::ApiKey(_) | Kind::BasicAuth(_))
+    }
+
+    /// Whether its decision takes something away, or somebody else's word: not for a request that nobody has sent.
+    fn takes(&self) -> bool {
+        matches!(self.kind, Kind::ConnectionLimit(_) | Kind::RateLimit(_))
+    }
+
+    /// Where a credential may stand that this rule looks for.
+    pub fn sources(&self) -> &[credentials::Source] {
+        match &self.kind {
+            Kind::ApiKey(key) => &key.from,
+            _ => &[],
+        }
     }
 }

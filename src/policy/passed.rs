@@ -1,13 +1,16 @@
 //! What rules have said of one request by the time that it passes, or is refused: who it is from, what the app is told and
 //! not told, and what goes with the answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
+use super::connection_limit::Lease;
 use super::cors::Grant;
+use super::credentials::{Authenticated, echo};
 use super::edits::{Edits, remove_folded};
-use super::{Kind, Policy, Principal};
+use super::rate_limit::{LIMIT, Standing};
+use super::{Credential, Kind, Policy, Principal};
 
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");
 
@@ -15,11 +18,18 @@ pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-p
 pub struct Passed {
     /// Of the first rule that authenticated.
     pub principal: Option<Arc<Principal>>,
+    credentials: Vec<Credential>,
+    /// The only subprotocol that was offered, if it was a credential.
+    offered: OnceLock<HeaderValue>,
     /// Rules with edits, by the policy and their place in it.
     edits: Vec<(Arc<Policy>, usize)>,
     /// What another service's answer says to the app; an empty value: nothing may stand under this name.
     pub told: HeaderMap,
     pub grant: Option<Grant>,
+    /// The strictest limit's.
+    standing: Option<Standing>,
+    /// Held by the socket, once there is one.
+    leases: Vec<Lease>,
     /// Rules that want a record of this request.
     pub logged: Vec<(Arc<Policy>, usize)>,
     /// All that stand before the app, where a record is wanted: what it may not hold is theirs to say.
@@ -27,12 +37,42 @@ pub struct Passed {
 }
 
 impl Passed {
+    pub fn authenticate(&mut self, who: Authenticated) {
+        self.principal.get_or_insert(who.principal);
+        self.credentials.push(who.credential);
+    }
+
     pub fn edit(&mut self, policy: &Arc<Policy>, rule: usize) {
         self.edits.push((policy.clone(), rule));
     }
 
+    pub fn stand(&mut self, standing: Standing) {
+        self.standing = Some(match self.standing.take() {
+            Some(other) => other.stricter(standing),
+            None => standing,
+        });
+    }
+
+    pub fn hold(&mut self, lease: Lease) {
+        self.leases.push(lease);
+    }
+
+    /// For the socket that the request has become.
+    pub fn take_leases(&mut self) -> Vec<Lease> {
+        std::mem::take(&mut self.leases)
+    }
+
     /// What the app gets, after all that Postern says of itself.
-    pub fn complete<B>(&self, request: &mut http::Request<B>) {
+    pub fn complete<B>(&self, request: &mut Request<B>) {
+        for credential in &self.credentials {
+            if let Some(stripped) = credential.strip_target(request.uri()) {
+                *request.uri_mut() = stripped;
+            }
+            if let Some(offered) = credential.strip_headers(request.headers_mut()) {
+                // The same for every attempt.
+                let _ = self.offered.set(offered);
+            }
+        }
         let headers = request.headers_mut();
         for name in self.told.keys() {
             remove_folded(headers, name);
@@ -52,7 +92,12 @@ impl Passed {
     }
 
     /// What the client gets. `own`: the answer is Postern's, which the app's rules on headers do not touch.
-    pub fn finish(&self, headers: &mut HeaderMap, own: bool) {
+    pub fn finish(&self, status: StatusCode, headers: &mut HeaderMap, own: bool) {
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(offered) = self.offered.get()
+        {
+            echo(headers, offered);
+        }
         if !own {
             for edits in self.edits(|kind| match kind {
                 Kind::ResponseHeaders(edits) => Some(edits),
@@ -60,6 +105,10 @@ impl Passed {
             }) {
                 edits.apply(headers);
             }
+        }
+        // A refusal by a limit tells of that limit.
+        if let Some(standing) = self.standing.as_ref().filter(|_| !(own && headers.contains_key(LIMIT))) {
+            standing.write(headers);
         }
         if let Some(grant) = &self.grant {
             grant.apply(headers);

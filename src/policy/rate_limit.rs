@@ -143,8 +143,137 @@ impl Standing {
     }
 }
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STANDING: HeaderName = HeaderName::from_static("ratelimit");
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    use http::{Method, Uri};
+
+    use super::*;
+    use crate::policy::Mode;
+    use crate::store::ObjectKey;
+
+    fn rule(limit: u32, cost: u32, scope: Scope, on_store_failure: OnStoreFailure) -> RateLimit {
+        RateLimit {
+            name: "per-client".into(),
+            keys: Keys::new(&ObjectKey::new("acme", "guard"), "per-client", Mode::Enforce, []),
+            quota: Quota::new(limit, Duration::from_secs(60), cost),
+            scope,
+            on_store_failure,
+        }
+    }
+
+    async fn take(rule: &RateLimit, windows: &Windows) -> Result<Option<Standing>, Refusal> {
+        let (method, headers, authority) = (Method::GET, HeaderMap::new(), HeaderValue::from_static("a.example"));
+        let request = Request {
+            method: &method,
+            headers: &headers,
+            authority: &authority,
+            host: "a.example",
+            uri: &Uri::from_static("/"),
+            client: IpAddr::from([192, 0, 2, 1]),
+            trusted: false,
+            https: true,
+            web_socket: false,
+            certificate: None,
+            readings: Default::default(),
+        };
+        rule.take(&request, None, windows, &Shared::default()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_passes_and_one_more_is_told_when_to_come_back() {
+        let rule = rule(3, 1, Scope::Replica, OnStoreFailure::Local);
+        let windows = Windows::default();
+        let mut remaining = Vec::new();
+        for _ in 0..3 {
+            remaining.push(take(&rule, &windows).await.unwrap().unwrap().remaining);
+        }
+        assert_eq!(remaining, [2, 1, 0]);
+        tokio::time::advance(Duration::from_millis(500)).await;
+        let refusal = take(&rule, &windows).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::RateLimited);
+        let header = |name: &str| refusal.headers[name].to_str().unwrap().to_owned();
+        // A third of the window before has to fade, after what is left of this one.
+        assert_eq!(header("retry-after"), "80");
+        assert_eq!(header("ratelimit"), "\"per-client\";r=0;t=80");
+        assert_eq!(header("ratelimit-policy"), "\"per-client\";q=3;w=60");
+        assert_eq!(
+            (header("x-ratelimit-limit"), header("x-ratelimit-remaining")),
+            ("3".into(), "0".into())
+        );
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let reset: u64 = header("x-ratelimit-reset").parse().unwrap();
+        assert!((now + 79..=now + 81).contains(&reset));
+        tokio::time::advance(Duration::from_secs(80)).await;
+        assert!(take(&rule, &windows).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_is_a_second_at_least() {
+        let rule = RateLimit {
+            quota: Quota::new(1, Duration::from_millis(10), 1),
+            ..rule(1, 1, Scope::Replica, OnStoreFailure::Local)
+        };
+        let windows = Windows::default();
+        assert!(take(&rule, &windows).await.is_ok());
+        let refusal = take(&rule, &windows).await.unwrap_err();
+        assert_eq!(refusal.headers[RETRY_AFTER], "1");
+    }
+
+    #[tokio::test]
+    async fn without_a_store_a_shared_limit_does_as_it_says() {
+        let windows = Windows::default();
+        let local = rule(1, 1, Scope::Shared, OnStoreFailure::Local);
+        assert_eq!(take(&local, &windows).await.unwrap().unwrap().remaining, 0);
+        assert_eq!(take(&local, &windows).await.unwrap_err().reason, Reason::RateLimited);
+        let deny = rule(1, 1, Scope::Shared, OnStoreFailure::Deny);
+        assert_eq!(
+            take(&deny, &windows).await.unwrap_err().reason,
+            Reason::StoreUnavailable
+        );
+        let allow = rule(1, 1, Scope::Shared, OnStoreFailure::Allow);
+        for _ in 0..5 {
+            assert_eq!(take(&allow, &windows).await.unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn of_several_limits_the_strictest_is_told() {
+        let standing = |remaining, reset_after| Standing {
+            name: "a".into(),
+            limit: 10,
+            remaining,
+            reset_after,
+            window: 60,
+        };
+        let strictest = standing(3, 10)
+            .stricter(standing(1, 5))
+            .stricter(standing(1, 20))
+            .stricter(standing(2, 60));
+        assert_eq!(strictest, standing(1, 20));
+    }
+
+    #[test]
+    fn a_name_is_told_as_a_string_of_a_structured_field() {
+        let standing = Standing {
+            name: "a\"b\\c\u{e9}\nd".into(),
+            limit: 1,
+            remaining: 0,
+            reset_after: 1,
+            window: 1,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-ratelimit-limit", HeaderValue::from_static("99"));
+        standing.write(&mut headers);
+        assert_eq!(headers["ratelimit"], "\"abcd\";r=0;t=1");
+        assert_eq!(headers.get_all("x-ratelimit-limit").iter().count(), 1);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
@@ -31,7 +31,7 @@ pub struct Request<'a> {
     pub https: bool,
     pub web_socket: bool,
     /// Of a client certificate that was verified here.
-    pub certificate: Option<&'a Principal>,
+    pub certificate: Option<&'a Arc<Principal>>,
     pub readings: OnceLock<Readings<'a>>,
 }
 

@@ -26,6 +26,7 @@ use super::incoming::Incoming;
 use super::peer::Peer;
 use super::stream::Stream;
 use super::{Proxy, exchange};
+use crate::policy::connection_limit::Lease;
 use crate::reason::Reason;
 use crate::websocket::tunnel::{self, Opening, Tunnel};
 
@@ -250,6 +251,13 @@ impl Client {
     /// Leaves an accepted upgrade for when the client has been told.
     pub fn open_socket(&self, opening: Opening) {
         *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(opening);
+    }
+
+    /// What limits how many there are goes with the socket.
+    pub fn hold_with_socket(&self, leases: Vec<Lease>) {
+        if let Some(opening) = &mut *self.opening.lock().unwrap_or_else(PoisonError::into_inner) {
+            opening.socket.hold(leases);
+        }
     }
 
     pub fn take_opening(&self) -> Option<Opening> {

@@ -67,8 +67,10 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         // The panic hook has logged it; it costs this request alone.
         Err(_panic) => account.refuse(Reason::InternalError.into(), &head, &request_id, started),
     };
-    if let Some(passed) = &account.passed {
-        passed.finish(response.headers_mut(), refused.is_some());
+    if let Some(passed) = &mut account.passed {
+        client.hold_with_socket(passed.take_leases());
+        let status = response.status();
+        passed.finish(status, response.headers_mut(), refused.is_some());
         guard::log(passed, &phases, account.deployment.as_deref(), &response, refused);
     }
     if let Some(hsts) = hsts.filter(|_| origin.https) {

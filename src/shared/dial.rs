@@ -62,12 +62,17 @@ async fn connect(store: &Store) -> Result<(MultiplexedConnection, Driver), Error
             .map_err(|panic| Error::Credentials("files", panic.into()))??,
         None => Credentials::default(),
     };
-    let stream = TcpStream::connect((store.host.as_str(), store.port)).await.map_err(Error::Tcp)?;
+    let stream = TcpStream::connect((store.host.as_str(), store.port))
+        .await
+        .map_err(Error::Tcp)?;
     stream.set_nodelay(true).map_err(Error::Tcp)?;
     if store.tls {
         let config = client_config(credentials.authorities.as_deref()).map_err(Error::Tls)?;
         let name = ServerName::try_from(store.host.clone()).map_err(|name| Error::Tls(io::Error::other(name)))?;
-        let stream = TlsConnector::from(config).connect(name, stream).await.map_err(Error::Tls)?;
+        let stream = TlsConnector::from(config)
+            .connect(name, stream)
+            .await
+            .map_err(Error::Tls)?;
         introduce(store, &credentials, stream).await
     } else {
         introduce(store, &credentials, stream).await

@@ -93,7 +93,11 @@ impl Leases {
             };
             for ids in ids.chunks(BATCH) {
                 let arguments: Vec<u64> = std::iter::once(lifetime()).chain(ids.iter().copied()).collect();
-                if link.call(&script::RENEW, &name(key), &arguments, UNHURRIED).await.is_err() {
+                if link
+                    .call(&script::RENEW, &name(key), &arguments, UNHURRIED)
+                    .await
+                    .is_err()
+                {
                     // When it is back, all are renewed.
                     return;
                 }
@@ -141,7 +145,11 @@ async fn close(link: &Link, batch: &mut Vec<(u128, u64)>) {
     batch.sort_unstable();
     for of_a_key in batch.chunk_by(|(a, _), (b, _)| a == b) {
         let ids: Vec<u64> = of_a_key.iter().map(|(_, id)| *id).collect();
-        if link.call(&script::CLOSE, &name(of_a_key[0].0), &ids, UNHURRIED).await.is_err() {
+        if link
+            .call(&script::CLOSE, &name(of_a_key[0].0), &ids, UNHURRIED)
+            .await
+            .is_err()
+        {
             break;
         }
     }

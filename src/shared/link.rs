@@ -122,7 +122,10 @@ impl Link {
     fn withdraw(&self, connection: &Connection) {
         connection.broken.cancel();
         let mut current = self.lock();
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.cause, &connection.cause)) {
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(&current.cause, &connection.cause))
+        {
             *current = None;
             self.up.send_replace(false);
         }

@@ -84,6 +84,11 @@ impl Shared {
         Self { store, errors }
     }
 
+    /// Counts what is asked for all the same.
+    pub fn none(errors: Arc<AtomicU64>) -> Self {
+        Self { store: None, errors }
+    }
+
     /// Resolves when the store has answered; at once where there is none.
     pub async fn connected(&self) {
         if let Some(store) = &self.store {

@@ -25,6 +25,7 @@ pub use sharded::{ContentHash, Sharded};
 pub use slot::Slot;
 pub use upstream::{Endpoint, Protocol, Upstream, UpstreamKey};
 
+use crate::policy::Policy;
 use crate::store::ObjectKey;
 
 /// Key authorizations by hostname and token.
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub hosts: HostTable,
     /// All Deployments that own at least one route or socket, by key.
     pub deployments: Sharded<ObjectKey, Arc<Deployment>>,
+    /// All SentinelPolicies that are in force.
+    pub policies: Sharded<ObjectKey, Arc<Policy>>,
     /// For hostnames without certificates of their own, the first that covers one.
     pub default_certificates: Arc<[Arc<Certificate>]>,
     /// What ACME servers are answered with (RFC 8555 section 8.3), by hostname and token.
@@ -54,6 +57,7 @@ impl Snapshot {
         }
         rest.write_u64(self.challenges.content_hash());
         let tables = self.hosts.hash().wrapping_add(self.deployments.hash());
+        let tables = tables.wrapping_add(self.policies.hash().rotate_left(2));
         tables.wrapping_add(rest.finish())
     }
 

@@ -3,6 +3,7 @@
 
 pub mod deployment;
 pub mod endpoint;
+pub mod jwks;
 pub mod passwords;
 pub mod rule;
 pub mod sockets;
@@ -13,14 +14,19 @@ pub mod windows;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use http::Uri;
 
 pub use deployment::Deployment;
 pub use endpoint::Endpoint;
+pub use jwks::Jwks;
 pub use passwords::Passwords;
 pub use rule::Rule;
 pub use traffic::Traffic;
 
+use crate::egress::Egress;
 use crate::policy::Policy;
 use crate::snapshot::{Upstream, UpstreamKey};
 use crate::store::ObjectKey;
@@ -32,9 +38,13 @@ pub struct State {
     endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
     /// By the policy's key and the rule's name.
     rules: Mutex<Table<(ObjectKey, Arc<str>), Rule>>,
+    /// By URL: rules that go by the same keys share them.
+    jwks: Mutex<Table<Uri, Jwks>>,
     /// What is answered before a Deployment is found.
     pub unrouted: Traffic,
     pub tls: tls::Handshakes,
+    /// Calls to the store that replicas share which nothing came of.
+    pub store_errors: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -79,6 +89,14 @@ impl State {
             rule.runtime
                 .fill(table.get_or_insert(&(policy.key.clone(), rule.name.clone())));
         }
+    }
+
+    /// The keys of a URL, which are fetched from now on, on the runtime that this is called on.
+    pub fn jwks(&self, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
+        let mut table = self.jwks.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = table.get_or_insert(url);
+        keys.start(url, egress);
+        keys
     }
 
     /// Every rule that is configured or still has sockets, by its policy's key and its name.

@@ -6,12 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::policy::{Mode, Refusal};
 use crate::reason::Reason;
 use crate::state::Passwords;
+use crate::state::sockets::Sockets;
+use crate::state::windows::Windows;
 
 #[derive(Debug, Default)]
 pub struct Rule {
     decisions: [[AtomicU64; Decision::ALL.len()]; MODES.len()],
-    /// Of a rule that asks for them.
+    /// Each of a rule that has a use for it; empty ones cost next to nothing.
     pub passwords: Passwords,
+    pub windows: Windows,
+    pub sockets: Sockets,
 }
 
 /// How a rule that applied decided.

@@ -9,7 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::{DeploymentStatus, EndpointCounts};
+use crate::api::policy::SentinelPolicyStatus;
 use crate::compile::report::{Finding, Report, Served};
+
+use super::{Status, Subject};
 
 /// How urgent a difference is: conditions and names before counts, which only follow what happens anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,60 +30,80 @@ pub struct Transition {
     pub good: bool,
 }
 
-/// `before` is the status that stands there: a condition that keeps its status keeps its time. The report is of the
-/// snapshot that is served, so what it accepts is programmed. `failures`: why a hostname's certificate was not ordered.
+/// `before` is the status that stands there: a condition that keeps its status keeps its time. `failures`: why a hostname's
+/// certificate was not ordered.
 pub fn status(
-    report: &Report,
+    subject: &Subject,
     failures: &BTreeMap<Arc<str>, String>,
-    before: Option<&DeploymentStatus>,
+    before: Option<&Status>,
     addresses: &[String],
     now: Timestamp,
-) -> DeploymentStatus {
-    let accepted = report
-        .conditions
+) -> Status {
+    let mut findings = subject.findings().to_vec();
+    if let Subject::Deployment(report) = subject {
+        tell_failures(&mut findings, report, failures);
+        findings.extend(expiring(report, now));
+    }
+    findings.push(programmed(&findings));
+    let before = before.map_or(&[][..], Status::conditions);
+    let conditions = findings
         .iter()
-        .find(|finding| finding.r#type == ConditionType::Accepted)
-        .is_some_and(|finding| finding.status);
-    let programmed = if accepted {
-        (true, ConditionReason::Programmed, "this generation is served")
+        .map(|finding| condition(finding, subject.generation(), before, now));
+    let conditions = conditions.collect();
+    match subject {
+        Subject::Deployment(report) => Status::Deployment(Arc::new(DeploymentStatus {
+            conditions,
+            endpoints: Some(EndpointCounts {
+                ready: report.endpoints.ready,
+                total: report.endpoints.total,
+            }),
+            hostnames: report.hostnames.iter().map(|name| name.to_string()).collect(),
+            addresses: addresses.to_vec(),
+        })),
+        Subject::SentinelPolicy(report) => Status::SentinelPolicy(Arc::new(SentinelPolicyStatus {
+            conditions,
+            targets: Some(report.targets),
+            rules: Some(report.rules),
+        })),
+    }
+}
+
+/// The report is of the snapshot that is served, so what it accepts is programmed.
+fn programmed(findings: &[Finding]) -> Finding {
+    let accepted = findings
+        .iter()
+        .any(|finding| finding.r#type == ConditionType::Accepted && finding.status);
+    let (reason, message) = if accepted {
+        (ConditionReason::Programmed, "this generation is served")
     } else {
         (
-            false,
             ConditionReason::Invalid,
             "nothing of this generation is served: see Accepted",
         )
     };
-    let condition = |r#type: ConditionType, status: bool, reason: ConditionReason, message: &str| {
-        let r#type = r#type.to_string();
-        let status = if status { "True" } else { "False" };
-        let kept = before
-            .and_then(|before| before.conditions.iter().find(|old| old.type_ == r#type))
-            .filter(|old| old.status == status)
-            .map(|old| old.last_transition_time.clone());
-        Condition {
-            type_: r#type,
-            status: status.to_owned(),
-            reason: reason.to_string(),
-            message: cut(message, MAX_MESSAGE),
-            observed_generation: Some(report.generation),
-            last_transition_time: kept.unwrap_or_else(|| Time(whole_seconds(now))),
-        }
-    };
-    let mut findings = report.conditions.clone();
-    tell_failures(&mut findings, report, failures);
-    findings.extend(expiring(report, now));
-    let found = findings
+    Finding {
+        r#type: ConditionType::Programmed,
+        status: accepted,
+        reason,
+        message: message.to_owned(),
+    }
+}
+
+fn condition(finding: &Finding, generation: i64, before: &[Condition], now: Timestamp) -> Condition {
+    let r#type = finding.r#type.to_string();
+    let status = if finding.status { "True" } else { "False" };
+    let kept = before
         .iter()
-        .map(|finding| condition(finding.r#type, finding.status, finding.reason, &finding.message));
-    let programmed = condition(ConditionType::Programmed, programmed.0, programmed.1, programmed.2);
-    DeploymentStatus {
-        conditions: found.chain([programmed]).collect(),
-        endpoints: Some(EndpointCounts {
-            ready: report.endpoints.ready,
-            total: report.endpoints.total,
-        }),
-        hostnames: report.hostnames.iter().map(|name| name.to_string()).collect(),
-        addresses: addresses.to_vec(),
+        .find(|old| old.type_ == r#type)
+        .filter(|old| old.status == status)
+        .map(|old| old.last_transition_time.clone());
+    Condition {
+        type_: r#type,
+        status: status.to_owned(),
+        reason: finding.reason.to_string(),
+        message: cut(&finding.message, MAX_MESSAGE),
+        observed_generation: Some(generation),
+        last_transition_time: kept.unwrap_or_else(|| Time(whole_seconds(now))),
     }
 }
 
@@ -145,7 +168,10 @@ fn expiring(report: &Report, now: Timestamp) -> Option<Finding> {
 }
 
 /// How long until `expiring` says something else of the same report.
-pub fn turn(report: &Report, now: Timestamp) -> Option<Duration> {
+pub fn turn(subject: &Subject, now: Timestamp) -> Option<Duration> {
+    let Subject::Deployment(report) = subject else {
+        return None;
+    };
     let now = now.as_second();
     let soon = SOON.as_secs() as i64;
     let turns = report
@@ -157,13 +183,21 @@ pub fn turn(report: &Report, now: Timestamp) -> Option<Duration> {
 }
 
 /// Only what is ours is compared: others may put conditions of their own beside them.
-pub fn difference(wanted: &DeploymentStatus, found: Option<&DeploymentStatus>) -> Option<Difference> {
+pub fn difference(wanted: &Status, found: Option<&Status>) -> Option<Difference> {
     let Some(found) = found else {
         return Some(Difference::Conditions);
     };
-    let same =
-        ours(wanted) == ours(found) && wanted.hostnames == found.hostnames && wanted.addresses == found.addresses;
-    match (same, wanted.endpoints == found.endpoints) {
+    let (same, same_counts) = match (wanted, found) {
+        (Status::Deployment(wanted), Status::Deployment(found)) => (
+            wanted.hostnames == found.hostnames && wanted.addresses == found.addresses,
+            wanted.endpoints == found.endpoints,
+        ),
+        (Status::SentinelPolicy(wanted), Status::SentinelPolicy(found)) => {
+            (true, (wanted.targets, wanted.rules) == (found.targets, found.rules))
+        }
+        _ => (false, false),
+    };
+    match (same && ours(wanted) == ours(found), same_counts) {
         (false, _) => Some(Difference::Conditions),
         (true, false) => Some(Difference::Counts),
         (true, true) => None,
@@ -172,7 +206,7 @@ pub fn difference(wanted: &DeploymentStatus, found: Option<&DeploymentStatus>) -
 
 /// What changed for whoever reads Events: a condition that turned bad or changed its reason, and the return to good.
 /// Programmed says the same as Accepted when it is False.
-pub fn transitions(before: Option<&DeploymentStatus>, after: &DeploymentStatus) -> Vec<Transition> {
+pub fn transitions(before: Option<&Status>, after: &Status) -> Vec<Transition> {
     let is = |condition: &Condition, r#type: ConditionType| condition.type_ == r#type.to_string();
     let negative = |condition: &Condition| {
         [ConditionType::PartiallyInvalid, ConditionType::CertificateExpiring]
@@ -180,9 +214,9 @@ pub fn transitions(before: Option<&DeploymentStatus>, after: &DeploymentStatus) 
             .any(|r#type| is(condition, *r#type))
     };
     let good = |condition: &Condition| (condition.status == "True") != negative(condition);
-    let changed = after.conditions.iter().filter(|new| {
+    let changed = after.conditions().iter().filter(|new| {
         let programmed = is(new, ConditionType::Programmed);
-        match before.and_then(|before| before.conditions.iter().find(|old| old.type_ == new.type_)) {
+        match before.and_then(|before| before.conditions().iter().find(|old| old.type_ == new.type_)) {
             Some(old) if programmed => good(new) && !good(old),
             // Good for another reason (NoCertificate) is no news.
             Some(old) => old.status != new.status || old.reason != new.reason && !good(new),
@@ -199,9 +233,9 @@ pub fn transitions(before: Option<&DeploymentStatus>, after: &DeploymentStatus) 
         .collect()
 }
 
-fn ours(status: &DeploymentStatus) -> Vec<&Condition> {
+fn ours(status: &Status) -> Vec<&Condition> {
     let mut conditions: Vec<_> = status
-        .conditions
+        .conditions()
         .iter()
         .filter(|condition| OURS.iter().any(|r#type| condition.type_ == r#type.to_string()))
         .collect();
@@ -240,8 +274,76 @@ const MAX_MESSAGE: usize = 4096;
 mod tests {
     use super::*;
     use crate::compile::acme::Order;
-    use crate::compile::report::Counts;
+    use crate::compile::report::{Counts, PolicyReport};
     use crate::store::ObjectKey;
+
+    /// Of a Deployment, as it stands on the object.
+    fn status(
+        report: &Report,
+        failures: &BTreeMap<Arc<str>, String>,
+        before: Option<&DeploymentStatus>,
+        addresses: &[String],
+        now: Timestamp,
+    ) -> DeploymentStatus {
+        let before = before.map(told);
+        match super::status(&subject(report), failures, before.as_ref(), addresses, now) {
+            Status::Deployment(status) => Arc::unwrap_or_clone(status),
+            Status::SentinelPolicy(_) => unreachable!("a Deployment's status is one"),
+        }
+    }
+
+    fn subject(report: &Report) -> Subject {
+        Subject::Deployment(Arc::new(report.clone()))
+    }
+
+    fn told(status: &DeploymentStatus) -> Status {
+        Status::Deployment(Arc::new(status.clone()))
+    }
+
+    fn difference(wanted: &DeploymentStatus, found: Option<&DeploymentStatus>) -> Option<Difference> {
+        super::difference(&told(wanted), found.map(told).as_ref())
+    }
+
+    fn transitions(before: Option<&DeploymentStatus>, after: &DeploymentStatus) -> Vec<Transition> {
+        super::transitions(before.map(told).as_ref(), &told(after))
+    }
+
+    #[test]
+    fn a_policys_targets_are_counts_and_its_conditions_go_first() {
+        let report = PolicyReport {
+            key: ObjectKey::new("n", "p"),
+            uid: "u".into(),
+            generation: 3,
+            conditions: vec![Finding {
+                r#type: ConditionType::Accepted,
+                status: false,
+                reason: ConditionReason::ServingLastGood,
+                message: "m".to_owned(),
+            }],
+            targets: 2,
+            rules: 1,
+            ours: true,
+        };
+        let status = |targets, addresses: &[String]| {
+            let subject = Subject::SentinelPolicy(Arc::new(PolicyReport {
+                targets,
+                ..report.clone()
+            }));
+            super::status(&subject, &NONE, None, addresses, THEN)
+        };
+        let written = status(2, &[]);
+        let said = serde_json::to_value(&written).unwrap();
+        assert_eq!((&said["targets"], &said["rules"]), (&2.into(), &1.into()));
+        let conditions: Vec<_> = written.conditions().iter().map(|c| (&*c.type_, &*c.status)).collect();
+        assert_eq!(conditions, [("Accepted", "False"), ("Programmed", "False")]);
+        // Addresses are the Deployments'.
+        assert_eq!(super::difference(&status(2, &["a".to_owned()]), Some(&written)), None);
+        assert_eq!(super::difference(&status(3, &[]), Some(&written)), Some(Difference::Counts));
+        assert_eq!(super::difference(&written, None), Some(Difference::Conditions));
+        let events = super::transitions(None, &written);
+        assert_eq!(events.len(), 1);
+        assert_eq!((events[0].reason.as_str(), events[0].good), ("ServingLastGood", false));
+    }
 
     const NONE: BTreeMap<Arc<str>, String> = BTreeMap::new();
     const THEN: Timestamp = Timestamp::UNIX_EPOCH;
@@ -371,7 +473,7 @@ mod tests {
         let told = |report: &Report, days: i64| {
             let now = Timestamp::from_second(start + days * DAY).unwrap();
             let told = expiring(report, now).map(|finding| (finding.reason, finding.message));
-            (told, turn(report, now).map(|wait| wait.as_secs() as i64 / DAY))
+            (told, turn(&subject(report), now).map(|wait| wait.as_secs() as i64 / DAY))
         };
         assert_eq!(told(&report, 0), (None, None));
         report.certificates = vec![served("one", 15), served("two", 100)];

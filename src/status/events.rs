@@ -1,4 +1,4 @@
-//! Events about Deployments, for `kubectl describe`: one when a condition changes its meaning. They are a courtesy: when
+//! Events about Deployments and SentinelPolicies, for `kubectl describe`: one when a condition changes its meaning. They are a courtesy: when
 //! there are too many, or the apiserver does not take them, they are dropped; conditions tell the whole story.
 
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
 
+use super::Id;
 use super::conditions::{Transition, cut};
 use crate::api::{GROUP, VERSION};
-use crate::store::ObjectKey;
 
 pub struct Notice {
-    pub key: ObjectKey,
+    pub id: Id,
     pub uid: String,
     pub transition: Transition,
 }
@@ -32,7 +32,7 @@ impl Notices {
     pub fn leave(&self, notice: Notice) {
         if let Err(dropped) = self.0.try_send(notice) {
             let notice = dropped.into_inner();
-            debug!(object = %notice.key, reason = notice.transition.reason, "too many events, this one is dropped");
+            debug!(object = %notice.id.1, reason = notice.transition.reason, "too many events, this one is dropped");
         }
     }
 }
@@ -46,11 +46,13 @@ pub async fn publish(client: Client, instance: String, mut notices: Receiver<Not
     let recorder = Recorder::new(client, reporter);
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while let Some(Notice { key, uid, transition }) = notices.recv().await {
+    while let Some(Notice { id, uid, transition }) = notices.recv().await {
+        let (kind, key) = id;
         pace.tick().await;
         let about = ObjectReference {
             api_version: Some(format!("{GROUP}/{VERSION}")),
-            kind: Some("Deployment".to_owned()),
+            // Kinds are named as their objects are.
+            kind: Some(format!("{kind:?}")),
             namespace: Some(key.namespace.to_string()),
             name: Some(key.name.to_string()),
             uid: Some(uid),

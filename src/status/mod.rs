@@ -9,13 +9,16 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
 use crate::api::deployment::DeploymentStatus;
-use crate::compile::report::Report;
+use crate::api::policy::SentinelPolicyStatus;
+use crate::compile::report::{Finding, PolicyReport, Report};
 use crate::config::Settings;
-use crate::store::ObjectKey;
+use crate::store::{Kind, ObjectKey};
 
 pub use failures::Failures;
 pub use writer::Counters;
@@ -25,7 +28,7 @@ pub use writer::Counters;
 pub async fn run(
     client: Client,
     instance: String,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<Mailbox<Id, Update>>,
     failures: Arc<Failures>,
     leadership: watch::Receiver<bool>,
     settings: watch::Receiver<Arc<Settings>>,
@@ -39,23 +42,72 @@ pub async fn run(
     );
 }
 
+/// An object that has a status.
+pub type Id = (Kind, ObjectKey);
+
 /// What is known of one object: what its status should say and what it says.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// None: the object is gone.
-    pub report: Option<Arc<Report>>,
-    pub observed: Option<Arc<DeploymentStatus>>,
+    /// None: the object is gone, or not ours to tell of.
+    pub report: Option<Subject>,
+    pub observed: Option<Status>,
+}
+
+/// What is told of, by its kind.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    Deployment(Arc<Report>),
+    SentinelPolicy(Arc<PolicyReport>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Status {
+    Deployment(Arc<DeploymentStatus>),
+    SentinelPolicy(Arc<SentinelPolicyStatus>),
+}
+
+impl Subject {
+    fn uid(&self) -> &Arc<str> {
+        match self {
+            Self::Deployment(report) => &report.uid,
+            Self::SentinelPolicy(report) => &report.uid,
+        }
+    }
+
+    fn generation(&self) -> i64 {
+        match self {
+            Self::Deployment(report) => report.generation,
+            Self::SentinelPolicy(report) => report.generation,
+        }
+    }
+
+    fn findings(&self) -> &[Finding] {
+        match self {
+            Self::Deployment(report) => &report.conditions,
+            Self::SentinelPolicy(report) => &report.conditions,
+        }
+    }
+}
+
+impl Status {
+    fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::Deployment(status) => &status.conditions,
+            Self::SentinelPolicy(status) => &status.conditions,
+        }
+    }
 }
 
 /// Where publish leaves what is for the leader, such as updates for the writer. Later ones replace earlier ones, so that it is bounded by the number of
 /// objects and publish never waits for the apiserver.
 #[derive(Debug)]
-pub struct Mailbox<T = Update> {
-    updates: Mutex<BTreeMap<ObjectKey, T>>,
+pub struct Mailbox<K, T> {
+    updates: Mutex<BTreeMap<K, T>>,
     arrived: Notify,
 }
 
-impl<T> Default for Mailbox<T> {
+impl<K, T> Default for Mailbox<K, T> {
     fn default() -> Self {
         Self {
             updates: Mutex::default(),
@@ -64,14 +116,14 @@ impl<T> Default for Mailbox<T> {
     }
 }
 
-impl<T> Mailbox<T> {
-    pub fn post(&self, updates: impl IntoIterator<Item = (ObjectKey, T)>) {
+impl<K: Ord, T> Mailbox<K, T> {
+    pub fn post(&self, updates: impl IntoIterator<Item = (K, T)>) {
         self.updates.lock().unwrap_or_else(|e| e.into_inner()).extend(updates);
         self.arrived.notify_one();
     }
 
     /// All that has arrived since the last call; waits for something.
-    pub async fn take(&self) -> BTreeMap<ObjectKey, T> {
+    pub async fn take(&self) -> BTreeMap<K, T> {
         loop {
             let updates = std::mem::take(&mut *self.updates.lock().unwrap_or_else(|e| e.into_inner()));
             if !updates.is_empty() {

@@ -19,12 +19,12 @@ use tracing::{debug, warn};
 
 use super::conditions::{self, Difference};
 use super::events::{Notice, Notices};
-use super::{Failures, Mailbox, Update};
-use crate::api::deployment::{Deployment, DeploymentStatus};
+use super::{Failures, Id, Mailbox, Status, Subject, Update};
+use crate::api::deployment::Deployment;
+use crate::api::policy::SentinelPolicy;
 use crate::api::{GROUP, VERSION};
-use crate::compile::report::Report;
 use crate::config::Settings;
-use crate::store::ObjectKey;
+use crate::store::Kind;
 
 /// How writes ended: postern_status_writes_total by result.
 #[derive(Clone, Debug, Default)]
@@ -38,10 +38,10 @@ pub struct Counters {
 
 /// What is known of one object.
 struct Tracked {
-    report: Arc<Report>,
-    observed: Option<Arc<DeploymentStatus>>,
+    report: Subject,
+    observed: Option<Status>,
     /// What we wrote last, and when: until it has come back by the watch, `observed` may be older.
-    written: Option<(DeploymentStatus, Instant)>,
+    written: Option<(Status, Instant)>,
     failures: u32,
     /// Not before this time: after a failure.
     rest: Option<Instant>,
@@ -55,15 +55,15 @@ struct Tracked {
 type Place = (Difference, u64);
 
 enum Outcome {
-    Written(Box<DeploymentStatus>),
+    Written(Status),
     Gone,
     Failed(String),
 }
 
 struct Done {
-    key: ObjectKey,
+    id: Id,
     uid: Arc<str>,
-    before: Option<DeploymentStatus>,
+    before: Option<Status>,
     outcome: Outcome,
 }
 
@@ -73,17 +73,17 @@ struct Writer {
     counters: Counters,
     failures: Arc<Failures>,
     addresses: Vec<String>,
-    objects: BTreeMap<ObjectKey, Tracked>,
-    queue: BTreeSet<(Place, ObjectKey)>,
+    objects: BTreeMap<Id, Tracked>,
+    queue: BTreeSet<(Place, Id)>,
     sequence: u64,
     /// When to look at an object again.
-    timers: BTreeSet<(Instant, ObjectKey)>,
+    timers: BTreeSet<(Instant, Id)>,
 }
 
 /// Runs until leadership cannot be known any more.
 pub(super) async fn run(
     client: Client,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<Mailbox<Id, Update>>,
     failures: Arc<Failures>,
     mut leadership: watch::Receiver<bool>,
     mut settings: watch::Receiver<Arc<Settings>>,
@@ -110,16 +110,16 @@ pub(super) async fn run(
         let may_write = leading && writes.len() < CONCURRENT && !writer.queue.is_empty();
         tokio::select! {
             updates = mailbox.take() => {
-                for (key, update) in updates {
-                    writer.track(key.clone(), update);
+                for (id, update) in updates {
+                    writer.track(id.clone(), update);
                     if leading {
-                        writer.examine(&key);
+                        writer.examine(&id);
                     }
                 }
             }
             touched = failures.changed() => {
                 if leading {
-                    touched.iter().for_each(|key| writer.examine(key));
+                    touched.into_iter().for_each(|key| writer.examine(&(Kind::Deployment, key)));
                 }
             }
             changed = leadership.changed() => {
@@ -151,16 +151,16 @@ pub(super) async fn run(
 }
 
 impl Writer {
-    fn track(&mut self, key: ObjectKey, update: Update) {
+    fn track(&mut self, id: Id, update: Update) {
         let Some(report) = update.report else {
-            if let Some(Tracked { queued, expiry, .. }) = self.objects.remove(&key) {
-                queued.map(|place| self.queue.remove(&(place, key.clone())));
-                expiry.map(|at| self.timers.remove(&(at, key)));
+            if let Some(Tracked { queued, expiry, .. }) = self.objects.remove(&id) {
+                queued.map(|place| self.queue.remove(&(place, id.clone())));
+                expiry.map(|at| self.timers.remove(&(at, id)));
             }
             return;
         };
-        match self.objects.get_mut(&key) {
-            Some(tracked) if tracked.report.uid == report.uid => {
+        match self.objects.get_mut(&id) {
+            Some(tracked) if tracked.report.uid() == report.uid() => {
                 tracked.report = report;
                 tracked.observed = update.observed;
             }
@@ -171,7 +171,7 @@ impl Writer {
                 let (written, failures, rest) = (None, 0, None);
                 let observed = update.observed;
                 self.objects.insert(
-                    key,
+                    id,
                     Tracked {
                         report,
                         observed,
@@ -206,17 +206,17 @@ impl Writer {
     }
 
     fn examine_all(&mut self) {
-        let keys: Vec<_> = self.objects.keys().cloned().collect();
-        keys.iter().for_each(|key| self.examine(key));
+        let ids: Vec<_> = self.objects.keys().cloned().collect();
+        ids.iter().for_each(|id| self.examine(id));
     }
 
     /// Queues a write, or sets a timer, if the status on the object is not what it should be.
-    fn examine(&mut self, key: &ObjectKey) {
-        let Some(tracked) = self.objects.get_mut(key) else {
+    fn examine(&mut self, id: &Id) {
+        let Some(tracked) = self.objects.get_mut(id) else {
             return;
         };
         if let Some(place) = tracked.queued.take() {
-            self.queue.remove(&(place, key.clone()));
+            self.queue.remove(&(place, id.clone()));
         }
         if tracked.in_flight {
             return;
@@ -224,13 +224,13 @@ impl Writer {
         let now = Instant::now();
         let clock = Timestamp::now();
         if let Some(at) = tracked.expiry.take() {
-            self.timers.remove(&(at, key.clone()));
+            self.timers.remove(&(at, id.clone()));
         }
         tracked.expiry = conditions::turn(&tracked.report, clock).map(|wait| now + wait.min(LOOK_AGAIN));
-        self.timers.extend(tracked.expiry.map(|at| (at, key.clone())));
+        self.timers.extend(tracked.expiry.map(|at| (at, id.clone())));
         tracked.written = tracked.written.take().filter(|(_, at)| now < *at + SETTLE);
         let (before, settled) = tracked.before();
-        let failures = self.failures.of(key);
+        let failures = failures_of(&self.failures, id);
         let wanted = conditions::status(&tracked.report, &failures, before, &self.addresses, clock);
         let difference = conditions::difference(&wanted, before);
         let counts_rest = tracked
@@ -244,47 +244,47 @@ impl Writer {
             .max()
             .filter(|rest| *rest > now);
         match (difference, rest) {
-            (None, _) => self.timers.extend(settled.map(|at| (at, key.clone()))),
+            (None, _) => self.timers.extend(settled.map(|at| (at, id.clone()))),
             (Some(_), Some(rest)) => {
-                self.timers.insert((rest, key.clone()));
+                self.timers.insert((rest, id.clone()));
             }
             (Some(difference), None) => {
                 let place = (difference, self.sequence);
                 self.sequence += 1;
                 tracked.queued = Some(place);
-                self.queue.insert((place, key.clone()));
+                self.queue.insert((place, id.clone()));
             }
         }
     }
 
     fn due(&mut self) {
         let now = Instant::now();
-        while let Some((at, key)) = self.timers.pop_first() {
+        while let Some((at, id)) = self.timers.pop_first() {
             if at > now {
-                self.timers.insert((at, key));
+                self.timers.insert((at, id));
                 return;
             }
-            self.examine(&key);
+            self.examine(&id);
         }
     }
 
     /// The next write, begun.
     fn next(&mut self) -> Option<BoxFuture<'static, Done>> {
-        let (_, key) = self.queue.pop_first()?;
-        let tracked = self.objects.get_mut(&key)?;
+        let (_, id) = self.queue.pop_first()?;
+        let tracked = self.objects.get_mut(&id)?;
         let (before, _) = tracked.before();
         let before = before.cloned();
-        let failures = self.failures.of(&key);
+        let failures = failures_of(&self.failures, &id);
         let now = Timestamp::now();
         let status = conditions::status(&tracked.report, &failures, before.as_ref(), &self.addresses, now);
         tracked.queued = None;
         tracked.in_flight = true;
-        let uid = tracked.report.uid.clone();
+        let uid = tracked.report.uid().clone();
         let client = self.client.clone();
         Some(Box::pin(async move {
-            let outcome = write(client, &key, &uid, status).await;
+            let outcome = write(client, &id, &uid, status).await;
             Done {
-                key,
+                id,
                 uid,
                 before,
                 outcome,
@@ -294,17 +294,17 @@ impl Writer {
 
     fn finish(&mut self, done: Done) {
         let Done {
-            key,
+            id,
             uid,
             before,
             outcome,
         } = done;
-        let tracked = self.objects.get_mut(&key);
+        let tracked = self.objects.get_mut(&id);
         if let Outcome::Written(status) = &outcome {
             self.counters.written.inc();
             for transition in conditions::transitions(before.as_ref(), status) {
                 self.notices.leave(Notice {
-                    key: key.clone(),
+                    id: id.clone(),
                     uid: uid.to_string(),
                     transition,
                 });
@@ -312,17 +312,17 @@ impl Writer {
         }
         let Some(tracked) = tracked else { return };
         tracked.in_flight = false;
-        if tracked.report.uid == uid {
+        if *tracked.report.uid() == uid {
             let now = Instant::now();
             match outcome {
                 Outcome::Written(status) => {
-                    tracked.written = Some((*status, now));
+                    tracked.written = Some((status, now));
                     tracked.failures = 0;
                     tracked.rest = None;
                 }
                 Outcome::Gone => {
                     self.counters.gone.inc();
-                    debug!(object = %key, "status not written: the object is gone");
+                    debug!(object = %id.1, "status not written: the object is gone");
                     // The watch will tell; should it not, this is no reason to try every moment.
                     tracked.rest = Some(now + MAX_REST);
                 }
@@ -331,22 +331,30 @@ impl Writer {
                     let rest = MAX_REST.min(MIN_REST * 2_u32.saturating_pow(tracked.failures));
                     tracked.failures = tracked.failures.saturating_add(1);
                     tracked.rest = Some(now + rest);
-                    warn!(object = %key, error, again_in = ?rest, "status not written");
+                    warn!(object = %id.1, error, again_in = ?rest, "status not written");
                 }
             }
         }
-        self.examine(&key);
+        self.examine(&id);
     }
 }
 
 impl Tracked {
     /// The status that stands on the object as far as we know, and until when that rests on our word: what we wrote is
     /// believed for a while, since the watch may lag behind.
-    fn before(&self) -> (Option<&DeploymentStatus>, Option<Instant>) {
+    fn before(&self) -> (Option<&Status>, Option<Instant>) {
         match &self.written {
             Some((written, at)) => (Some(written), Some(*at + SETTLE)),
-            None => (self.observed.as_deref(), None),
+            None => (self.observed.as_ref(), None),
         }
+    }
+}
+
+/// Why certificates could not be ordered for it, by hostname.
+fn failures_of(failures: &Failures, (kind, key): &Id) -> BTreeMap<Arc<str>, String> {
+    match kind {
+        Kind::Deployment => failures.of(key),
+        _ => BTreeMap::new(),
     }
 }
 
@@ -354,12 +362,15 @@ impl Tracked {
 ///
 /// On the status subresource the apiserver ignores a uid that is sent along, so a new object of the same name may get
 /// its predecessor's status. The answer tells; its own status follows.
-async fn write(client: Client, key: &ObjectKey, uid: &str, status: DeploymentStatus) -> Outcome {
-    let kind = ApiResource::erase::<Deployment>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &kind);
+async fn write(client: Client, (kind, key): &Id, uid: &str, status: Status) -> Outcome {
+    let resource = match kind {
+        Kind::SentinelPolicy => ApiResource::erase::<SentinelPolicy>(&()),
+        _ => ApiResource::erase::<Deployment>(&()),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &resource);
     let body = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "Deployment",
+        "kind": resource.kind,
         "metadata": {"name": &*key.name, "namespace": &*key.namespace},
         "status": status,
     });
@@ -369,8 +380,11 @@ async fn write(client: Client, key: &ObjectKey, uid: &str, status: DeploymentSta
         // The answer is the object; if its status is not what we know how to read, it is still what we said.
         Ok(Ok(mut object)) => {
             let found = object.data.get_mut("status").map(serde_json::Value::take);
-            let found = found.and_then(|found| serde_json::from_value(found).ok());
-            Outcome::Written(Box::new(found.unwrap_or(status)))
+            let found = found.and_then(|found| match &status {
+                Status::Deployment(_) => serde_json::from_value(found).ok().map(Status::Deployment),
+                Status::SentinelPolicy(_) => serde_json::from_value(found).ok().map(Status::SentinelPolicy),
+            });
+            Outcome::Written(found.unwrap_or(status))
         }
         Ok(Err(kube::Error::Api(refusal))) if refusal.code == 404 => Outcome::Gone,
         Ok(Err(error)) => Outcome::Failed(error.to_string()),

@@ -17,6 +17,7 @@ fn deployment(name: &str) -> Deployment {
         uid: name.into(),
         generation: 1,
         created: 1,
+        labels: Labels::default(),
         spec: Err("broken".into()),
         status: None,
     }
@@ -84,7 +85,7 @@ fn a_status_alone_is_observed_and_stored_but_no_change_for_compile() {
     };
     let changes = apply(&mut store, [Object::Deployment(written)]);
     assert!(changes.is_empty());
-    assert_eq!(names(&changes.observed), ["a"]);
+    assert_eq!(names(changes.observed.iter().map(|(_, key)| key)), ["a"]);
     assert_eq!(store.deployment(&key("a")).unwrap().status, Some(status));
 }
 
@@ -165,6 +166,8 @@ fn a_secret_or_config_map_that_says_something_else_is_a_change_of_its_own_kind()
         Object::Secret(Secret {
             key: key("s"),
             uid: "s".into(),
+            created: 0,
+            labels: Labels::default(),
             tls: true,
             purpose: None,
             data: Data::from_iter([("tls.crt", bytes)]),

@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-use crate::compile::report::Report;
+use crate::compile::report::{PolicyState, Report};
 use crate::reason::Reason;
 use crate::snapshot::Certificate;
 use crate::state::rule::{Decision, MODES};
@@ -53,6 +53,7 @@ pub struct Published {
     pub config_maps: AtomicU64,
     /// Whether it is accepted, and all else that is found out about it.
     pub deployments: Mutex<BTreeMap<ObjectKey, (bool, Arc<Report>)>>,
+    pub policies: Mutex<BTreeMap<ObjectKey, PolicyState>>,
     pub default_certificates: Mutex<Arc<[Arc<Certificate>]>>,
 }
 
@@ -128,12 +129,17 @@ impl Collector for Published {
 
         let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         let accepted = deployments.values().filter(|(accepted, _)| *accepted).count() as u64;
+        let policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let policies = |state| policies.values().filter(|found| **found == state).count() as u64;
         let objects = [
             ("ConfigMap", "known", self.config_maps.load(Relaxed)),
             ("Deployment", "accepted", accepted),
             ("Deployment", "rejected", deployments.len() as u64 - accepted),
             ("EndpointSlice", "known", self.slices.load(Relaxed)),
             ("Secret", "known", self.secrets.load(Relaxed)),
+            ("SentinelPolicy", "accepted", policies(PolicyState::Accepted)),
+            ("SentinelPolicy", "last_good", policies(PolicyState::LastGood)),
+            ("SentinelPolicy", "rejected", policies(PolicyState::Rejected)),
             ("Service", "known", self.services.load(Relaxed)),
         ];
         let mut metric =
@@ -189,6 +195,9 @@ impl Collector for ByDeployment {
         let encoder = &mut encoder;
         handshakes(encoder, &self.0.tls)?;
         decisions(encoder, &self.0)?;
+        let help = "Calls to the shared store for limits that failed or came too late";
+        let metric = encoder.encode_descriptor("ratelimit_store_errors", help, None, MetricType::Counter)?;
+        ConstCounter::new(self.0.store_errors.load(Relaxed)).encode(metric)?;
         requests(encoder, &all)?;
         let help = "Time to answer plain requests, sockets apart";
         histograms(encoder, "request_duration_seconds", help, &all, |traffic| {

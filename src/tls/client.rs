@@ -1,5 +1,5 @@
 //! Handshakes with apps: by whose authorities and by which name an app is verified, and what Postern shows of itself. How
-//! long a handshake may take is `proxy::dial`'s.
+//! long a handshake may take is `proxy::dial`'s. `egress` meets other servers in the same way.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -48,6 +48,11 @@ fn config(tls: &UpstreamTls) -> io::Result<Arc<ClientConfig>> {
     let made = Arc::new(make(tls).map_err(io::Error::other)?);
     // Made twice at once, the first stays: its sessions are resumed by all.
     Ok(tls.config.get_or_init(|| made).clone())
+}
+
+/// For servers that are no apps.
+pub fn by_system_authorities() -> Result<ClientConfig, rustls::Error> {
+    make(&UpstreamTls::default())
 }
 
 fn make(tls: &UpstreamTls) -> Result<ClientConfig, rustls::Error> {

@@ -22,6 +22,7 @@ use tracing::{debug, error, warn};
 
 use super::trim;
 use crate::api::deployment::Deployment;
+use crate::api::policy::SentinelPolicy;
 use crate::store::{Batch, Event, Kind, Object, ObjectKey};
 
 /// What a watch counts.
@@ -87,6 +88,13 @@ pub async fn watch(
             |object| Ok(trim::deployment(object).map(Object::Deployment)),
             sender,
             counters(Kind::Deployment),
+        ),
+        watch_kind(
+            scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<SentinelPolicy>(&()), &[all]),
+            Kind::SentinelPolicy,
+            |object| Ok(trim::policy(object).map(Object::SentinelPolicy)),
+            sender,
+            counters(Kind::SentinelPolicy),
         ),
         watch_kind(
             scopes::<DeserializeGuard<core::Service>>(client, namespaces, &(), &[all]),
@@ -333,8 +341,9 @@ impl<F> Merge<F> {
             _ => None,
         };
         match status {
-            Some(status) if status.code == 404 && kind == Kind::Deployment => error!(
-                "the CRD deployments.postern.dev is not installed: run `postern crds | kubectl apply --server-side -f -`"
+            Some(status) if status.code == 404 && matches!(kind, Kind::Deployment | Kind::SentinelPolicy) => error!(
+                ?kind,
+                "a CRD of postern.dev is not installed: run `postern crds | kubectl apply --server-side -f -`"
             ),
             Some(status) if status.code == 403 || status.code == 401 => {
                 error!(

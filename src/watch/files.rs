@@ -135,8 +135,9 @@ impl Document<'_> {
                 .object::<core::ConfigMap>(Kind::ConfigMap, value)
                 .map(|object| trim::config_map(object).map(Object::ConfigMap)),
             (version, "Deployment") if version.split_once('/') == Some((GROUP, VERSION)) => self.deployment(value),
+            (version, "SentinelPolicy") if version.split_once('/') == Some((GROUP, VERSION)) => self.policy(value),
             (version, _) if version.split('/').next() == Some(GROUP) => Err(self.undecodable(&format!(
-                "{version} {kind} is unknown; known is {GROUP}/{VERSION} Deployment"
+                "{version} {kind} is unknown; known are Deployment and SentinelPolicy of {GROUP}/{VERSION}"
             ))),
             _ => {
                 info!(
@@ -164,6 +165,12 @@ impl Document<'_> {
             }
             Object::Deployment(deployment)
         }))
+    }
+
+    /// Its types refuse what they do not know.
+    fn policy(&self, value: Value) -> Result<Option<Object>, Undecodable> {
+        let object = self.object::<DynamicObject>(Kind::SentinelPolicy, value)?;
+        Ok(trim::policy(object).map(Object::SentinelPolicy))
     }
 
     /// What an apiserver would have filled in is filled in: the namespace, and an identity that stays the same.
@@ -253,6 +260,7 @@ mod tests {
             .into_iter()
             .map(|object| match object {
                 Ok(Object::Deployment(object)) => format!("deployment {}", object.key),
+                Ok(Object::SentinelPolicy(object)) => format!("policy {}", object.key),
                 Ok(Object::Service(object)) => format!("service {}", object.key),
                 Ok(Object::EndpointSlice(object)) => format!("slice {}", object.key),
                 Ok(Object::Secret(object)) => format!("secret {}", object.key),
@@ -349,7 +357,7 @@ spec: {hostnames: [a.example.com], service: {name: a, port: 80}}
             ("a: 1", "line 1: no Kubernetes object: apiVersion and kind are missing"),
             (
                 "kind: Deployment\napiVersion: postern.dev/v9",
-                "line 1: postern.dev/v9 Deployment is unknown; known is postern.dev/v1alpha1 Deployment",
+                "line 1: postern.dev/v9 Deployment is unknown; known are Deployment and SentinelPolicy of postern.dev/v1alpha1",
             ),
             ("kind: Service\napiVersion: v1", "line 1: metadata is missing"),
             (

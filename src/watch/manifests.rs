@@ -268,6 +268,7 @@ fn keep_last_good(documents: &mut Vec<Document>, fresh: &mut [(usize, Vec<Object
 fn reason(object: &Object) -> Option<&Arc<str>> {
     match object {
         Object::Deployment(deployment) => deployment.spec.as_ref().err(),
+        Object::SentinelPolicy(policy) => policy.targets.as_ref().err().or(policy.spec.as_ref().err()),
         Object::ConfigMap(_) | Object::EndpointSlice(_) | Object::Secret(_) | Object::Service(_) => None,
     }
 }

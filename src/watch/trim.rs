@@ -7,10 +7,14 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::api::policy::{LabelSelector, Mode, TargetRef};
 use crate::store::{
-    ConfigMap, Deployment, EndpointSlice, ObjectKey, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
+    ConfigMap, Deployment, EndpointSlice, ObjectKey, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
+    Targets,
 };
 
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
@@ -20,8 +24,31 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const USE: &str = "postern.dev/use";
 pub const TLS: &str = "kubernetes.io/tls";
 
-/// What of a labelled object's data anything reads.
-const KEPT: [&str; 4] = ["ca.crt", "hostname", "token", "keyAuthorization"];
+/// The purpose of a Secret that holds an API key.
+pub const API_KEY: &str = "api-key";
+
+/// What of an object of this purpose anything reads.
+fn kept(purpose: &str) -> &'static [&'static str] {
+    match purpose {
+        "acme" => &["hostname", "token", "keyAuthorization"],
+        API_KEY => &[
+            "key",
+            "sha256",
+            "subject",
+            "expiresAt",
+            "permissions",
+            "roles",
+            "meta",
+            "enabled",
+        ],
+        "ca" => &["ca.crt"],
+        "htpasswd" => &["auth"],
+        "jwks" => &["jwks.json"],
+        "openapi" => &["openapi.yaml", "openapi.json"],
+        _ => &[],
+    }
+}
+
 const KEPT_OF_TLS: [&str; 2] = ["tls.crt", "tls.key"];
 
 /// Namespace and name; an object without a name is none.
@@ -38,14 +65,64 @@ pub fn deployment(object: DynamicObject) -> Option<Deployment> {
     let spec = take("spec").unwrap_or_else(|| Value::Object(Default::default()));
     let status = take("status").and_then(|status| serde_json::from_value(status).ok());
     Some(Deployment {
+        created: created(&object.metadata),
         uid: object.metadata.uid.unwrap_or_default().into(),
         generation: object.metadata.generation.unwrap_or_default(),
-        created: object.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
-        spec: serde_path_to_error::deserialize(spec)
-            .map(Arc::new)
-            .map_err(|error| format!("spec.{}: {}", error.path(), error.inner()).into()),
+        labels: Arc::new(object.metadata.labels.unwrap_or_default()),
+        spec: decoded("spec", spec).map(Arc::new),
         status: status.map(Arc::new),
         key,
+    })
+}
+
+/// What a policy concerns is decoded by itself: a rule that is not understood must not hide whom it was to guard.
+pub fn policy(object: DynamicObject) -> Option<Policy> {
+    let key = key(&object.metadata)?;
+    let mut data = object.data;
+    let mut take = |field: &str| data.get_mut(field).map(Value::take).filter(|value| !value.is_null());
+    let spec = take("spec").unwrap_or_else(|| Value::Object(Default::default()));
+    let status = take("status").and_then(|status| serde_json::from_value(status).ok());
+    let mode = match spec.get("mode") {
+        None | Some(Value::Null) => Some(Mode::default()),
+        Some(mode) => Mode::deserialize(mode).ok(),
+    };
+    let priority = spec.get("priority").and_then(Value::as_i64);
+    Some(Policy {
+        created: created(&object.metadata),
+        uid: object.metadata.uid.unwrap_or_default().into(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        targets: targets(&spec).map(Arc::new),
+        mode,
+        priority: priority
+            .and_then(|priority| priority.try_into().ok())
+            .unwrap_or_default(),
+        spec: decoded("spec", spec).map(Arc::new),
+        status: status.map(Arc::new),
+        key,
+    })
+}
+
+fn targets(spec: &Value) -> Result<Targets, Arc<str>> {
+    let field = |name: &str| spec.get(name).filter(|value| !value.is_null()).cloned();
+    let refs = field("targetRefs").map(|value| decoded::<Vec<TargetRef>>("spec.targetRefs", value));
+    let selector = field("targetSelector").map(|value| decoded::<LabelSelector>("spec.targetSelector", value));
+    match (refs.transpose()?, selector.transpose()?) {
+        (Some(refs), None) if !refs.is_empty() => Ok(Targets::Named(
+            refs.into_iter().map(|target| target.name.into()).collect(),
+        )),
+        (None, Some(selector)) => Ok(Targets::Selected(selector.match_labels)),
+        _ => Err("spec: needs exactly one of targetRefs and targetSelector".into()),
+    }
+}
+
+fn decoded<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Arc<str>> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path if path.starts_with('[') => path,
+            path => format!(".{path}"),
+        };
+        format!("{field}{path}: {}", error.inner()).into()
     })
 }
 
@@ -115,7 +192,11 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
             .into_iter()
             .map(|(key, text)| (key, ByteString(text.into_bytes()))),
     );
-    let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || purpose.is_some() && KEPT.contains(&key);
+    let of_purpose = purpose.as_deref().map_or(&[][..], kept);
+    let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || of_purpose.contains(&key);
+    let selectable = purpose.as_deref() == Some(API_KEY);
+    let created = created(&object.metadata);
+    let labels = object.metadata.labels.filter(|_| selectable).unwrap_or_default();
     Some(Secret {
         data: data
             .into_iter()
@@ -123,6 +204,8 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
             .map(|(key, ByteString(bytes))| (key, bytes))
             .collect(),
         uid: object.metadata.uid.unwrap_or_default().into(),
+        created,
+        labels: Arc::new(labels),
         key,
         tls,
         purpose,
@@ -133,16 +216,22 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
 pub fn config_map(object: core::ConfigMap) -> Option<ConfigMap> {
     let key = key(&object.metadata)?;
     let purpose = purpose(&object.metadata)?;
+    let kept = kept(&purpose);
     let data = object.data.unwrap_or_default().into_iter();
     Some(ConfigMap {
         key,
         uid: object.metadata.uid.unwrap_or_default().into(),
         purpose,
         data: data
-            .filter(|(key, _)| KEPT.contains(&key.as_str()))
+            .filter(|(key, _)| kept.contains(&key.as_str()))
             .map(|(key, text)| (key, text.into_bytes()))
             .collect(),
     })
+}
+
+fn created(metadata: &ObjectMeta) -> i64 {
+    let created = metadata.creation_timestamp.as_ref();
+    created.map_or(0, |time| time.0.as_second())
 }
 
 fn purpose(metadata: &ObjectMeta) -> Option<Arc<str>> {

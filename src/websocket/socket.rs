@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
+use crate::policy::connection_limit::Lease;
 use crate::state::endpoint::Open;
 use crate::state::traffic::ClosedBy;
 use crate::state::{self, Traffic};
@@ -29,6 +30,8 @@ pub struct Registered {
     socket: Arc<Socket>,
     /// Counts it at its endpoint.
     _open: Open,
+    /// Counts it where rules limit how many there may be.
+    leases: Box<[Lease]>,
 }
 
 const STILL_OPEN: u8 = u8::MAX;
@@ -48,7 +51,11 @@ impl Socket {
         deployment.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
         deployment.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
         deployment.register(socket.clone());
-        Registered { socket, _open: open }
+        Registered {
+            socket,
+            _open: open,
+            leases: Box::default(),
+        }
     }
 
     pub fn id(&self) -> u64 {
@@ -63,6 +70,10 @@ impl Socket {
 }
 
 impl Registered {
+    pub fn hold(&mut self, leases: Vec<Lease>) {
+        self.leases = leases.into();
+    }
+
     /// Whether `end` was called; if not yet, `waker` will hear of it.
     pub fn is_ending(&self, waker: &Waker) -> bool {
         self.socket.tunnel.register(waker);

@@ -125,7 +125,9 @@ fn routing() -> Routing {
         apex_domain: Some("apps.example.net".parse().unwrap()),
         hostname_grants: None,
         default_tls_secrets: Box::default(),
+        require_policy: false,
         selectorless_services: true,
+        shared_store: false,
         endpoints: EndpointRules {
             refuse_local: true,
             ..EndpointRules::default()
@@ -163,6 +165,7 @@ fn deployment(at: usize, hostname: &str) -> store::Deployment {
         uid: format!("uid-{at}").into(),
         generation: 1,
         created: 1_700_000_000 + i64::try_from(at).unwrap(),
+        labels: Arc::default(),
         spec: Ok(Arc::new(spec)),
         status: None,
     }

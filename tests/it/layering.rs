@@ -107,7 +107,7 @@ let kubelet = cubekube;
 }
 
 fn data_plane() -> Vec<String> {
-    ["live", "policy", "proxy", "snapshot", "state", "tls", "websocket"]
+    ["egress", "live", "policy", "proxy", "snapshot", "state", "tls", "websocket"]
         .map(str::to_owned)
         .to_vec()
 }

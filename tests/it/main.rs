@@ -36,6 +36,7 @@ mod plaintext;
 mod policy;
 mod rotation;
 mod scan;
+mod shared_limits;
 mod shutdown;
 mod timeouts;
 mod tls;

@@ -8,6 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use postern::api::deployment::Deployment;
+use postern::api::policy::SentinelPolicy;
 use serde_json::{Value, json};
 
 use super::support::apps;
@@ -134,8 +135,10 @@ pub async fn install_crds(client: &Client) {
         within("the CRD is established", wait).await.expect("watches the CRD");
     }
     let deployments = Api::<Deployment>::all(client.clone());
-    eventually("Deployments can be listed", async || {
-        deployments.list(&Default::default()).await.is_ok()
+    let policies = Api::<SentinelPolicy>::all(client.clone());
+    eventually("both kinds can be listed", async || {
+        deployments.list_metadata(&Default::default()).await.is_ok()
+            && policies.list_metadata(&Default::default()).await.is_ok()
     })
     .await;
 }

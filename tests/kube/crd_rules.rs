@@ -1,10 +1,16 @@
 //! What the apiserver accepts, refuses, fills in and prints, by the CRD alone.
 
+mod policy;
+
+use std::fs;
+use std::path::Path;
+
 use http::Request;
-use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
+use kube::{Api, Resource};
 use postern::api::deployment::{self, Deployment, DeploymentSpec};
+use postern::api::policy::SentinelPolicy;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, applying};
@@ -14,20 +20,81 @@ fn valid() -> Value {
 }
 
 /// The API without our types: they could not even say what is wrong.
-fn raw(cluster: &Cluster) -> Api<DynamicObject> {
-    let kind = ApiResource::erase::<Deployment>(&());
+fn untyped<K>(cluster: &Cluster) -> Api<DynamicObject>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    let kind = ApiResource::erase::<K>(&());
     Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind)
 }
 
-fn object(name: &str, spec: Value) -> DynamicObject {
-    let object =
-        json!({"apiVersion": "postern.dev/v1alpha1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec});
+fn raw(cluster: &Cluster) -> Api<DynamicObject> {
+    untyped::<Deployment>(cluster)
+}
+
+fn of_kind(kind: &str, name: &str, spec: Value) -> DynamicObject {
+    let object = json!({"apiVersion": "postern.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
     serde_json::from_value(object).expect("an object")
+}
+
+fn object(name: &str, spec: Value) -> DynamicObject {
+    of_kind("Deployment", name, spec)
+}
+
+fn dry_run() -> PostParams {
+    PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    }
+}
+
+async fn accepts(api: &Api<DynamicObject>, object: &DynamicObject) {
+    let created = api.create(&dry_run(), object).await;
+    assert!(created.is_ok(), "{}: {}", object.data, created.unwrap_err());
+}
+
+/// That the apiserver names this field and gives this reason.
+async fn refuses(api: &Api<DynamicObject>, object: &DynamicObject, field: &str, reason: &str) {
+    match api.create(&dry_run(), object).await {
+        Ok(_) => panic!("accepted: {}", object.data),
+        Err(kube::Error::Api(status)) => {
+            let causes = status
+                .details
+                .as_ref()
+                .map(|details| details.causes.as_slice())
+                .unwrap_or_default();
+            let named = causes
+                .iter()
+                .any(|cause| cause.field == field && cause.message.contains(reason));
+            assert!(
+                named,
+                "{}: neither {field:?} nor {reason:?} in {causes:#?}",
+                object.data
+            );
+        }
+        Err(error) => panic!("{}: {error}", object.data),
+    }
+}
+
+/// What `kubectl get` prints: its columns' definitions, and the cells of the only object.
+async fn table(cluster: &Cluster, plural: &str) -> (Vec<Value>, Vec<Value>) {
+    let path = format!("/apis/postern.dev/v1alpha1/namespaces/{}/{plural}", cluster.namespace);
+    let request = Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let table: Value = cluster
+        .client
+        .request(request.body(Vec::new()).expect("a request"))
+        .await
+        .expect("a table");
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    (list(&table["columnDefinitions"]), list(&table["rows"][0]["cells"]))
 }
 
 /// The valid spec with fields changed; null takes one away.
 fn with(change: Value) -> Value {
-    let mut spec = valid();
+    changed(valid(), change)
+}
+
+fn changed(mut spec: Value, change: Value) -> Value {
     let (Some(fields), Value::Object(change)) = (spec.as_object_mut(), change) else {
         panic!("not maps")
     };
@@ -65,6 +132,7 @@ async fn what_can_be_served_is_accepted() {
         json!({"paths": [{"path": "/"}, {"path": "/", "type": "Exact"}, {"path": "/a%20b/~c;d=e@f:g"}]}),
         json!({"service": null, "paths": [{"path": "/a", "service": {"name": "a", "port": 80}}, {"path": "/b", "backends": [backend(0)]}]}),
         json!({"deploymentId": "d_12 3/a"}),
+        json!({"policies": list(16, |i| json!(format!("policy-{i}"))), "ambiguousPaths": "Pass"}),
         json!({"state": "Stopped"}),
         json!({"timeouts": {"connect": "250ms", "dialBudget": "1h2m3s4ms", "response": "0s", "idle": "99999h", "total": "15m"}}),
         json!({"balancing": {"strategy": "RoundRobin"}}),
@@ -82,13 +150,8 @@ async fn what_can_be_served_is_accepted() {
         json!({"upstreamTls": {}}),
         json!({"upstreamTls": {"caRef": {"kind": "Secret", "name": "ca"}, "serverName": "app.internal", "clientCertificateRef": {"name": "me"}}}),
     ];
-    let dry_run = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
     for change in accepted {
-        let created = raw(&cluster).create(&dry_run, &object("a", with(change.clone()))).await;
-        assert!(created.is_ok(), "{change}: {}", created.unwrap_err());
+        accepts(&raw(&cluster), &object("a", with(change))).await;
     }
 }
 
@@ -211,6 +274,14 @@ async fn what_cannot_be_served_is_refused_and_the_field_is_named() {
         (json!({"deploymentId": "a".repeat(254)}), "spec.deploymentId", "253"),
         (json!({"state": "Paused"}), "spec.state", "Unsupported"),
         (
+            json!({"policies": list(17, |i| json!(format!("policy-{i}")))}),
+            "spec.policies",
+            "Too many",
+        ),
+        (json!({"policies": ["a", "a"]}), "spec.policies[1]", "Duplicate"),
+        (json!({"policies": ["other/a"]}), "spec.policies[0]", "match"),
+        (json!({"ambiguousPaths": "Allow"}), "spec.ambiguousPaths", "Unsupported"),
+        (
             json!({"balancing": {"strategy": "Hash"}}),
             "spec.balancing.strategy",
             "Unsupported",
@@ -300,26 +371,8 @@ async fn what_cannot_be_served_is_refused_and_the_field_is_named() {
             "Required",
         ),
     ];
-    let dry_run = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
     for (change, field, reason) in refused {
-        match raw(&cluster).create(&dry_run, &object("a", with(change.clone()))).await {
-            Ok(_) => panic!("accepted: {change}"),
-            Err(kube::Error::Api(status)) => {
-                let causes = status
-                    .details
-                    .as_ref()
-                    .map(|details| details.causes.as_slice())
-                    .unwrap_or_default();
-                let named = causes
-                    .iter()
-                    .any(|cause| cause.field == field && cause.message.contains(reason));
-                assert!(named, "{change}: neither {field:?} nor {reason:?} in {causes:#?}");
-            }
-            Err(error) => panic!("{change}: {error}"),
-        }
+        refuses(&raw(&cluster), &object("a", with(change)), field, reason).await;
     }
 }
 
@@ -359,7 +412,14 @@ async fn defaults_are_filled_in_and_are_those_of_the_code() {
     assert_eq!(filled["className"], "postern");
     assert_eq!(filled["paths"][0]["type"], "Prefix");
     let ours: DeploymentSpec = serde_json::from_value(valid()).expect("decodes");
-    for field in ["className", "state", "timeouts", "balancing", "webSocket"] {
+    for field in [
+        "className",
+        "state",
+        "timeouts",
+        "balancing",
+        "webSocket",
+        "ambiguousPaths",
+    ] {
         assert_eq!(
             filled[field],
             serde_json::to_value(&ours).expect("encodes")[field],
@@ -438,29 +498,13 @@ async fn columns_tell_hosts_service_endpoints_and_what_is_wrong() {
         .await
         .expect("writes the status");
 
-    let path = format!(
-        "/apis/postern.dev/v1alpha1/namespaces/{}/deployments",
-        cluster.namespace
-    );
-    let request = Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
-    let table: Value = cluster
-        .client
-        .request(request.body(Vec::new()).expect("a request"))
-        .await
-        .expect("a table");
-    let columns: Vec<_> = table["columnDefinitions"]
-        .as_array()
-        .expect("columns")
-        .iter()
-        .map(|column| &column["name"])
-        .collect();
+    let (columns, cells) = table(&cluster, "deployments").await;
+    let names: Vec<_> = columns.iter().map(|column| &column["name"]).collect();
     assert_eq!(
-        columns,
+        names,
         ["Name", "Hosts", "Service", "Endpoints", "Programmed", "Reason", "Age"]
     );
-    let reason = &table["columnDefinitions"][5];
-    assert_eq!(reason["priority"], 1, "only with -o wide");
-    let cells = &table["rows"][0]["cells"];
+    assert_eq!(columns[5]["priority"], 1, "the reason only with -o wide");
     assert_eq!(cells[0], "a");
     assert_eq!(cells[1], r#"["a.example.com","a-n.example.app"]"#);
     assert_eq!(
@@ -468,4 +512,30 @@ async fn columns_tell_hosts_service_endpoints_and_what_is_wrong() {
         (&json!("app"), &json!(2), &json!("True"))
     );
     assert_eq!(cells[5], "ServiceNotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_objects_of_the_readme_are_accepted() {
+    let cluster = Cluster::shared("readme").await;
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("reads");
+    let ours = |block: &&str| block.contains("apiVersion: postern.dev/");
+    let documents = readme
+        .split("```")
+        .filter_map(|block| block.strip_prefix("yaml\n"))
+        .flat_map(|block| block.split("\n---\n"))
+        .filter(ours);
+    let mut count = 0;
+    for document in documents {
+        let mut object: DynamicObject = serde_saphyr::from_str(document).expect("an object");
+        object.metadata.namespace = None;
+        let kind = object.types.as_ref().map(|types| types.kind.as_str());
+        let api = match kind {
+            Some("Deployment") => raw(&cluster),
+            Some("SentinelPolicy") => untyped::<SentinelPolicy>(&cluster),
+            other => panic!("the README knows a kind {other:?}"),
+        };
+        accepts(&api, &object).await;
+        count += 1;
+    }
+    assert!(count > 0, "the README shows no object");
 }

@@ -104,7 +104,9 @@ impl Front {
     pub async fn ask(&self, method: Method, host: &str, target: &str, more: &str, body: &[u8]) -> Answer {
         if self.over == Transport::Http2 {
             let connection = Http2::connect(&self.client, self.address(), name(host)).await;
-            return connection.ask(connection.request(method, host, target, more), body).await;
+            return connection
+                .ask(connection.request(method, host, target, more), body)
+                .await;
         }
         let mut wire = self.wire(host).await;
         let length = match body {

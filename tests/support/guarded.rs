@@ -52,7 +52,11 @@ impl Guarded {
         };
         for answer in [&plain, &upgrade] {
             let told = answer.head.get("x-postern-error");
-            assert_eq!((answer.status(), told), (status, Some(code)), "{target} {more:?}: {answer:?}");
+            assert_eq!(
+                (answer.status(), told),
+                (status, Some(code)),
+                "{target} {more:?}: {answer:?}"
+            );
             assert!(answer.head.has("x-request-id"));
         }
         assert_eq!(self.backend.hits(), hits, "{target} {more:?}: the app was reached");

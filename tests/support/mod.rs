@@ -22,6 +22,7 @@ pub mod netns;
 pub mod pods;
 pub mod postern;
 pub mod process;
+pub mod redis;
 pub mod site;
 pub mod tls;
 pub mod wire;

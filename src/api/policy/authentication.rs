@@ -92,7 +92,7 @@ pub struct HeaderCredential {
     /// Its name, in any case.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub name: String,
-    /// What stands before the credential, such as "Token ". A value that begins otherwise holds none. Default: nothing.
+    /// What stands before the credential, in any case, such as "Token ". A value that begins otherwise holds none. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 64), regex(pattern = "^[ -~]+$"))]
     pub prefix: Option<String>,

@@ -169,7 +169,7 @@ pub struct HeaderValue {
     #[x_kube(validation = unreserved_name())]
     pub name: String,
     /// Printable ASCII; may be empty.
-    #[schemars(length(max = 4096), regex(pattern = "^([!-~]([\\t -~]*[!-~])?)?$"))]
+    #[schemars(length(max = 4096), regex(pattern = "^([!-~]([ -~]*[!-~])?)?$"))]
     pub value: String,
 }
 
@@ -205,7 +205,7 @@ pub struct Logging {
 /// Names that no rule may touch: what Postern tells the app, what trusted proxies tell Postern, and what belongs to the
 /// connection (RFC 9110 section 7.6.1) or to a message's framing. CGI-like apps read "_" as "-".
 const RESERVED: &str = "'(?i)^(x[-_]postern[-_].*|x[-_]forwarded[-_].*|x[-_]deployment[-_]id|x[-_]real[-_]ip|x[-_]request[-_]id|\
-forwarded|host|connection|content[-_]length|expect|keep[-_]alive|proxy[-_].*|sec[-_]websocket[-_].*|te|trailer|\
+forwarded|host|connection|content[-_]length|expect|http2[-_]settings|keep[-_]alive|proxy[-_].*|sec[-_]websocket[-_].*|te|trailer|\
 transfer[-_]encoding|upgrade)$'";
 
 const RESERVED_MESSAGE: &str = "Postern sets these itself, or the connection needs them: x-postern-*, x-forwarded-*, x-deployment-id, x-real-ip, x-request-id, forwarded, host, content-length, expect, sec-websocket-* and the hop-by-hop headers";

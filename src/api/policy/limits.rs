@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::duration::Duration;
 
-/// At most limit requests in any window, by a sliding window.
+/// A sliding window: exactly limit requests in the first, limit in any where they come evenly, never twice as many.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self.cost <= self.limit").message("cost is at most limit: else no request could pass"))]

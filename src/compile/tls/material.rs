@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 
 use crate::api::condition::ConditionReason;
-use crate::api::deployment::CaKind;
+use crate::compile::references::Unusable;
 use crate::snapshot::{Authorities, Certificate, Fingerprint, HostName};
 use crate::store::{ConfigMap, Data, ObjectKey, Secret};
 
@@ -22,19 +22,6 @@ pub struct Leaf {
     pub certificate: Arc<Certificate>,
     /// In Unix seconds.
     pub not_before: i64,
-}
-
-/// Why an object cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    #[error("does not exist, or is not of type kubernetes.io/tls")]
-    NoTlsSecret,
-    #[error("does not exist, or does not carry the label postern.dev/use: {0}")]
-    NotFound(&'static str),
-    #[error("does not carry the label postern.dev/use: {0}")]
-    NotLabelled(&'static str),
-    #[error("{0}")]
-    Invalid(Fault),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -164,22 +151,12 @@ fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Fingerprint {
     Fingerprint(bytes)
 }
 
-impl Unusable {
-    pub fn reason(&self, kind: CaKind) -> ConditionReason {
-        use ConditionReason as R;
-        match (self, kind) {
-            (Self::NoTlsSecret | Self::NotFound(_), CaKind::Secret) => R::SecretNotFound,
-            (Self::NoTlsSecret | Self::NotFound(_), CaKind::ConfigMap) => R::ConfigMapNotFound,
-            (Self::NotLabelled(_), CaKind::Secret) => R::SecretNotLabelled,
-            (Self::NotLabelled(_), CaKind::ConfigMap) => R::ConfigMapNotLabelled,
-            (Self::Invalid(_), _) => R::InvalidCertificate,
-        }
-    }
-}
-
 impl From<Fault> for Unusable {
     fn from(fault: Fault) -> Self {
-        Self::Invalid(fault)
+        Self::Invalid {
+            reason: ConditionReason::InvalidCertificate,
+            text: fault.to_string().into(),
+        }
     }
 }
 
@@ -215,6 +192,8 @@ mod tests {
         Secret {
             key: ObjectKey::new("n", "s"),
             uid: "u".into(),
+            created: 0,
+            labels: Default::default(),
             tls: true,
             purpose: None,
             data: Data::from_iter([("tls.crt", chain), ("tls.key", key)]),

@@ -3,7 +3,6 @@
 
 pub mod asked;
 pub mod material;
-pub mod references;
 pub mod report;
 
 use std::collections::BTreeSet;
@@ -14,9 +13,9 @@ use crate::snapshot::{Authorities, Certificate, ClientTls, Slot, UpstreamTls};
 use crate::store::{Changes, ObjectKey, Store};
 
 use super::deployment::Wanted;
+use super::references::{Found, Read, References, Unusable, User};
 use asked::{AuthoritiesRef, Reference};
-use material::{CA, Leaf, Unusable};
-use references::{Found, Read, References, User};
+use material::{CA, Leaf};
 
 /// The certificates and authorities that are referred to. Others are not looked at.
 #[derive(Default)]

@@ -8,13 +8,13 @@ use crate::api::deployment::CaKind;
 use crate::compile::acme::{Current, Order};
 use crate::compile::deployment::Wanted;
 use crate::compile::host::HostTerms;
+use crate::compile::references::{Found, Unusable};
 use crate::compile::report::Problem;
 use crate::snapshot::{Certificate, HostName};
 use crate::store::ObjectKey;
 
 use super::asked::{AuthoritiesRef, Wish};
-use super::material::{Leaf, Unusable};
-use super::references::Found;
+use super::material::Leaf;
 use super::{Materials, Terms};
 
 /// A certificate of the Deployment's own, as it is served.

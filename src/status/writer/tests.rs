@@ -9,9 +9,11 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::api::condition::{ConditionReason, ConditionType};
+use crate::api::deployment::DeploymentStatus;
 use crate::compile::acme::Order;
-use crate::compile::report::{Counts, Finding, Served};
-use crate::config::{Acme, EndpointRules, Listen, LogFormat, Routing, Source};
+use crate::compile::report::{Counts, Finding, Report, Served};
+use crate::config::Flags;
+use crate::store::ObjectKey;
 
 /// An apiserver that takes every status, unless told otherwise, and remembers when it got which.
 #[derive(Clone, Default)]
@@ -72,7 +74,7 @@ impl Server {
 
 struct Run {
     server: Server,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<Mailbox<Id, Update>>,
     failures: Arc<Failures>,
     leading: watch::Sender<bool>,
     settings: watch::Sender<Arc<Settings>>,
@@ -113,10 +115,10 @@ impl Run {
 
     fn post(&self, name: &str, report: Report, observed: Option<Arc<DeploymentStatus>>) {
         let update = Update {
-            report: Some(Arc::new(report)),
-            observed,
+            report: Some(Subject::Deployment(Arc::new(report))),
+            observed: observed.map(Status::Deployment),
         };
-        self.mailbox.post([(ObjectKey::new("n", name), update)]);
+        self.mailbox.post([(id(name), update)]);
     }
 
     fn told(&mut self) -> Vec<String> {
@@ -127,37 +129,14 @@ impl Run {
 }
 
 fn settings(addresses: &[&str]) -> Settings {
-    let any = "127.0.0.1:0".parse().unwrap();
     Settings {
-        listen: Listen {
-            http: Some(any),
-            https: any,
-            admin: any,
-        },
-        source: Source::Cluster { kubeconfig: None },
-        workers: std::num::NonZeroUsize::MIN,
-        log: String::new(),
-        log_format: LogFormat::Text,
-        shutdown_delay: Duration::ZERO,
-        drain_deadline: Duration::ZERO,
         publish_addresses: addresses.iter().map(|address| address.to_string()).collect(),
-        lease_namespace: None,
-        watch_namespaces: Vec::new(),
-        acme: Acme {
-            directory: String::new(),
-            email: None,
-            ca: None,
-        },
-        routing: Routing {
-            class: "postern".into(),
-            apex_domain: None,
-            hostname_grants: None,
-            default_tls_secrets: Box::default(),
-            selectorless_services: true,
-            endpoints: EndpointRules::default(),
-        },
-        listener: Arc::default(),
+        ..Flags::default().settings().unwrap()
     }
+}
+
+fn id(name: &str) -> Id {
+    (Kind::Deployment, ObjectKey::new("n", name))
 }
 
 fn report(name: &str, generation: i64, ready: u32) -> Report {
@@ -262,8 +241,12 @@ async fn writes_are_paced_and_conditions_go_first() {
     // Statuses of which only the counts are old come first by name, and last by urgency.
     for index in 0..100 {
         let name = format!("a{index:03}");
-        let old = conditions::status(&report(&name, 1, 0), &BTreeMap::new(), None, &[], Timestamp::UNIX_EPOCH);
-        run.post(&name, report(&name, 1, 1), Some(Arc::new(old)));
+        let subject = Subject::Deployment(Arc::new(report(&name, 1, 0)));
+        let old = conditions::status(&subject, &BTreeMap::new(), None, &[], Timestamp::UNIX_EPOCH);
+        let Status::Deployment(old) = old else {
+            unreachable!("a Deployment's status is one");
+        };
+        run.post(&name, report(&name, 1, 1), Some(old));
         let name = format!("b{index:03}");
         run.post(&name, report(&name, 1, 1), None);
     }
@@ -308,7 +291,7 @@ async fn an_object_that_is_gone_is_left_alone() {
     run.post("a", report("a", 1, 1), None);
     settle().await;
     run.mailbox.post([(
-        ObjectKey::new("n", "a"),
+        id("a"),
         Update {
             report: None,
             observed: None,

@@ -49,6 +49,7 @@ struct Installation {
     hostname_grants: Option<BTreeMap<Arc<str>, Vec<String>>>,
     selectorless_services: Option<bool>,
     default_tls_secrets: Vec<[String; 2]>,
+    require_policy: bool,
     /// As with `--manifests`.
     allow_local: bool,
     own: BTreeSet<std::net::SocketAddr>,
@@ -244,6 +245,8 @@ impl Installation {
                 .map(|[namespace, name]| ObjectKey::new(namespace, name))
                 .collect(),
             selectorless_services: self.selectorless_services.unwrap_or(true),
+            shared_store: false,
+            require_policy: self.require_policy,
             endpoints: EndpointRules {
                 refuse_local: !self.allow_local,
                 own: self.own.clone(),

@@ -31,7 +31,9 @@ impl World {
                 apex_domain: None,
                 hostname_grants: None,
                 default_tls_secrets: Box::default(),
+                require_policy: false,
                 selectorless_services: true,
+                shared_store: false,
                 endpoints: EndpointRules::default(),
             },
         };

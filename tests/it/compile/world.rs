@@ -310,9 +310,10 @@ pub fn routing() -> impl Strategy<Value = Routing> {
         any::<bool>(),
         any::<bool>(),
         vec(any_key(), 0..2),
+        prop::bool::weighted(0.2),
     )
         .prop_map(
-            |(apex, grants, selectorless_services, refuse_local, defaults)| Routing {
+            |(apex, grants, selectorless_services, refuse_local, defaults, require_policy)| Routing {
                 class: "postern".into(),
                 apex_domain: apex.then(|| "example.com".parse().unwrap()),
                 hostname_grants: grants.map(|grants| {
@@ -323,6 +324,8 @@ pub fn routing() -> impl Strategy<Value = Routing> {
                     all
                 }),
                 selectorless_services,
+                shared_store: false,
+                require_policy,
                 default_tls_secrets: defaults.into(),
                 endpoints: EndpointRules {
                     refuse_local,
@@ -350,6 +353,7 @@ pub fn deployment() -> impl Strategy<Value = Deployment> {
             uid: uid.into(),
             generation,
             created,
+            labels: Arc::default(),
             spec,
             status: None,
         }
@@ -471,6 +475,8 @@ fn secret() -> impl Strategy<Value = Secret> {
     (any_key(), select(vec!["s1", "s2"]), content).prop_map(|(key, uid, (tls, purpose, data))| Secret {
         key,
         uid: uid.into(),
+        created: 0,
+        labels: Arc::default(),
         tls,
         purpose: purpose.map(Into::into),
         data,

@@ -33,21 +33,61 @@ async fn every_kind_of_match_holds_where_it_should(over: Transport) {
     let text = |text: Value| json!({"header": {"name": "X-Kind", "value": text}});
     let cases = [
         (json!({"path": {"exact": "/a"}}), ("/a", ""), ("/a/", "")),
-        (json!({"path": {"exact": "/A", "ignoreCase": true}}), ("/a", ""), ("/b", "")),
+        (
+            json!({"path": {"exact": "/A", "ignoreCase": true}}),
+            ("/a", ""),
+            ("/b", ""),
+        ),
         (json!({"path": {"suffix": ".php"}}), ("/x/y.php", ""), ("/y.phpx", "")),
-        (json!({"path": {"regex": "/v[0-9]+/.*"}}), ("/v12/x", ""), ("/x/v1/y", "")),
+        (
+            json!({"path": {"regex": "/v[0-9]+/.*"}}),
+            ("/v12/x", ""),
+            ("/x/v1/y", ""),
+        ),
         (json!({"path": {"prefix": "/"}}), ("/x", ""), ("", "")),
         (json!({"method": ["POST", "GET"]}), ("/", ""), ("", "")),
-        (json!({"header": {"name": "x-kind"}}), ("/", "X-Kind: \r\n"), ("/", "X-Kin: a\r\n")),
-        (json!({"header": {"name": "x-kind", "present": false}}), ("/", ""), ("/", "X-Kind: a\r\n")),
-        (text(json!({"exact": "a"})), ("/", "x-kind: a\r\n"), ("/", "X-Kind: A\r\n")),
-        (text(json!({"prefix": "a"})), ("/", "x-kind: ab\r\n"), ("/", "X-Kind: ba\r\n")),
-        (text(json!({"regex": "a+", "ignoreCase": true})), ("/", "x-kind: aA\r\n"), ("/", "X-Kind: ab\r\n")),
-        (json!({"query": {"name": "k", "value": {"exact": "v"}}}), ("/?k=v", ""), ("/?K=v&k=w", "")),
+        (
+            json!({"header": {"name": "x-kind"}}),
+            ("/", "X-Kind: \r\n"),
+            ("/", "X-Kin: a\r\n"),
+        ),
+        (
+            json!({"header": {"name": "x-kind", "present": false}}),
+            ("/", ""),
+            ("/", "X-Kind: a\r\n"),
+        ),
+        (
+            text(json!({"exact": "a"})),
+            ("/", "x-kind: a\r\n"),
+            ("/", "X-Kind: A\r\n"),
+        ),
+        (
+            text(json!({"prefix": "a"})),
+            ("/", "x-kind: ab\r\n"),
+            ("/", "X-Kind: ba\r\n"),
+        ),
+        (
+            text(json!({"regex": "a+", "ignoreCase": true})),
+            ("/", "x-kind: aA\r\n"),
+            ("/", "X-Kind: ab\r\n"),
+        ),
+        (
+            json!({"query": {"name": "k", "value": {"exact": "v"}}}),
+            ("/?k=v", ""),
+            ("/?K=v&k=w", ""),
+        ),
         (json!({"query": {"name": "k"}}), ("/?a&k", ""), ("/?kk=1", "")),
-        (json!({"cookie": {"name": "k", "value": {"exact": "v"}}}), ("/", "Cookie: a=b; k=v\r\n"), ("/", "Cookie: kk=v\r\n")),
+        (
+            json!({"cookie": {"name": "k", "value": {"exact": "v"}}}),
+            ("/", "Cookie: a=b; k=v\r\n"),
+            ("/", "Cookie: kk=v\r\n"),
+        ),
         (json!({"remoteIp": ["127.0.0.0/8"]}), ("/", ""), ("", "")),
-        (json!({"remoteIp": ["10.0.0.0/8", "::/0"], "not": true}), ("/", ""), ("", "")),
+        (
+            json!({"remoteIp": ["10.0.0.0/8", "::/0"], "not": true}),
+            ("/", ""),
+            ("", ""),
+        ),
         (json!({"path": {"prefix": "/a"}, "not": true}), ("/b", ""), ("/a/b", "")),
     ];
     for (matching, (target, more), (other, other_more)) in cases {
@@ -103,7 +143,11 @@ async fn who_a_client_says_it_is_counts_only_from_a_trusted_proxy() {
     ] {
         guarded.refuses("/", more, DENIED.0, DENIED.1).await;
     }
-    let trusting = Guarded::start_with(Transport::Plain, site(deny(only_office)), &["--trusted-proxies", "127.0.0.0/8"]);
+    let trusting = Guarded::start_with(
+        Transport::Plain,
+        site(deny(only_office)),
+        &["--trusted-proxies", "127.0.0.0/8"],
+    );
     let trusting = trusting.await;
     trusting.passes("/", "X-Forwarded-For: 192.0.2.1\r\n").await;
     trusting.passes("/", "X-Forwarded-For: ::ffff:192.0.2.1\r\n").await;

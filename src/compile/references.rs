@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::api::condition::ConditionReason;
+use crate::api::deployment::CaKind;
 use crate::store::ObjectKey;
-
-use super::material::Unusable;
 
 pub struct References<K, T> {
     entries: HashMap<K, Entry<T>>,
@@ -28,6 +28,7 @@ struct Entry<T> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum User {
     Deployment(ObjectKey),
+    Policy(ObjectKey),
     /// The installation, for its default certificates.
     Installation,
 }
@@ -37,6 +38,20 @@ pub enum User {
 pub struct Found<T> {
     pub part: Option<T>,
     pub problem: Option<Unusable>,
+}
+
+/// Why an object cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("does not exist, or is not of type kubernetes.io/tls")]
+    NoTlsSecret,
+    #[error("does not exist, or does not carry the label postern.dev/use: {0}")]
+    NotFound(&'static str),
+    #[error("does not carry the label postern.dev/use: {0}")]
+    NotLabelled(&'static str),
+    /// What it holds is no good; the text says why, and quotes nothing of it.
+    #[error("{text}")]
+    Invalid { reason: ConditionReason, text: Arc<str> },
 }
 
 /// An object as it was looked up: its uid and what was read out of it.
@@ -130,11 +145,24 @@ fn judge<T: Clone>(read: Read<T>, good: Option<(Arc<str>, T)>) -> (Found<T>, Opt
     let found = |part, problem| Found { part, problem };
     match read {
         Ok((uid, Ok(part))) => (found(Some(part.clone()), None), Some((uid, part))),
-        Ok((uid, Err(problem @ Unusable::Invalid(_)))) => {
+        Ok((uid, Err(problem @ Unusable::Invalid { .. }))) => {
             let good = good.filter(|(of, _)| *of == uid);
             (found(good.as_ref().map(|(_, part)| part.clone()), Some(problem)), good)
         }
         Ok((_, Err(problem))) | Err(problem) => (found(None, Some(problem)), None),
+    }
+}
+
+impl Unusable {
+    pub fn reason(&self, kind: CaKind) -> ConditionReason {
+        use ConditionReason as R;
+        match (self, kind) {
+            (Self::NoTlsSecret | Self::NotFound(_), CaKind::Secret) => R::SecretNotFound,
+            (Self::NoTlsSecret | Self::NotFound(_), CaKind::ConfigMap) => R::ConfigMapNotFound,
+            (Self::NotLabelled(_), CaKind::Secret) => R::SecretNotLabelled,
+            (Self::NotLabelled(_), CaKind::ConfigMap) => R::ConfigMapNotLabelled,
+            (Self::Invalid { reason, .. }, _) => *reason,
+        }
     }
 }
 

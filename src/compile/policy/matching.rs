@@ -1,0 +1,165 @@
+//! When a rule applies: from the object's matches to what the data plane holds against requests.
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+
+use super::rule::{At, Invalid, names_one};
+use crate::api::policy::{self as api, HeaderMatch, ParameterMatch};
+use crate::compile::report::Quoted;
+use crate::policy::Match;
+use crate::policy::matcher::{On, Text, TextKind, Value};
+
+/// As the CRD's schema has it.
+pub const MAX_MATCHES: usize = 16;
+
+pub fn matches(list: &[api::Match]) -> Result<Box<[Match]>, Invalid> {
+    if list.len() > MAX_MATCHES {
+        return Err(Invalid::new(format!(
+            "holds {} items, at most {MAX_MATCHES} are allowed",
+            list.len()
+        )));
+    }
+    let parsed = list.iter().enumerate().map(|(at, one)| {
+        let on = on(one).at(format_args!("[{at}]"))?;
+        Ok(Match { on, not: one.not })
+    });
+    parsed.collect()
+}
+
+fn on(one: &api::Match) -> Result<On, Invalid> {
+    let api::Match {
+        path,
+        method,
+        header,
+        query,
+        cookie,
+        remote_ip,
+        web_socket,
+        not: _,
+    } = one;
+    names_one([
+        ("path", path.is_some()),
+        ("method", !method.is_empty()),
+        ("header", header.is_some()),
+        ("query", query.is_some()),
+        ("cookie", cookie.is_some()),
+        ("remoteIp", !remote_ip.is_empty()),
+        ("webSocket", web_socket.is_some()),
+    ])?;
+    if let Some(path) = path {
+        self::path(path).map(On::Path).at(".path")
+    } else if let Some(HeaderMatch { name, present, value }) = header {
+        let parsed = header_name(name).at(".name");
+        let parsed = parsed.and_then(|name| Ok((name, self::value(*present, value.as_ref())?)));
+        parsed.map(|(name, value)| On::Header { name, value }).at(".header")
+    } else if let Some(query) = query {
+        let (name, value) = parameter(query).at(".query")?;
+        Ok(On::Query { name, value })
+    } else if let Some(cookie) = cookie {
+        let (name, value) = parameter(cookie).at(".cookie")?;
+        Ok(On::Cookie { name, value })
+    } else if let Some(web_socket) = web_socket {
+        Ok(On::WebSocket(*web_socket))
+    } else if method.is_empty() {
+        let networks = remote_ip.iter().enumerate();
+        let networks = networks.map(|(at, text)| network(text).at(format_args!(".remoteIp[{at}]")));
+        networks.collect::<Result<_, _>>().map(On::RemoteIp)
+    } else {
+        let methods = method.iter().enumerate();
+        let methods = methods.map(|(at, text)| self::method(text).at(format_args!(".method[{at}]")));
+        methods.collect::<Result<_, _>>().map(On::Method)
+    }
+}
+
+fn path(path: &api::PathMatch) -> Result<Text, Invalid> {
+    let api::PathMatch {
+        exact,
+        prefix,
+        suffix,
+        regex,
+        ignore_case,
+    } = path;
+    for (field, text) in [(".exact", exact), (".prefix", prefix)] {
+        if text.as_ref().is_some_and(|text| !text.starts_with('/')) {
+            return Err(Invalid::new("does not begin with a slash").within(field));
+        }
+    }
+    let kinds = [
+        (TextKind::Exact, ".exact", exact),
+        (TextKind::Segments, ".prefix", prefix),
+        (TextKind::Suffix, ".suffix", suffix),
+        (TextKind::Regex, ".regex", regex),
+    ];
+    text(kinds, *ignore_case)
+}
+
+fn value(present: Option<bool>, value: Option<&api::TextMatch>) -> Result<Value, Invalid> {
+    match (present, value) {
+        (Some(_), Some(_)) => Err(Invalid::new("names both present and value; one of the two must go")),
+        (Some(false), None) => Ok(Value::Absent),
+        (Some(true) | None, None) => Ok(Value::Present),
+        (None, Some(value)) => {
+            let kinds = [
+                (TextKind::Exact, ".exact", &value.exact),
+                (TextKind::Prefix, ".prefix", &value.prefix),
+                (TextKind::Suffix, ".suffix", &value.suffix),
+                (TextKind::Regex, ".regex", &value.regex),
+            ];
+            text(kinds, value.ignore_case).map(Value::Is).at(".value")
+        }
+    }
+}
+
+fn text(kinds: [(TextKind, &str, &Option<String>); 4], ignore_case: bool) -> Result<Text, Invalid> {
+    names_one(kinds.map(|(_, field, text)| (field.trim_start_matches('.'), text.is_some())))?;
+    let mut given = kinds
+        .into_iter()
+        .filter_map(|(kind, field, text)| Some((kind, field, text.as_ref()?)));
+    // One of them is given.
+    let Some((kind, field, text)) = given.next() else {
+        return Err(Invalid::new("is empty"));
+    };
+    let built = Text::new(kind, text, ignore_case);
+    // The last line says what is wrong; those above draw it.
+    let wrong = |error: String| {
+        error
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned()
+    };
+    built
+        .map_err(|error| Invalid::new(format!("{}: {}", Quoted(text), wrong(error))))
+        .at(field)
+}
+
+fn parameter(parameter: &ParameterMatch) -> Result<(Box<str>, Value), Invalid> {
+    let ParameterMatch { name, present, value } = parameter;
+    if name.is_empty() {
+        return Err(Invalid::new("is empty").within(".name"));
+    }
+    Ok((name.as_str().into(), self::value(*present, value.as_ref())?))
+}
+
+pub fn header_name(text: &str) -> Result<HeaderName, Invalid> {
+    text.parse()
+        .map_err(|_| Invalid::new(format!("{} is no header's name", Quoted(text))))
+}
+
+pub fn method(text: &str) -> Result<Method, Invalid> {
+    text.parse()
+        .map_err(|_| Invalid::new(format!("{} is no method", Quoted(text))))
+}
+
+/// An IPv4 client is never seen by an IPv6 address.
+fn network(text: &str) -> Result<IpNet, Invalid> {
+    let network = text.parse::<IpNet>().ok();
+    let mapped = |network: &IpNet| matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
+    network.filter(|network| !mapped(network)).ok_or_else(|| {
+        Invalid::new(format!(
+            "{} is no network such as 10.0.0.0/8 or 2001:db8::/32",
+            Quoted(text)
+        ))
+    })
+}

@@ -1,0 +1,141 @@
+//! What is to be told of a policy: whether it is in force, what it refers to in vain, and how many Deployments it stands before.
+
+use std::sync::Arc;
+
+use crate::api::condition::{ConditionReason, ConditionType};
+use crate::compile::report::{Finding, Problem, count, cut_message, join};
+use crate::store::{ObjectKey, Targets};
+
+use super::attach::Attachments;
+use super::{Known, Standing};
+
+/// In a word, for figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Accepted,
+    Rejected,
+    /// Rejected, with its last good version in force.
+    LastGood,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyReport {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    pub generation: i64,
+    /// Accepted and ResolvedRefs, in this order. One that cannot be decoded has Accepted alone.
+    pub conditions: Vec<Finding>,
+    /// Deployments, of whatever class.
+    pub targets: u32,
+    /// Those that are enabled.
+    pub rules: u32,
+    /// Whether this installation is the one to tell: policies have no class, their targets do.
+    pub ours: bool,
+}
+
+impl PolicyReport {
+    pub fn state(&self) -> State {
+        match self.conditions.first() {
+            Some(accepted) if accepted.status => State::Accepted,
+            Some(accepted) if accepted.reason == ConditionReason::ServingLastGood => State::LastGood,
+            _ => State::Rejected,
+        }
+    }
+}
+
+pub(super) fn report(known: &Known, attachments: &Attachments, class: &str) -> PolicyReport {
+    let object = &known.object;
+    let targets = attachments.behind(&object.key).len();
+    let mut conditions = vec![accepted(known, attachments, targets)];
+    let spec = object.spec.as_ref().ok();
+    if spec.is_some() {
+        conditions.push(resolved(known));
+    }
+    let enabled = spec.map_or(0, |spec| spec.rules.iter().filter(|rule| rule.enabled).count());
+    PolicyReport {
+        key: object.key.clone(),
+        uid: object.uid.clone(),
+        generation: object.generation,
+        conditions,
+        targets: count(targets),
+        rules: count(enabled),
+        ours: attachments.tells(&object.key, class),
+    }
+}
+
+fn accepted(known: &Known, attachments: &Attachments, targets: usize) -> Finding {
+    let found = &known.found;
+    let accepted = |status, reason, message: String| Finding {
+        r#type: ConditionType::Accepted,
+        status,
+        reason,
+        message: cut_message(message),
+    };
+    if !found.broken.is_empty() {
+        let (reason, cost) = match &found.standing {
+            Standing::InForce(_) => (
+                ConditionReason::ServingLastGood,
+                "the rules of its last good version are in force",
+            ),
+            Standing::Refusing => (
+                ConditionReason::Invalid,
+                match known.object.targets {
+                    Ok(_) => "its targets are answered 503 policy_invalid",
+                    Err(_) => "every Deployment of its namespace is answered 503 policy_invalid",
+                },
+            ),
+            Standing::Absent => (ConditionReason::Invalid, "in mode Shadow that changes no answer"),
+        };
+        return accepted(false, reason, format!("{}; {cost}", join(&found.broken)));
+    }
+    let missing: Vec<_> = match known.object.targets.as_deref() {
+        Ok(Targets::Named(names)) => {
+            let key = |name: &str| ObjectKey::new(&known.object.key.namespace, name);
+            let missing = names.iter().filter(|name| !attachments.is_deployment(&key(name)));
+            missing.map(|name| format!("{name:?}")).collect()
+        }
+        _ => Vec::new(),
+    };
+    if targets == 0 {
+        let message = match &missing[..] {
+            [] => "no Deployment of its namespace carries the labels that it selects".to_owned(),
+            missing => format!("there is no Deployment {}", missing.join(", ")),
+        };
+        return accepted(false, ConditionReason::TargetNotFound, message);
+    }
+    let mut message = format!(
+        "stands before {targets} Deployment{}",
+        if targets == 1 { "" } else { "s" }
+    );
+    if !missing.is_empty() {
+        message.push_str(&format!("; there is no Deployment {}", missing.join(", ")));
+    }
+    if !found.left_out.is_empty() {
+        message.push_str("; rules in mode Shadow that are left out: ");
+        message.push_str(&join(&found.left_out));
+    }
+    accepted(true, ConditionReason::Accepted, message)
+}
+
+/// What is wrong with the rules themselves is Accepted's to tell.
+fn resolved(known: &Known) -> Finding {
+    let found = &known.found;
+    let all = found.broken.iter().chain(&found.left_out).chain(&found.notes);
+    let problems: Vec<Problem> = all
+        .filter(|problem| problem.reason != ConditionReason::Invalid)
+        .cloned()
+        .collect();
+    let (reason, message) = match problems.first() {
+        Some(first) => (first.reason, join(&problems)),
+        None => (
+            ConditionReason::ResolvedRefs,
+            "everything that it refers to exists".to_owned(),
+        ),
+    };
+    Finding {
+        r#type: ConditionType::ResolvedRefs,
+        status: problems.is_empty(),
+        reason,
+        message,
+    }
+}

@@ -1,0 +1,154 @@
+//! The way out that leads to no app: to the servers that policies name, for keys (JWKS) and for decisions (forwardAuth). Who
+//! writes a policy is a tenant, so where it may lead is checked here: see `address`.
+
+pub mod address;
+mod connector;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use ipnet::IpNet;
+use tokio::time::{Instant, timeout_at};
+
+use address::Rules;
+use connector::Connector;
+
+/// Below the keep-alive timeout of the servers at large: see `proxy::pool`.
+const IDLE_LIMIT: Duration = Duration::from_secs(4);
+const MAX_IDLE_PER_HOST: usize = 32;
+/// Of an answer's head.
+const MAX_HEAD: usize = 64 << 10;
+const MAX_HEADERS: usize = 100;
+
+/// An HTTP/1.1 client that keeps connections for the next request and follows no redirect.
+#[derive(Debug)]
+pub struct Egress {
+    rules: Arc<ArcSwap<Rules>>,
+    anywhere: Client<Connector, Empty<Bytes>>,
+    endpoints: Client<Connector, Empty<Bytes>>,
+}
+
+/// What an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the name's resolution to the body's last byte.
+    pub time: Duration,
+    pub body: usize,
+}
+
+/// Why there is no answer. Told in logs and statuses, never to clients.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("the URL is not of http or https")]
+    Url,
+    #[error("the name cannot be resolved")]
+    Unresolved,
+    #[error("the name leads to {0}, which allowEgress does not list")]
+    Refused(SocketAddr),
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    #[error("no TLS: {0}")]
+    Tls(String),
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("the connection broke: {0}")]
+    Broken(String),
+}
+
+impl Egress {
+    /// `own`: our own listeners.
+    pub fn new(own: BTreeSet<SocketAddr>, allowed: Box<[IpNet]>) -> Self {
+        let rules = Arc::new(ArcSwap::from_pointee(Rules { own, allowed }));
+        Self {
+            anywhere: client(Connector::new(Some(rules.clone()))),
+            endpoints: client(Connector::new(None)),
+            rules,
+        }
+    }
+
+    /// From the next connection on.
+    pub fn allow(&self, networks: &[IpNet]) {
+        let rules = self.rules.load();
+        if *rules.allowed != *networks {
+            self.rules.store(Arc::new(Rules {
+                own: rules.own.clone(),
+                allowed: networks.into(),
+            }));
+        }
+    }
+
+    /// To where the URL says, if that is allowed. An answer whose body fails is an answer still: its status was said.
+    pub async fn send(
+        &self,
+        request: Request<Empty<Bytes>>,
+        limits: Limits,
+    ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
+        exchange(&self.anywhere, request, limits).await
+    }
+
+    /// To an endpoint of a Service: the URL's host is an address that compile has allowed.
+    pub async fn send_to_endpoint(
+        &self,
+        request: Request<Empty<Bytes>>,
+        limits: Limits,
+    ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
+        exchange(&self.endpoints, request, limits).await
+    }
+}
+
+fn client(connector: Connector) -> Client<Connector, Empty<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_LIMIT)
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .http1_max_buf_size(MAX_HEAD)
+        .http1_max_headers(MAX_HEADERS)
+        .build(connector)
+}
+
+async fn exchange(
+    client: &Client<Connector, Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+    limits: Limits,
+) -> Result<Response<Result<Bytes, Failure>>, Failure> {
+    let end = Instant::now() + limits.time;
+    let answer = timeout_at(end, client.request(request)).await;
+    let (head, body) = answer
+        .map_err(|_elapsed| Failure::TimedOut)?
+        .map_err(failure)?
+        .into_parts();
+    let body = match timeout_at(end, Limited::new(body, limits.body).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::TooLong(limits.body)),
+        Ok(Err(error)) => Err(Failure::Broken(error.to_string())),
+        Err(_elapsed) => Err(Failure::TimedOut),
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// The connector's own word for it, where it was the connector's.
+fn failure(error: hyper_util::client::legacy::Error) -> Failure {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut last = String::new();
+    while let Some(error) = cause {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return failure.clone();
+        }
+        last = error.to_string();
+        cause = error.source();
+    }
+    Failure::Broken(last)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Signed tokens: whose they are is told by their claims, whether they are genuine by the issuer's keys. Those come with the
+//! rule, or from a URL by way of `state::jwks`.
+
+mod keys;
+mod token;
+mod verified;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+pub use keys::{Algorithm, Invalid, KeySet, Verdict};
+pub use token::{Claims, Flaw};
+
+use super::credentials::{self, Authenticated, Source, bearer_refusal};
+use super::permissions::Permissions;
+use super::principal::{self, Principal};
+use super::{Refusal, Request};
+use crate::reason::Reason;
+use crate::snapshot::Slot;
+use crate::state;
+use token::Token;
+use verified::{Digest, Verified};
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Jwt {
+    pub issuer: Arc<str>,
+    /// One of them has to be the token's. Empty: whomever it is for.
+    pub audiences: Box<[Box<str>]>,
+    pub keys: Keys,
+    pub algorithms: Box<[Algorithm]>,
+    /// Seconds.
+    pub clock_skew: u32,
+    pub subject_claim: Box<str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub required_claims: Box<[RequiredClaim]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
+    pub permissions_claim: Box<str>,
+    pub from: Arc<[Source]>,
+    /// Whether a request without a token goes on as anonymous.
+    pub optional: bool,
+    #[serde(skip)]
+    pub verified: Slot<Verified>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Keys {
+    Url {
+        #[serde(serialize_with = "text")]
+        url: Uri,
+        #[serde(skip)]
+        fetched: Slot<state::Jwks>,
+    },
+    Set(Arc<KeySet>),
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct RequiredClaim {
+    pub claim: Box<str>,
+    /// This text, or a list that holds it. None: anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<str>>,
+}
+
+/// How long a request waits for keys.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Jwt {
+    pub async fn check(&self, request: &Request<'_>, now: i64) -> Result<Option<Authenticated>, Refusal> {
+        let found = credentials::find(&self.from, request);
+        let Some(found) = found.map_err(|_| invalid(Flaw::Malformed))? else {
+            return match self.optional {
+                true => Ok(None),
+                false => Err(bearer_refusal(Reason::MissingCredentials)),
+            };
+        };
+        let keys = self.keys.current().await.ok_or(Reason::AuthUnavailable)?;
+        let digest = Digest::of(&found.value);
+        let remembered = self.verified.get().find(&digest, &keys, now);
+        let principal = match remembered {
+            Some(principal) => principal,
+            None => self.verify(&found.value, keys, digest, now).await?,
+        };
+        Ok(Some(Authenticated {
+            principal,
+            credential: found.credential,
+        }))
+    }
+
+    async fn verify(&self, text: &str, keys: Arc<KeySet>, digest: Digest, now: i64) -> Result<Arc<Principal>, Refusal> {
+        let token = Token::parse(text, &self.algorithms).map_err(invalid)?;
+        let keys = self
+            .keys
+            .of(&token, keys)
+            .await
+            .ok_or_else(|| invalid(Flaw::Signature))?;
+        let claims = token.claims().map_err(invalid)?;
+        let end = self.admit(&claims, now).map_err(invalid)?;
+        if let Some(needed) = &self.permissions
+            && !needed.allow(&claims.list(&self.permissions_claim))
+        {
+            return Err(Reason::InsufficientPermissions.into());
+        }
+        let principal = Arc::new(self.principal(claims).map_err(invalid)?);
+        self.verified.get().remember(digest, &keys, &principal, end);
+        Ok(principal)
+    }
+
+    /// Until when the claims hold.
+    fn admit(&self, claims: &Claims, now: i64) -> Result<f64, Flaw> {
+        let skew = f64::from(self.clock_skew);
+        let time = now as f64;
+        let end = claims.time("exp")?.ok_or(Flaw::Expired)? + skew;
+        // Section 4.1.4: on or after it.
+        if time >= end {
+            return Err(Flaw::Expired);
+        }
+        for begin in [claims.time("nbf")?, claims.time("iat")?].into_iter().flatten() {
+            if time < begin - skew {
+                return Err(Flaw::NotYetValid);
+            }
+        }
+        if claims.text("iss") != Some(&self.issuer) {
+            return Err(Flaw::Issuer);
+        }
+        if !self.audiences.is_empty() && !self.audiences.iter().any(|own| claims.holds("aud", own)) {
+            return Err(Flaw::Audience);
+        }
+        let holds = |required: &RequiredClaim| match &required.value {
+            Some(value) => claims.holds(&required.claim, value),
+            None => claims.get(&required.claim).is_some_and(|found| !found.is_null()),
+        };
+        if !self.required_claims.iter().all(holds) {
+            return Err(Flaw::Claim);
+        }
+        Ok(end)
+    }
+
+    fn principal(&self, claims: Claims) -> Result<Principal, Flaw> {
+        let subject = match claims.get(&self.subject_claim) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => return Err(Flaw::Claim),
+        };
+        let parts = principal::Parts {
+            kind: principal::Kind::Jwt,
+            subject: &subject,
+            identity: Some(json!({"issuer": self.issuer})),
+            source: Value::Object(Map::from_iter([("claims".to_owned(), Value::Object(claims.0))])),
+        };
+        Principal::new(parts).map_err(|_| Flaw::Claim)
+    }
+}
+
+impl Keys {
+    async fn current(&self) -> Option<Arc<KeySet>> {
+        match self {
+            Self::Set(set) => Some(set.clone()),
+            Self::Url { fetched, .. } => fetched.get().current(KEYS_TIMEOUT).await,
+        }
+    }
+
+    /// The set by which the token is verified: the one at hand or, where that does not know the token's key, a newer one.
+    async fn of(&self, token: &Token<'_>, known: Arc<KeySet>) -> Option<Arc<KeySet>> {
+        let verdict = |keys: &KeySet| {
+            keys.verify(
+                token.algorithm,
+                token.key_id.as_deref(),
+                token.message,
+                &token.signature,
+            )
+        };
+        match (verdict(&known), self) {
+            (Verdict::Verified, _) => Some(known),
+            (Verdict::UnknownKey, Self::Url { fetched, .. }) => {
+                let newer = fetched.get().newer(&known, KEYS_TIMEOUT).await;
+                newer.filter(|keys| verdict(keys) == Verdict::Verified)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn text<S: Serializer>(url: &Uri, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(url)
+}
+
+fn invalid(flaw: Flaw) -> Refusal {
+    Refusal {
+        detail: Some(flaw.to_string()),
+        ..bearer_refusal(Reason::InvalidToken)
+    }
+}

@@ -1,0 +1,69 @@
+//! Tokens that one rule has verified, so that a client that sends the same one again costs a hash in place of a signature.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::{KeySet, Principal};
+
+/// Lasts no longer than the rule as it is: an edited one remembers nothing.
+#[derive(Default)]
+pub struct Verified(Mutex<HashMap<Digest, Entry>>);
+
+/// Of a token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+struct Entry {
+    /// What it was verified by: a key that is taken from the set takes its tokens along.
+    keys: Arc<KeySet>,
+    principal: Arc<Principal>,
+    /// In Unix seconds.
+    end: f64,
+}
+
+const MAX_TOKENS: usize = 1024;
+
+impl Digest {
+    pub fn of(token: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(bytes)
+    }
+}
+
+impl Verified {
+    pub fn find(&self, token: &Digest, keys: &Arc<KeySet>, now: i64) -> Option<Arc<Principal>> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get(token)?;
+        let holds = Arc::ptr_eq(&entry.keys, keys) && (now as f64) < entry.end;
+        holds.then(|| entry.principal.clone())
+    }
+
+    pub fn remember(&self, token: Digest, keys: &Arc<KeySet>, principal: &Arc<Principal>, end: f64) {
+        let entry = Entry {
+            keys: keys.clone(),
+            principal: principal.clone(),
+            end,
+        };
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever has a token of his own for each request must not push out all others': half of them go, whichever.
+        if entries.len() >= MAX_TOKENS && !entries.contains_key(&token) {
+            let mut odd = false;
+            entries.retain(|_, entry| {
+                odd = !odd;
+                odd && Arc::ptr_eq(&entry.keys, keys)
+            });
+        }
+        entries.insert(token, entry);
+    }
+}
+
+// By hand: hashes of credentials are no log's to hold.
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verified")
+    }
+}

@@ -1,0 +1,96 @@
+//! Which policies stand before an app, and in which order they and their rules decide.
+
+use serde_json::{Value, json};
+
+use crate::support::front::Transport;
+use crate::support::guarded::{Guarded, HOST, policy_with};
+use crate::support::site::Site;
+
+/// A rule that tells by a header that it was asked.
+fn tag(name: &str) -> Value {
+    json!({"name": name, "requestHeaders": {"add": [{"name": "X-Asked", "value": name}]}})
+}
+
+fn allow(path: &str) -> Value {
+    json!({"name": "allow", "match": [{"path": {"prefix": path}}], "firewall": {"action": "Allow"}})
+}
+
+fn created(mut policy: Value, at: &str) -> Value {
+    policy["metadata"]["creationTimestamp"] = at.into();
+    policy
+}
+
+#[tokio::test]
+async fn priority_then_age_then_name_orders_policies() {
+    let of = |name: &str, priority: i32, at: &str| {
+        created(
+            policy_with(name, json!({"priority": priority, "rules": [tag(name)]})),
+            at,
+        )
+    };
+    let site = Site::new("app", HOST)
+        .with(of("c-late", 0, "2026-02-01T00:00:00Z"))
+        .with(of("b-early", 0, "2026-01-01T00:00:00Z"))
+        .with(of("a-early", 0, "2026-01-01T00:00:00Z"))
+        .with(of("low", -5, "2025-01-01T00:00:00Z"))
+        .with(of("high", 5, "2026-03-01T00:00:00Z"));
+    let guarded = Guarded::start_with(Transport::Plain, site, &[]).await;
+    for head in guarded.passes("/", "").await {
+        assert_eq!(head.all("x-asked"), ["high", "a-early", "b-early", "c-late", "low"]);
+    }
+}
+
+#[tokio::test]
+async fn allow_ends_its_own_policy_and_no_other() {
+    let first = policy_with(
+        "first",
+        json!({"priority": 1, "rules": [tag("one"), allow("/free"), {"name": "no", "firewall": {"action": "Deny"}}]}),
+    );
+    let second = policy_with(
+        "second",
+        json!({"rules": [tag("two"), {"name": "no", "match": [{"path": {"exact": "/free/no"}}], "firewall": {"action": "Deny"}}]}),
+    );
+    let guarded = Guarded::start_with(Transport::Plain, Site::new("app", HOST).with(first).with(second), &[]).await;
+    for head in guarded.passes("/free", "").await {
+        assert_eq!(head.all("x-asked"), ["one", "two"]);
+    }
+    for target in ["/", "/free/no"] {
+        guarded.refuses(target, "", 403, "client:firewall_denied").await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_refusal_ends_it() {
+    let rules = json!([
+        {"name": "first", "origin": {"allowed": ["https://a.test"], "allowMissing": false}},
+        {"name": "second", "firewall": {"action": "Deny"}},
+        {"name": "off", "enabled": false, "firewall": {"action": "Deny"}},
+    ]);
+    let guarded = Guarded::start(Transport::Plain, rules).await;
+    guarded.refuses("/", "", 403, "client:origin_denied").await;
+    guarded
+        .refuses("/", "Origin: https://a.test\r\n", 403, "client:firewall_denied")
+        .await;
+    let count = async |rule: &str| {
+        let labels = [("rule", rule), ("mode", "enforce"), ("decision", "refused")];
+        guarded
+            .front
+            .postern
+            .metric("postern_policy_decisions_total", &labels)
+            .await
+    };
+    assert_eq!(
+        (count("first").await, count("second").await, count("off").await),
+        (2.0, 2.0, 0.0)
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_comes_before_the_app_is_looked_for() {
+    let site = Site::new("app", HOST).with(policy_with(
+        "guard",
+        json!({"rules": [{"name": "no", "firewall": {"action": "Deny"}}]}),
+    ));
+    let front = crate::support::front::Front::start(Transport::Plain, &[site]).await;
+    assert_eq!(front.get(HOST, "/").await.status(), 403);
+}
