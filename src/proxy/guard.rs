@@ -55,7 +55,10 @@ pub async fn run(
         trusted: origin.trusted,
         https: origin.https,
         web_socket: upgrade,
-        certificate: None,
+        certificate: client
+            .peer
+            .client_certificate()
+            .and_then(|shown| shown.principal.as_deref()),
         readings: OnceLock::new(),
     };
     let services = &client.proxy.services;
