@@ -45,7 +45,6 @@ pub struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     pub fn of(peer: &'a Peer, headers: &'a HeaderMap, listener: Option<&Listener>) -> Self {
-        let shown = peer.tls.as_ref().and_then(|agreed| agreed.client_certificate.as_ref());
         let direct = Self {
             trusted: false,
             ip: peer.ip,
@@ -55,7 +54,7 @@ impl<'a> Origin<'a> {
             port: &peer.port,
             host: None,
             request_id: None,
-            client_certificate: shown,
+            client_certificate: peer.client_certificate().map(|shown| &shown.told),
             forwarded: listener.is_some_and(|listener| listener.forwarded),
         };
         match listener.filter(|listener| listener.trusts(peer.ip)) {
@@ -99,9 +98,8 @@ impl<'a> Origin<'a> {
 
     /// For a host with a rule of its own: what was verified here counts, and no proxy's word for it.
     pub fn verified_here(&self, peer: &'a Peer) -> Self {
-        let agreed = peer.tls.as_ref();
         Self {
-            client_certificate: agreed.and_then(|agreed| agreed.client_certificate.as_ref()),
+            client_certificate: peer.client_certificate().map(|shown| &shown.told),
             ..self.clone()
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderValue;
 
-use crate::tls::Agreed;
+use crate::tls::{Agreed, ClientCertificate};
 
 #[derive(Debug)]
 pub struct Peer {
@@ -24,5 +24,10 @@ impl Peer {
         let ip = ip.to_canonical();
         let address = HeaderValue::try_from(ip.to_string()).ok()?;
         Some(Self { ip, address, port, tls })
+    }
+
+    /// As verified in the handshake.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.client_certificate.as_ref()
     }
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-
+use super::ClientCertificate;
 use crate::snapshot::{ClientTls, Snapshot};
 use crate::store::ObjectKey;
 
@@ -13,8 +12,7 @@ pub struct Agreed {
     pub server_name: Option<Arc<str>>,
     pub identity: Identity,
     pub client: Option<Arc<ClientTls>>,
-    /// The client's certificate as X-Forwarded-Client-Cert tells of it.
-    pub client_certificate: Option<HeaderValue>,
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 /// As whom Postern showed itself. By the Secrets' names: a renewed certificate is the same identity.

@@ -2,12 +2,13 @@
 
 mod agreed;
 pub mod client;
-pub mod client_certificate;
+mod client_certificate;
 pub mod server;
 
 use std::sync::Arc;
 
 pub use agreed::{Agreed, Identity};
+pub use client_certificate::ClientCertificate;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub fn provider() -> Arc<CryptoProvider> {

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Agreed, Identity, client_certificate, provider};
+use super::{Agreed, ClientCertificate, Identity, provider};
 use crate::live::LiveCell;
 use crate::snapshot::{Certificate, ClientTls, ClientTlsMode, Listener, Snapshot, TlsVersion};
 
@@ -102,7 +102,7 @@ impl Server {
             agreed: Agreed {
                 server_name,
                 identity,
-                client_certificate: shown.map(client_certificate::describe),
+                client_certificate: shown.map(ClientCertificate::read),
                 client,
             },
             stream,

@@ -112,6 +112,7 @@ fn data_plane() -> Vec<String> {
         "live",
         "policy",
         "proxy",
+        "shared",
         "snapshot",
         "state",
         "tls",
