@@ -395,7 +395,10 @@ impl Compilation<'_> {
         for key in std::mem::take(&mut self.reached.policies) {
             let services = &mut self.memory.services;
             let fresh = &mut self.fresh.policies;
-            let deployments = self.memory.policies.judge(&key, self.store, self.routing, services, fresh);
+            let deployments = self
+                .memory
+                .policies
+                .judge(&key, self.store, self.routing, services, fresh);
             self.reached.guards(deployments);
             let table = &mut self.memory.snapshot.policies;
             match (self.memory.policies.part(&key), table.get(&key)) {

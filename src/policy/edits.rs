@@ -1,12 +1,14 @@
 //! `requestHeaders` and `responseHeaders`: what is set, added and removed, never what is Postern's own to say.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::reserved::{folds_to, is_framing, is_reserved};
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(PartialEq, Serialize)]
 pub struct Edits {
     #[serde(serialize_with = "pairs")]
     pub set: Box<[(HeaderName, HeaderValue)]>,
@@ -41,6 +43,19 @@ pub fn remove_folded(headers: &mut HeaderMap, name: &HeaderName) {
     let folds = |found: &&HeaderName| folds_to(found.as_str().as_bytes(), name.as_str().as_bytes());
     while let Some(alias) = headers.keys().find(folds).cloned() {
         headers.remove(alias);
+    }
+}
+
+// By hand: values may be secrets that an app expects.
+impl fmt::Debug for Edits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names =
+            |pairs: &[(HeaderName, HeaderValue)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        f.debug_struct("Edits")
+            .field("set", &names(&self.set))
+            .field("add", &names(&self.add))
+            .field("remove", &self.remove)
+            .finish()
     }
 }
 

@@ -35,7 +35,10 @@ const REQUESTS: u32 = 2_000;
 const ROUNDS: usize = 21;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         println!("per request, median of {ROUNDS} rounds of {REQUESTS}: nanoseconds (allocations)");
         print!("{:<34}", "rules");
@@ -58,17 +61,47 @@ fn kinds() -> Vec<(&'static str, Value)> {
     let keys = json!({"secretSelector": {"matchLabels": {}}, "from": [{"header": {"name": "X-Api-Key"}}], "permissions": "read AND (write OR admin)"});
     let deny = |matching: Value| json!({"match": [matching], "firewall": {"action": "Deny"}});
     vec![
-        ("firewall, no path of this prefix", deny(json!({"path": {"prefix": "/admin"}}))),
-        ("firewall, no path of this regex", deny(json!({"path": {"regex": "/(admin|internal)/.*"}}))),
-        ("firewall, no header of this value", deny(json!({"header": {"name": "User-Agent", "value": {"prefix": "curl"}}}))),
-        ("firewall, none of 8 networks", deny(json!({"remoteIp": (0..8).map(|i| format!("10.{i}.0.0/16")).collect::<Vec<_>>()}))),
-        ("firewall, no query of this value", deny(json!({"query": {"name": "debug", "value": {"exact": "on"}}}))),
-        ("origin", json!({"origin": {"allowed": ["https://app.example.com", "https://*.example.com"]}})),
-        ("cors", json!({"cors": {"origins": ["https://page.example.com"], "exposedHeaders": ["x-a"]}})),
+        (
+            "firewall, no path of this prefix",
+            deny(json!({"path": {"prefix": "/admin"}})),
+        ),
+        (
+            "firewall, no path of this regex",
+            deny(json!({"path": {"regex": "/(admin|internal)/.*"}})),
+        ),
+        (
+            "firewall, no header of this value",
+            deny(json!({"header": {"name": "User-Agent", "value": {"prefix": "curl"}}})),
+        ),
+        (
+            "firewall, none of 8 networks",
+            deny(json!({"remoteIp": (0..8).map(|i| format!("10.{i}.0.0/16")).collect::<Vec<_>>()})),
+        ),
+        (
+            "firewall, no query of this value",
+            deny(json!({"query": {"name": "debug", "value": {"exact": "on"}}})),
+        ),
+        (
+            "origin",
+            json!({"origin": {"allowed": ["https://app.example.com", "https://*.example.com"]}}),
+        ),
+        (
+            "cors",
+            json!({"cors": {"origins": ["https://page.example.com"], "exposedHeaders": ["x-a"]}}),
+        ),
         ("apiKey, of 1,000", json!({"apiKey": keys})),
-        ("rateLimit by address", json!({"rateLimit": {"limit": 1_000_000_000, "window": "1h", "by": [{"remoteIp": {}}]}})),
-        ("rateLimit by address and path", json!({"rateLimit": {"limit": 1_000_000_000, "window": "1h", "by": [{"remoteIp": {}}, {"path": {}}]}})),
-        ("requestHeaders", json!({"requestHeaders": {"set": [{"name": "X-A", "value": "b"}]}})),
+        (
+            "rateLimit by address",
+            json!({"rateLimit": {"limit": 1_000_000_000, "window": "1h", "by": [{"remoteIp": {}}]}}),
+        ),
+        (
+            "rateLimit by address and path",
+            json!({"rateLimit": {"limit": 1_000_000_000, "window": "1h", "by": [{"remoteIp": {}}, {"path": {}}]}}),
+        ),
+        (
+            "requestHeaders",
+            json!({"requestHeaders": {"set": [{"name": "X-A", "value": "b"}]}}),
+        ),
         ("logging", json!({"logging": {"requestHeaders": ["User-Agent"]}})),
     ]
 }
@@ -167,7 +200,11 @@ fn policies(rule: &Value, count: usize) -> Vec<Arc<Policy>> {
     let compiled = compile(&input, &routing, Previous::default());
     let state = State::default();
     let egress = Arc::default();
-    compiled.fresh.policies.iter().for_each(|policy| state.pair_rules(policy, &egress));
+    compiled
+        .fresh
+        .policies
+        .iter()
+        .for_each(|policy| state.pair_rules(policy, &egress));
     let host = compiled.snapshot.hosts.find("app.example.com").unwrap();
     let route = host.find("/").unwrap();
     let policies = route.policies.as_ref().expect("the policy is in force");

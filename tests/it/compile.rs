@@ -2,5 +2,6 @@
 
 mod golden;
 mod last_good;
+mod last_good_policy;
 mod model;
 mod world;

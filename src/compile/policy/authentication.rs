@@ -57,7 +57,7 @@ fn selected(selector: &api::LabelSelector, lookups: &Lookups<'_>, notes: &mut Ve
     for (secret, entry) in lookups.keys.selected(&lookups.policy.namespace, &selector.match_labels) {
         match &entry.key {
             Ok(key) => keys.push(key.clone()),
-            Err(why) => malformed.push(format!("Secret {secret} {why}")),
+            Err(why) => malformed.push(format!("Secret {secret}: {why}")),
         }
     }
     const SHOWN: usize = 5;
@@ -86,7 +86,9 @@ fn named(refs: &[api::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>)
         };
         match lookups.keys.get(&secret) {
             Some(Entry { key: Ok(key), .. }) => keys.push(key.clone()),
-            Some(Entry { key: Err(why), .. }) => note(ConditionReason::InvalidReference, why.to_string()),
+            Some(Entry { key: Err(why), .. }) => {
+                note(ConditionReason::InvalidReference, format!("cannot be used: {why}"))
+            }
             None if lookups.store.secret(&secret).is_some() => note(
                 ConditionReason::SecretNotLabelled,
                 format!("does not carry the label postern.dev/use: {API_KEY}"),
@@ -217,7 +219,7 @@ pub fn forward_auth(rule: &api::ForwardAuth, lookups: &Lookups<'_>) -> Result<Fo
     };
     let timeout = rule.timeout.0;
     if timeout.is_zero() || timeout > MAX_TIMEOUT {
-        return Err(Invalid::new("is not more than 0s and at most 5s").within(".timeout"));
+        return Err(Invalid::new("is 0s, or more than 5s").within(".timeout"));
     }
     let subject_header = rule.subject_header.as_deref().map(header_name);
     Ok(ForwardAuth {
@@ -258,12 +260,8 @@ fn url(text: &str) -> Result<Uri, Invalid> {
             .is_some_and(|authority| !authority.as_str().contains('@'));
         matches!(url.scheme_str(), Some("http" | "https")) && plain && url.host().is_some_and(|host| !host.is_empty())
     });
-    url.ok_or_else(|| {
-        Invalid::new(format!(
-            "{} is no http:// or https:// URL without user and password",
-            Quoted(text)
-        ))
-    })
+    // A password that stands in it is not told.
+    url.ok_or_else(|| Invalid::new("is no http:// or https:// URL without user and password"))
 }
 
 /// Where a credential may stand.

@@ -237,7 +237,7 @@ fn users(data: &Data) -> Result<UsersFile, String> {
 fn key_set(data: &Data) -> Result<Arc<KeySet>, String> {
     const KEY: &str = "jwks.json";
     let text = data.get(KEY).ok_or_else(|| format!("has no {KEY}"))?;
-    let set = KeySet::read(text).map_err(|why| format!("cannot be used: {KEY} is {why}"))?;
+    let set = KeySet::read(text).map_err(|why| format!("cannot be used: {KEY}: {why}"))?;
     Ok(Arc::new(set))
 }
 

@@ -118,7 +118,9 @@ fn outcome(text: &str) -> Value {
     // No part of what is compiled.
     parts.remove("listener");
     let is_empty = |part: &Value| part.as_array().is_some_and(Vec::is_empty) || *part == json!({});
-    parts.retain(|name, part| !(["default_certificates", "challenges", "policies"].contains(&&**name) && is_empty(part)));
+    parts.retain(|name, part| {
+        !(["default_certificates", "challenges", "policies"].contains(&&**name) && is_empty(part))
+    });
     snapshot["deployments"]
         .as_object_mut()
         .unwrap()

@@ -11,8 +11,8 @@ use postern::api::deployment::{
     Acme, BackendRef, Balancing, CaKind, CaRef, ClientTls, ClientTlsMode, DeploymentSpec, PathRule, PathType,
     SecretRef, ServiceRef, State, Strategy as Strategies, Tls, UpstreamTls as UpstreamTlsSpec,
 };
-use postern::compile::{Compiled, Fresh, Input, Previous, compile};
 use postern::compile::report::{PolicyReport, Report};
+use postern::compile::{Compiled, Fresh, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
 use postern::snapshot::{Action, Snapshot, Upstream, UpstreamTls};
 use postern::store::{
@@ -298,7 +298,10 @@ fn reports(previous: &Previous) -> Vec<Report> {
 }
 
 fn policy_reports(previous: &Previous) -> Vec<PolicyReport> {
-    previous.policy_reports().map(|report| PolicyReport::clone(report)).collect()
+    previous
+        .policy_reports()
+        .map(|report| PolicyReport::clone(report))
+        .collect()
 }
 
 fn batch(event: Event) -> Batch {
@@ -386,16 +389,14 @@ pub fn object() -> impl Strategy<Value = Object> {
 pub fn deployment() -> impl Strategy<Value = Deployment> {
     let spec = prop_oneof![9 => spec().prop_map(|spec| Ok(Arc::new(spec))), 1 => Just(Err("spec.x: no".into()))];
     let identity = (any_key(), select(vec!["u1", "u2"]), 1..3i64, 1..4i64);
-    (identity, labels(), spec).prop_map(|((key, uid, generation, created), labels, spec)| {
-        Deployment {
-            key,
-            uid: uid.into(),
-            generation,
-            created,
-            labels: Arc::new(labels),
-            spec,
-            status: None,
-        }
+    (identity, labels(), spec).prop_map(|((key, uid, generation, created), labels, spec)| Deployment {
+        key,
+        uid: uid.into(),
+        generation,
+        created,
+        labels: Arc::new(labels),
+        spec,
+        status: None,
     })
 }
 
@@ -451,7 +452,9 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
     let label = (select(vec!["app", "team"]), select(vec!["x", "y"]));
     vec(label, 0..3).prop_map(|labels| {
         let labels = labels.into_iter();
-        labels.map(|(label, value)| (label.to_owned(), value.to_owned())).collect()
+        labels
+            .map(|(label, value)| (label.to_owned(), value.to_owned()))
+            .collect()
     })
 }
 
@@ -494,9 +497,8 @@ fn policy() -> impl Strategy<Value = Object> {
 }
 
 fn rule() -> impl Strategy<Value = Value> {
-    let from_issuer = |jwks: Value| {
-        json!({"jwt": {"issuer": "i", "audiences": ["a"], "jwks": jwks, "algorithms": ["ES256"]}})
-    };
+    let from_issuer =
+        |jwks: Value| json!({"jwt": {"issuer": "i", "audiences": ["a"], "jwks": jwks, "algorithms": ["ES256"]}});
     let kinds = [
         json!({"firewall": {"action": "Deny"}}),
         json!({"match": [{"path": {"regex": "/a.*"}}], "firewall": {"action": "Allow"}}),
@@ -543,8 +545,16 @@ fn policy_data() -> impl Strategy<Value = Object> {
         ("Secret", "jwks", json!({"jwks.json": set("sig").to_string()})),
         ("ConfigMap", "jwks", json!({"jwks.json": set("sig").to_string()})),
         ("ConfigMap", "jwks", json!({"jwks.json": set("enc").to_string()})),
-        ("ConfigMap", "openapi", json!({"openapi.json": document("one").to_string()})),
-        ("ConfigMap", "openapi", json!({"openapi.json": document("two").to_string()})),
+        (
+            "ConfigMap",
+            "openapi",
+            json!({"openapi.json": document("one").to_string()}),
+        ),
+        (
+            "ConfigMap",
+            "openapi",
+            json!({"openapi.json": document("two").to_string()}),
+        ),
         ("ConfigMap", "openapi", json!({"openapi.yaml": "openapi: 2"})),
     ];
     let identity = (any_key(), select(vec!["d1", "d2"]), labels());
