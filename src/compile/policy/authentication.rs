@@ -10,7 +10,7 @@ use super::Lookups;
 use super::keys::{API_KEY, Entry};
 use super::matching::header_name;
 use super::references::{holder, taken};
-use super::rule::{At, Invalid, bounded, editable, names, names_one};
+use super::rule::{At, Invalid, bounded, editable, names, names_one, noted};
 use crate::api::condition::ConditionReason;
 use crate::api::deployment::CaKind;
 use crate::api::policy as api;
@@ -87,7 +87,7 @@ fn named(refs: &[api::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>)
         match lookups.keys.get(&secret) {
             Some(Entry { key: Ok(key), .. }) => keys.push(key.clone()),
             Some(Entry { key: Err(why), .. }) => {
-                note(ConditionReason::InvalidReference, format!("cannot be used: {why}"))
+                note(ConditionReason::InvalidReference, format!("cannot be used: {why}"));
             }
             None if lookups.store.secret(&secret).is_some() => note(
                 ConditionReason::SecretNotLabelled,
@@ -109,13 +109,12 @@ pub fn basic_auth(
 ) -> Result<BasicAuth, Invalid> {
     let secret = ObjectKey::new(&lookups.policy.namespace, &rule.secret_ref.name);
     let field = ".secretRef";
-    let invalid = |(reason, text): (ConditionReason, String)| Invalid::of(reason, text).within(field);
-    let (file, stale) = taken(CaKind::Secret, &secret, lookups.sources.users(&secret)).map_err(invalid)?;
-    notes.extend(stale.map(invalid));
-    notes.extend(
-        file.note
-            .map(|note| invalid((ConditionReason::InvalidReference, format!("Secret {secret}: {note}")))),
-    );
+    let found = lookups.sources.users(&secret);
+    let file = taken(field, CaKind::Secret, &secret, found, notes)?;
+    notes.extend(file.note.map(|note| {
+        let text = format!("Secret {secret}: {note}");
+        Invalid::of(ConditionReason::InvalidReference, text).within(field)
+    }));
     let realm = rule.realm.as_deref().unwrap_or(REALM);
     Ok(BasicAuth::new(file.users, realm, rule.forward))
 }
@@ -158,7 +157,7 @@ pub fn jwt(rule: &api::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> 
     Ok(Jwt {
         issuer: issuer.as_str().into(),
         audiences: audiences.iter().map(|audience| audience.as_str().into()).collect(),
-        keys: keys(jwks, lookups, notes).at(".jwks")?,
+        keys: noted(".jwks", notes, |notes| keys(jwks, lookups, notes))?,
         algorithms: algorithms.iter().map(|algorithm| self::algorithm(*algorithm)).collect(),
         clock_skew: u32::try_from(clock_skew).unwrap_or_default(),
         subject_claim: subject_claim.as_str().into(),
@@ -189,9 +188,7 @@ fn keys(jwks: &api::Jwks, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Re
         CaKind::Secret => ".secretRef",
         CaKind::ConfigMap => ".configMapRef",
     };
-    let invalid = |(reason, text): (ConditionReason, String)| Invalid::of(reason, text).within(field);
-    let (set, stale) = taken(holder.kind, &holder.key, lookups.sources.jwks(&holder)).map_err(invalid)?;
-    notes.extend(stale.map(|stale| invalid(stale).within(".jwks")));
+    let set = taken(field, holder.kind, &holder.key, lookups.sources.jwks(&holder), notes)?;
     Ok(jwt::Keys::Set(set))
 }
 

@@ -14,6 +14,8 @@ use crate::policy::jwt::KeySet;
 use crate::policy::openapi::Document;
 use crate::store::{Changes, Data, ObjectKey, Store};
 
+use super::rule::Invalid;
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference {
     Users(ObjectKey),
@@ -251,27 +253,29 @@ fn document(data: &Data) -> Result<Arc<Document>, String> {
     Ok(Arc::new(document))
 }
 
-/// Of what was found: what stands for it, or why nothing does; and what is to be told all the same.
+/// What stands for what was found, or why nothing does; where that is a last good version, a note says so.
 pub fn taken<T: Clone>(
+    field: &str,
     kind: CaKind,
     key: &ObjectKey,
     found: Option<&Found<T>>,
-) -> Result<(T, Option<(ConditionReason, String)>), (ConditionReason, String)> {
+    notes: &mut Vec<Invalid>,
+) -> Result<T, Invalid> {
     let problem = found.and_then(|found| found.problem.as_ref());
     let told = problem.map(|problem| (problem.reason(kind), format!("{kind:?} {key} {problem}")));
     match (found.and_then(|found| found.part.clone()), told) {
         (Some(part), told) => {
-            let stale = told.map(|(_, text)| {
+            notes.extend(told.map(|(_, text)| {
                 let text = format!("{text}; its last good version is in force");
-                (ConditionReason::ServingLastGood, text)
-            });
-            Ok((part, stale))
+                Invalid::of(ConditionReason::ServingLastGood, text).within(field)
+            }));
+            Ok(part)
         }
-        (None, Some(told)) => Err(told),
+        (None, Some((reason, text))) => Err(Invalid::of(reason, text).within(field)),
         // Every reference is looked up before rules are compiled.
-        (None, None) => Err((
-            ConditionReason::InvalidReference,
-            format!("{kind:?} {key} was not looked up"),
-        )),
+        (None, None) => {
+            let text = format!("{kind:?} {key} was not looked up");
+            Err(Invalid::of(ConditionReason::InvalidReference, text).within(field))
+        }
     }
 }

@@ -191,7 +191,7 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
 }
 
 /// Says of both, the rule and what is to be told of it, where they stand.
-fn noted<T>(
+pub fn noted<T>(
     field: &str,
     notes: &mut Vec<Invalid>,
     make: impl FnOnce(&mut Vec<Invalid>) -> Result<T, Invalid>,
@@ -216,9 +216,8 @@ fn origins(list: &[String]) -> Result<Origins, Invalid> {
 
 fn openapi(rule: &api::OpenApi, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<OpenApi, Invalid> {
     let key = ObjectKey::new(&lookups.policy.namespace, &rule.document_ref.name);
-    let invalid = |(reason, text): (ConditionReason, String)| Invalid::of(reason, text).within(".documentRef");
-    let (document, stale) = taken(CaKind::ConfigMap, &key, lookups.sources.document(&key)).map_err(invalid)?;
-    notes.extend(stale.map(invalid));
+    let found = lookups.sources.document(&key);
+    let document = taken(".documentRef", CaKind::ConfigMap, &key, found, notes)?;
     if !(1..=MAX_BODY).contains(&rule.max_body_bytes) {
         return Err(Invalid::new(format!("is not between 1 and {MAX_BODY}")).within(".maxBodyBytes"));
     }
