@@ -26,6 +26,8 @@ async fn these_rights_suffice_to_watch_lead_tell_and_order() {
     let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": name}, "rules": [
         rule("postern.dev", "deployments", &["list", "watch"]),
         rule("postern.dev", "deployments/status", &["patch"]),
+        rule("postern.dev", "sentinelpolicies", &["list", "watch"]),
+        rule("postern.dev", "sentinelpolicies/status", &["patch"]),
         rule("", "services", &["list", "watch"]),
         rule("", "configmaps", &["list", "watch"]),
         // The leader's ACME client reads, creates, patches and deletes those that it keeps.
