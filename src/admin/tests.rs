@@ -82,7 +82,10 @@ async fn everybody_sees_the_keys_of_the_signed_principal_where_there_are_any() {
     assert_eq!(page.status(), 200);
     assert_eq!(page.headers()[header::CONTENT_TYPE], KEY_SET);
     let keys = serde_json::from_str::<serde_json::Value>(&body(page).await).unwrap();
-    assert_eq!((keys["keys"][0]["kty"].as_str(), keys["keys"][0].get("d")), (Some("OKP"), None));
+    assert_eq!(
+        (keys["keys"][0]["kty"].as_str(), keys["keys"][0].get("d")),
+        (Some("OKP"), None)
+    );
 }
 
 #[test]
