@@ -45,6 +45,7 @@ type Page = Response<Full<Bytes>>;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const JSON: &str = "application/json";
+const KEY_SET: &str = "application/jwk-set+json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl View {
@@ -53,7 +54,6 @@ impl View {
     pub fn answer(&self, peer: IpAddr, method: &Method, uri: &Uri, headers: &HeaderMap) -> Page {
         let known = match uri.path() {
             "/livez" | "/readyz" | "/metrics" => true,
-            // What apps verify a principal's signature by: nothing of it is secret.
             "/principal-jwks" => self.services.signer.is_some(),
             "/debug/config" | "/debug/snapshot" | "/debug/why" => peer.to_canonical().is_loopback(),
             _ => false,
@@ -76,7 +76,7 @@ impl View {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
             "/metrics" => page(StatusCode::OK, OPEN_METRICS, self.metrics.encode()),
-            "/principal-jwks" => self.principal_key_set(),
+            "/principal-jwks" => self.principal_jwks(),
             "/debug/config" => self.config(),
             "/debug/snapshot" => self.snapshot(),
             _ => self.why(uri.query().unwrap_or_default()),
@@ -92,11 +92,11 @@ impl View {
         text(status, format!("{phase}\n"))
     }
 
-    fn principal_key_set(&self) -> Page {
-        match &self.services.signer {
-            Some(signer) => page(StatusCode::OK, JSON, signer.key_set().clone()),
-            None => text(StatusCode::NOT_FOUND, "not found\n"),
-        }
+    /// What apps verify the signed principal by: public, whoever asks.
+    fn principal_jwks(&self) -> Page {
+        let signer = self.services.signer.as_ref();
+        let key_set = signer.map(|signer| signer.key_set().clone()).unwrap_or_default();
+        page(StatusCode::OK, KEY_SET, key_set)
     }
 
     fn config(&self) -> Page {

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::config::Flags;
 use crate::live::Live;
+use crate::policy::Signer;
 use crate::snapshot::Snapshot;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -65,6 +66,26 @@ fn others_see_health_and_metrics_alone() {
     ] {
         assert_eq!(status(&view, ELSEWHERE, target, "localhost"), seen, "{target}");
     }
+}
+
+#[tokio::test]
+async fn everybody_sees_the_keys_of_the_signed_principal_where_there_are_any() {
+    let mut view = view();
+    assert_eq!(status(&view, HERE, "/principal-jwks", "localhost"), 404);
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let signer = Signer::read(key.serialize_pem().as_bytes()).unwrap();
+    view.services = Arc::new(Services {
+        signer: Some(signer),
+        ..Services::default()
+    });
+    let page = get(&view, ELSEWHERE, "/principal-jwks", "postern.example");
+    assert_eq!(page.status(), 200);
+    assert_eq!(page.headers()[header::CONTENT_TYPE], KEY_SET);
+    let keys = serde_json::from_str::<serde_json::Value>(&body(page).await).unwrap();
+    assert_eq!(
+        (keys["keys"][0]["kty"].as_str(), keys["keys"][0].get("d")),
+        (Some("OKP"), None)
+    );
 }
 
 #[test]

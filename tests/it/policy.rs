@@ -3,6 +3,8 @@
 mod cors;
 mod edits;
 mod firewall;
+mod forward_auth;
+mod jwt;
 mod logging;
 mod order;
 mod origin;

@@ -25,6 +25,7 @@ pub mod process;
 pub mod redis;
 pub mod site;
 pub mod tls;
+pub mod tokens;
 pub mod wire;
 pub mod ws;
 
