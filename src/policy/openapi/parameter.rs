@@ -205,7 +205,7 @@ fn deep_object(name: &str, shape: &Shape, pairs: &[(Cow<'_, str>, &str)]) -> Res
 
 fn listed(shape: &Shape, mut parts: Vec<String>) -> Result<Meanings, Mismatch> {
     if shape.is_object() {
-        if parts.len() % 2 != 0 {
+        if !parts.len().is_multiple_of(2) {
             return Err(unpaired());
         }
         let mut parts = parts.into_iter();

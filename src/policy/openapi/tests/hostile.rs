@@ -115,7 +115,7 @@ fn schemas_that_double_with_every_step_are_refused() {
     ] {
         let schemas = chain(40, |next| double.replace("SN", &format!("S{next}")));
         within(SOON, || {
-            assert!(with_schemas(&schemas).unwrap_err().contains("looked at"), "{double}")
+            assert!(with_schemas(&schemas).unwrap_err().contains("looked at"), "{double}");
         });
     }
 }
@@ -288,7 +288,7 @@ fn many_operations_that_share_a_schema_compile_it_once() {
             Document::read(anew.as_bytes())
                 .unwrap_err()
                 .contains("used twice counts twice")
-        )
+        );
     });
 }
 
@@ -307,6 +307,6 @@ fn forms_cannot_multiply_without_end() {
     within(SOON, || assert_eq!(Document::read(text.as_bytes()).err(), None));
     let form = text.replace("application/json", "application/*");
     within(SOON, || {
-        assert!(Document::read(form.as_bytes()).unwrap_err().contains("forms"))
+        assert!(Document::read(form.as_bytes()).unwrap_err().contains("forms"));
     });
 }

@@ -104,10 +104,10 @@ fn matches(schema: &Value, value: &Value) -> bool {
             rules.all(|(name, rule)| object.get(name).is_none_or(|value| matches(rule, value)))
         }),
         "additionalProperties" => value.as_object().is_none_or(|object| {
-            let others = object
+            let mut others = object
                 .iter()
                 .filter(|(name, _)| schema["properties"].get(name).is_none());
-            others.map(|(_, value)| matches(rule, value)).all(|fits| fits)
+            others.all(|(_, value)| matches(rule, value))
         }),
         _ => unreachable!("{keyword}"),
     })
