@@ -56,7 +56,7 @@ async fn a_preflight_is_answered_without_credentials(over: Transport) {
 
 async fn answers_and_refusals_can_be_read_by_the_listed_origins(over: Transport) {
     let rules = json!([
-        {"name": "cors", "cors": {"origins": [PAGE, "https://*.pages.test"], "exposedHeaders": ["x-a"]}},
+        {"name": "cors", "cors": {"origins": [PAGE, "https://*.pages.test"], "exposed": ["x-a"]}},
         {"name": "no", "match": [{"path": {"prefix": "/no"}}], "firewall": {"action": "Deny"}},
     ]);
     let guarded = Guarded::start(over, rules).await;
