@@ -35,7 +35,11 @@ pub struct Run<'a> {
     preflight: bool,
     /// Whom the rules of a policy in the shadow have found the request to be from.
     shadow: Option<Arc<Principal>>,
+    /// The policy is in the shadow and would go no further: its other shadow rules are not asked, those that it enforces are.
+    ended_in_shadow: bool,
     body: Option<Bytes>,
+    /// Why the next rule does not get the body that it waits for.
+    unread: Option<Reason>,
     /// Kept where nobody has sent the request.
     trace: Option<Vec<Step>>,
 }
@@ -45,9 +49,10 @@ pub enum Progress {
     Passed,
     /// Nothing is left for the app.
     Answered(Response<Bytes>),
-    /// The next rule looks at the body, which may have `limit` bytes.
+    /// The next rule looks at the body, which may have `limit` bytes. In the shadow it refuses none.
     WantsBody {
         limit: usize,
+        mode: Mode,
     },
 }
 
@@ -82,7 +87,9 @@ impl<'a> Run<'a> {
             at: (0, 0),
             preflight: false,
             shadow: None,
+            ended_in_shadow: false,
             body: None,
+            unread: None,
             trace: None,
         };
         run.note_logging();
@@ -104,7 +111,7 @@ impl<'a> Run<'a> {
                 continue;
             };
             self.at.1 += 1;
-            if self.preflight && rule.asks_who() {
+            if self.preflight && rule.asks_who() || self.ended_in_shadow && rule.mode == Mode::Shadow {
                 continue;
             }
             if !self.applies(rule) {
@@ -117,9 +124,12 @@ impl<'a> Run<'a> {
             }
             if let Some(limit) = self.wants_body(rule) {
                 self.at.1 -= 1;
-                return Ok(Progress::WantsBody { limit });
+                return Ok(Progress::WantsBody { limit, mode: rule.mode });
             }
-            let decided = self.decide(rule, now).await;
+            let decided = match self.unread.take() {
+                Some(reason) => Err(reason.into()),
+                None => self.decide(rule, now).await,
+            };
             match self.trace {
                 None => rule.runtime.get().count(rule.mode, Decision::of(&decided)),
                 Some(_) => self.step(policy, rule, outcome(&decided)),
@@ -155,9 +165,12 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// What the rule that waits for it is to look at.
-    pub fn give(&mut self, body: Bytes) {
-        self.body = Some(body);
+    /// What the rule that waits for it is to look at, or why it cannot.
+    pub fn give(&mut self, body: Result<Bytes, Reason>) {
+        match body {
+            Ok(body) => self.body = Some(body),
+            Err(reason) => self.unread = Some(reason),
+        }
     }
 
     fn applies(&self, rule: &Rule) -> bool {
@@ -204,12 +217,18 @@ impl<'a> Run<'a> {
         let Kind::OpenApi(openapi) = &rule.kind else {
             return None;
         };
-        let wanted = self.body.is_none() && openapi.needs_body(self.request.method, self.request.uri.path());
-        // What a rule in the shadow is too small for passes all the same.
+        let read = self.body.is_some() || self.unread.is_some();
+        let wanted = !read && openapi.needs_body(self.request.method, self.request.uri.path());
         wanted.then_some(openapi.max_body)
     }
 
     fn validate(&self, openapi: &OpenApi) -> Result<Effect, Refusal> {
+        // Another rule, which takes longer ones, has had it read.
+        if self.body.as_ref().is_some_and(|body| body.len() > openapi.max_body)
+            && openapi.needs_body(self.request.method, self.request.uri.path())
+        {
+            return Err(Reason::BodyTooLarge.into());
+        }
         let call = Call {
             method: self.request.method,
             path: self.request.uri.path(),
@@ -269,14 +288,13 @@ impl<'a> Run<'a> {
                 true
             }
         };
-        if ends && policy.mode == Mode::Shadow {
-            self.leave_policy();
-        }
+        self.ended_in_shadow |= ends && policy.mode == Mode::Shadow;
     }
 
     fn leave_policy(&mut self) {
         self.at = (self.at.0 + 1, 0);
         self.shadow = None;
+        self.ended_in_shadow = false;
     }
 
     /// Who the request is from, as far as a rule of this mode may know. A certificate says so where no rule does.
