@@ -13,7 +13,8 @@ use super::openapi::{Call, OpenApi};
 use super::rate_limit::Standing;
 use super::trace::{Outcome, Step};
 use super::{
-    Action, Authenticated, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors, unix_seconds,
+    Action, Authenticated, Cors, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors,
+    unix_seconds,
 };
 use crate::reason::Reason;
 use crate::shared::Visit;
@@ -31,8 +32,8 @@ pub struct Run<'a> {
     pub passed: &'a mut Passed,
     /// The next rule: of which policy, and where in it.
     at: (usize, usize),
-    /// A preflight that a rule will answer: nobody is asked who is there.
-    preflight: bool,
+    /// Answers this preflight, for which nobody is asked who is there: whatever ends the rules, the app never sees it.
+    preflight: Option<&'a Cors>,
     /// Whom the rules of a policy in the shadow have found the request to be from.
     shadow: Option<Arc<Principal>>,
     /// The policy is in the shadow and would go no further: its other shadow rules are not asked, those that it enforces are.
@@ -85,7 +86,7 @@ impl<'a> Run<'a> {
             store: services.shared.visit(),
             passed,
             at: (0, 0),
-            preflight: false,
+            preflight: None,
             shadow: None,
             ended_in_shadow: false,
             body: None,
@@ -97,8 +98,9 @@ impl<'a> Run<'a> {
         if paths == AmbiguousPaths::Reject && request.readings().is_ambiguous() && reads_path() {
             return Err(Reason::AmbiguousPath.into());
         }
-        run.preflight =
-            cors::is_preflight(request) && run.applying(|kind| matches!(kind, Kind::Cors(_))).next().is_some();
+        if cors::is_preflight(request) {
+            run.preflight = run.applying_cors();
+        }
         Ok(run)
     }
 
@@ -111,7 +113,7 @@ impl<'a> Run<'a> {
                 continue;
             };
             self.at.1 += 1;
-            if self.preflight && rule.asks_who() || self.ended_in_shadow && rule.mode == Mode::Shadow {
+            if self.preflight.is_some() && rule.asks_who() || self.ended_in_shadow && rule.mode == Mode::Shadow {
                 continue;
             }
             if !self.applies(rule) {
@@ -144,7 +146,10 @@ impl<'a> Run<'a> {
                 (Mode::Shadow, decided) => self.note(policy, rule, decided),
             }
         }
-        Ok(Progress::Passed)
+        Ok(match self.preflight {
+            Some(cors) => Progress::Answered(cors.preflight(self.request)),
+            None => Progress::Passed,
+        })
     }
 
     /// The same for a request that nobody has sent: what each rule would make of it, up to the first refusal.
@@ -202,7 +207,7 @@ impl<'a> Run<'a> {
                     .await?;
                 Ok(standing.map_or(Effect::None, Effect::Standing))
             }
-            Kind::Cors(cors) if self.preflight => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
+            Kind::Cors(cors) if self.preflight.is_some() => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
             Kind::Cors(cors) => Ok(Effect::Grant(cors.grant(self.request))),
             Kind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
             Kind::Firewall(Action::Deny) => Err(Reason::FirewallDenied.into()),
@@ -323,10 +328,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Enforced rules of a kind that apply to this request.
-    fn applying(&self, is: impl Fn(&Kind) -> bool) -> impl Iterator<Item = &'a Rule> {
-        let rules = self.policies.iter().flat_map(|policy| &policy.rules);
-        rules.filter(move |rule| rule.mode == Mode::Enforce && is(&rule.kind) && self.applies(rule))
+    fn applying_cors(&self) -> Option<&'a Cors> {
+        let mut rules = self.policies.iter().flat_map(|policy| &policy.rules);
+        rules.find_map(|rule| match &rule.kind {
+            Kind::Cors(cors) if rule.mode == Mode::Enforce && self.applies(rule) => Some(cors),
+            _ => None,
+        })
     }
 }
 
