@@ -9,7 +9,7 @@ use super::by::Keys;
 use super::rate_limit::Scope;
 use super::{Principal, Refusal, Request};
 use crate::reason::Reason;
-use crate::shared::{self, Full, Shared};
+use crate::shared::{self, Full, Visit};
 use crate::state::sockets::{Counted, Sockets};
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -34,7 +34,7 @@ impl ConnectionLimit {
         request: &Request<'_>,
         principal: Option<&Principal>,
         sockets: &Sockets,
-        shared: &Shared,
+        shared: &Visit<'_>,
     ) -> Result<Option<Lease>, Refusal> {
         if !request.web_socket {
             return Ok(None);

@@ -16,6 +16,7 @@ use super::{
     Action, Authenticated, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors, unix_seconds,
 };
 use crate::reason::Reason;
+use crate::shared::Visit;
 use crate::snapshot::AmbiguousPaths;
 use crate::state::rule::Decision;
 
@@ -25,6 +26,7 @@ pub struct Run<'a> {
     policies: &'a [Arc<Policy>],
     request: &'a Request<'a>,
     services: &'a Services,
+    store: Visit<'a>,
     /// What has come of it so far: also of a request that is refused.
     pub passed: &'a mut Passed,
     /// The next rule: of which policy, and where in it.
@@ -75,6 +77,7 @@ impl<'a> Run<'a> {
             policies,
             request,
             services,
+            store: services.shared.visit(),
             passed,
             at: (0, 0),
             preflight: false,
@@ -168,7 +171,7 @@ impl<'a> Run<'a> {
     async fn decide(&self, rule: &Rule, now: i64) -> Result<Effect, Refusal> {
         let request = self.request;
         let state = rule.runtime.get();
-        let shared = &self.services.shared;
+        let shared = &self.store;
         let authenticated = |who: Option<Authenticated>| who.map_or(Effect::None, Effect::Authenticated);
         match &rule.kind {
             Kind::ApiKey(keys) => keys.check(request, now).map(authenticated),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::by::Keys;
 use super::{Principal, Refusal, Request};
 use crate::reason::Reason;
-use crate::shared::{Shared, Unavailable};
+use crate::shared::{Unavailable, Visit};
 use crate::state::windows::{Quota, Taken, Windows};
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -62,7 +62,7 @@ impl RateLimit {
         request: &Request<'_>,
         principal: Option<&Principal>,
         windows: &Windows,
-        shared: &Shared,
+        shared: &Visit<'_>,
     ) -> Result<Option<Standing>, Refusal> {
         let local = || windows.take(self.keys.local(request, principal), &self.quota);
         let taken = match self.scope {
@@ -158,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Mode;
+    use crate::shared::Shared;
     use crate::store::ObjectKey;
 
     fn rule(limit: u32, cost: u32, scope: Scope, on_store_failure: OnStoreFailure) -> RateLimit {
@@ -185,7 +186,7 @@ mod tests {
             certificate: None,
             readings: Default::default(),
         };
-        rule.take(&request, None, windows, &Shared::default()).await
+        rule.take(&request, None, windows, &Shared::default().visit()).await
     }
 
     #[tokio::test(start_paused = true)]

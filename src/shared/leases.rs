@@ -6,12 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::Value;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::link::Link;
-use super::{DEADLINE, Unavailable, script};
+use super::script;
 
 /// How long the sockets of a replica that has died still count.
 pub const LIFETIME: Duration = Duration::from_secs(30);
@@ -110,6 +109,11 @@ impl Leases {
 }
 
 impl Lease {
+    /// What `script::OPEN` is told: the key, and with what.
+    pub fn opening(&self, max: u32) -> (String, [u64; 3]) {
+        (name(self.key), [u64::from(max), lifetime(), self.id])
+    }
+
     /// From now on it is renewed.
     pub fn hold(self) -> Self {
         self.leases.lock().entry(self.key).or_default().insert(self.id);
@@ -139,11 +143,6 @@ impl Drop for Lease {
             let _ = self.leases.released.try_send((self.key, self.id));
         }
     }
-}
-
-pub async fn open(link: &Link, lease: &Lease, max: u32) -> Result<Value, Unavailable> {
-    let arguments = [u64::from(max), lifetime(), lease.id];
-    link.call(&script::OPEN, &name(lease.key), &arguments, DEADLINE).await
 }
 
 async fn close(link: &Link, batch: &mut Vec<(u128, u64)>) {

@@ -62,6 +62,10 @@ impl Link {
         let mut connection = self.lock().clone().ok_or(Unavailable)?;
         let answer = run(&mut connection.inner, script, key, arguments, deadline).await;
         answer.map_err(|cause| {
+            // With less time than a call may take, that it took longer says nothing of the store.
+            if matches!(cause, Error::TimedOut(waited) if waited < DEADLINE) {
+                return Unavailable;
+            }
             // The first to fail says why; if another connection has come meanwhile, that one stays.
             let _ = connection.cause.set(cause);
             self.withdraw(&connection);

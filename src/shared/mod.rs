@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use redis::FromRedisValue;
+use redis::{FromRedisValue, Value};
 use serde::Serialize;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use leases::Lease;
@@ -23,6 +24,7 @@ pub use leases::Lease;
 use crate::state::windows::{Counters, Quota, Taken};
 use leases::Leases;
 use link::Link;
+use script::Script;
 
 /// The store, or that there is none: then whatever is asked of it is `Unavailable`. Needs a runtime with I/O and time; ends
 /// its work when dropped.
@@ -45,6 +47,14 @@ pub struct Store {
     pub credentials: Option<PathBuf>,
 }
 
+/// One request's way to the store: all its calls together wait no longer than one may.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    shared: &'a Shared,
+    /// In nanoseconds.
+    left: AtomicU64,
+}
+
 /// No answer, or none in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the shared store is unavailable")]
@@ -55,7 +65,8 @@ pub struct Unavailable;
 #[error("no socket is left")]
 pub struct Full;
 
-/// A request waits no longer. Far more than a round trip in one network, and little to whom it is waited for.
+/// A request waits no longer, however many limits it has. Far more than a round trip in one network, and little to whom it is
+/// waited for.
 pub const DEADLINE: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -96,16 +107,27 @@ impl Shared {
         }
     }
 
+    pub fn visit(&self) -> Visit<'_> {
+        let left = AtomicU64::new(DEADLINE.as_nanos() as u64);
+        Visit { shared: self, left }
+    }
+
+    fn counted<T>(&self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
+        answer.inspect_err(|Unavailable| _ = self.errors.fetch_add(1, Relaxed))
+    }
+}
+
+impl Visit<'_> {
     /// Takes the quota's cost from what the key has left at all replicas together.
     pub async fn take(&self, key: u128, quota: &Quota) -> Result<Taken, Unavailable> {
         let name = format!("postern:rate:{{{key:032x}}}");
         let arguments = [u64::from(quota.limit), quota.window, u64::from(quota.cost)];
-        let answer = match &self.store {
-            Some(store) => store.link.call(&script::TAKE, &name, &arguments, DEADLINE).await,
+        let answer = match &self.shared.store {
+            Some(store) => self.call(&store.link, &script::TAKE, &name, &arguments).await,
             None => Err(Unavailable),
         };
         // What is not an answer of the script is another's key of this name.
-        let answer = self.counted(answer.and_then(read::<(u64, u64, u32, u32)>))?;
+        let answer = self.shared.counted(answer.and_then(read::<(u64, u64, u32, u32)>))?;
         let (admitted, elapsed, current, previous) = answer;
         Ok(Taken {
             admitted: admitted == 1,
@@ -120,13 +142,14 @@ impl Shared {
     /// Leases one of the key's `max` sockets, and renews it until it is dropped; the leases of a replica that has died end by
     /// themselves. While the store does not answer, a socket is leased that may be one too many; None where there is no store.
     pub async fn open(&self, key: u128, max: u32) -> Result<Option<Lease>, Full> {
-        let Some(store) = &self.store else {
-            let _ = self.counted::<()>(Err(Unavailable));
+        let Some(store) = &self.shared.store else {
+            let _ = self.shared.counted::<()>(Err(Unavailable));
             return Ok(None);
         };
         let lease = store.leases.lease(key);
-        let answer = leases::open(&store.link, &lease, max).await;
-        match self.counted(answer.and_then(read::<u64>)) {
+        let (name, arguments) = lease.opening(max);
+        let answer = self.call(&store.link, &script::OPEN, &name, &arguments).await;
+        match self.shared.counted(answer.and_then(read::<u64>)) {
             Ok(0) => {
                 lease.refused();
                 Err(Full)
@@ -136,11 +159,19 @@ impl Shared {
         }
     }
 
-    fn counted<T>(&self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
-        answer.inspect_err(|Unavailable| _ = self.errors.fetch_add(1, Relaxed))
+    async fn call(&self, link: &Link, script: &Script, key: &str, arguments: &[u64]) -> Result<Value, Unavailable> {
+        let left = Duration::from_nanos(self.left.load(Relaxed));
+        if left.is_zero() {
+            return Err(Unavailable);
+        }
+        let since = Instant::now();
+        let answer = link.call(script, key, arguments, left).await;
+        let left = left.saturating_sub(since.elapsed());
+        self.left.store(left.as_nanos() as u64, Relaxed);
+        answer
     }
 }
 
-fn read<T: FromRedisValue>(answer: redis::Value) -> Result<T, Unavailable> {
+fn read<T: FromRedisValue>(answer: Value) -> Result<T, Unavailable> {
     redis::from_redis_value(answer).map_err(|_| Unavailable)
 }

@@ -50,13 +50,13 @@ impl Replica {
     async fn recovered(&self) {
         eventually("the store answers", || async {
             self.shared.connected().await;
-            self.shared.take(u128::MAX, &quota(u32::MAX)).await.is_ok()
+            self.shared.visit().take(u128::MAX, &quota(u32::MAX)).await.is_ok()
         })
         .await;
     }
 
     async fn take(&self, key: u128, quota: &Quota) -> Result<Taken, Unavailable> {
-        self.shared.take(key, quota).await
+        self.shared.visit().take(key, quota).await
     }
 
     async fn admits(&self, key: u128, limit: u32) -> bool {
@@ -88,7 +88,7 @@ async fn slowest(replica: &Replica, count: usize) -> Duration {
         let shared = replica.shared.clone();
         tokio::spawn(async move {
             let begin = Instant::now();
-            let answer = shared.take(1, &quota(10)).await;
+            let answer = shared.visit().take(1, &quota(10)).await;
             assert_eq!(answer, Err(Unavailable));
             begin.elapsed()
         })
@@ -109,7 +109,7 @@ async fn two_replicas_under_64_parallel_callers_admit_the_limit_together() {
         tokio::spawn(async move {
             let mut admitted = 0;
             for _ in 0..10 {
-                admitted += usize::from(shared.take(7, &quota(100)).await.unwrap().admitted);
+                admitted += usize::from(shared.visit().take(7, &quota(100)).await.unwrap().admitted);
             }
             admitted
         })
@@ -235,8 +235,8 @@ async fn no_store_at_all_is_an_error_of_each_call() {
     let errors = Arc::<AtomicU64>::default();
     let shared = Shared::none(errors.clone());
     shared.connected().await;
-    assert_eq!(shared.take(1, &quota(1)).await, Err(Unavailable));
-    assert!(shared.open(1, 1).await.unwrap().is_none());
+    assert_eq!(shared.visit().take(1, &quota(1)).await, Err(Unavailable));
+    assert!(shared.visit().open(1, 1).await.unwrap().is_none());
     assert_eq!(errors.load(Relaxed), 2);
 }
 
@@ -304,7 +304,7 @@ async fn two_replicas_lease_the_maximum_of_sockets_together() {
     let replicas = [Replica::connected(&redis).await, Replica::connected(&redis).await];
     let callers = (0..64).map(|nth| {
         let shared = replicas[nth % 2].shared.clone();
-        tokio::spawn(async move { shared.open(5, 10).await })
+        tokio::spawn(async move { shared.visit().open(5, 10).await })
     });
     let mut open = Vec::new();
     for caller in callers.collect::<Vec<_>>() {
@@ -312,10 +312,10 @@ async fn two_replicas_lease_the_maximum_of_sockets_together() {
     }
     assert_eq!(open.len(), 10);
     assert!(open.iter().all(Option::is_some), "leased");
-    assert!(replicas[0].shared.open(5, 10).await.is_err());
+    assert!(replicas[0].shared.visit().open(5, 10).await.is_err());
 
     open.truncate(7);
-    let again = async || replicas[1].shared.open(5, 10).await;
+    let again = async || replicas[1].shared.visit().open(5, 10).await;
     eventually("the closed ones are free", || async { again().await.is_ok() }).await;
     drop(open);
     eventually("the key is gone", || async {
@@ -332,9 +332,9 @@ async fn the_sockets_of_a_dead_replica_count_until_their_leases_end() {
     let redis = Redis::start().await;
     let dead = Replica::connected(&redis).await;
     let alive = Replica::connected(&redis).await;
-    let held = dead.shared.open(5, 1).await.unwrap().unwrap();
+    let held = dead.shared.visit().open(5, 1).await.unwrap().unwrap();
     drop(dead);
-    assert!(matches!(alive.shared.open(5, 1).await, Err(Full)));
+    assert!(matches!(alive.shared.visit().open(5, 1).await, Err(Full)));
     let key = "postern:sockets:{00000000000000000000000000000005}";
     let left = redis.say(&format!("PTTL {key}")).await;
     let left: u64 = left.lines().next().unwrap().trim_start_matches(':').parse().unwrap();
@@ -343,7 +343,7 @@ async fn the_sockets_of_a_dead_replica_count_until_their_leases_end() {
     let scores = redis.say(&format!("ZRANGE {key} 0 -1")).await;
     let member = scores.lines().nth(2).unwrap();
     redis.say(&format!("ZADD {key} 1 {member}")).await;
-    assert!(alive.shared.open(5, 1).await.is_ok());
+    assert!(alive.shared.visit().open(5, 1).await.is_ok());
     drop(held);
 }
 
@@ -354,10 +354,10 @@ async fn leases_are_there_again_when_the_store_is_back() {
     let other = Replica::connected(&redis).await;
     let mut open = Vec::new();
     for _ in 0..3 {
-        open.push(replica.shared.open(5, 10).await.unwrap().unwrap());
+        open.push(replica.shared.visit().open(5, 10).await.unwrap().unwrap());
     }
     redis.kill();
-    let meanwhile = replica.shared.open(5, 10).await.unwrap();
+    let meanwhile = replica.shared.visit().open(5, 10).await.unwrap();
     assert!(
         meanwhile.is_some(),
         "each replica goes by its own count while the store is away"
@@ -375,6 +375,6 @@ async fn leases_are_there_again_when_the_store_is_back() {
         card().await.starts_with(":4\r\n")
     })
     .await;
-    assert!(other.shared.open(5, 4).await.is_err());
-    assert!(other.shared.open(5, 5).await.is_ok());
+    assert!(other.shared.visit().open(5, 4).await.is_err());
+    assert!(other.shared.visit().open(5, 5).await.is_ok());
 }
