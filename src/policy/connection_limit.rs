@@ -2,6 +2,8 @@
 //! replicas together as long as the store answers; while it does not, each goes by those that it has open itself, which are
 //! never more than the limit.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, header::RETRY_AFTER};
 use serde::Serialize;
 
@@ -10,7 +12,7 @@ use super::rate_limit::Scope;
 use super::{Principal, Refusal, Request};
 use crate::reason::Reason;
 use crate::shared::{self, Full, Visit};
-use crate::state::sockets::{Counted, Sockets};
+use crate::state::{self, sockets::Counted};
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +27,8 @@ pub struct ConnectionLimit {
 pub struct Lease {
     _counted: Counted,
     _shared: Option<shared::Lease>,
+    /// A rule that goes and comes again finds those that are still open.
+    _rule: Arc<state::Rule>,
 }
 
 impl ConnectionLimit {
@@ -33,13 +37,14 @@ impl ConnectionLimit {
         &self,
         request: &Request<'_>,
         principal: Option<&Principal>,
-        sockets: &Sockets,
+        rule: &Arc<state::Rule>,
         shared: &Visit<'_>,
     ) -> Result<Option<Lease>, Refusal> {
         if !request.web_socket {
             return Ok(None);
         }
-        let counted = sockets
+        let counted = rule
+            .sockets
             .open(self.keys.local(request, principal), self.max)
             .ok_or_else(refusal)?;
         let shared = match self.scope {
@@ -52,6 +57,7 @@ impl ConnectionLimit {
         Ok(Some(Lease {
             _counted: counted,
             _shared: shared,
+            _rule: rule.clone(),
         }))
     }
 }

@@ -177,9 +177,7 @@ impl<'a> Run<'a> {
             Kind::ApiKey(keys) => keys.check(request, now).map(authenticated),
             Kind::BasicAuth(users) => users.check(request, &state.passwords).await.map(Effect::Authenticated),
             Kind::ConnectionLimit(limit) => {
-                let lease = limit
-                    .take(request, self.principal(rule.mode), &state.sockets, shared)
-                    .await?;
+                let lease = limit.take(request, self.principal(rule.mode), state, shared).await?;
                 Ok(lease.map_or(Effect::None, Effect::Lease))
             }
             Kind::ForwardAuth(service) => service.check(request, &self.services.egress).await.map(Effect::Allowed),
