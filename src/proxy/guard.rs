@@ -58,7 +58,7 @@ pub async fn run(
         certificate: client
             .peer
             .client_certificate()
-            .and_then(|shown| shown.principal.as_deref()),
+            .and_then(|shown| shown.principal.as_ref()),
         readings: OnceLock::new(),
     };
     let services = &client.proxy.services;
