@@ -22,7 +22,7 @@ use crate::admin::{self, Readiness, View};
 use crate::config::{Settings, Source, own_listeners};
 use crate::egress::Egress;
 use crate::live::LiveCell;
-use crate::policy::Services;
+use crate::policy::{Services, Signer};
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Transport};
 use crate::publish::{Leader, Publisher};
@@ -100,7 +100,12 @@ impl App {
         let state = Arc::<State>::default();
         let live = Arc::<LiveCell>::default();
         let tls = tls::server::Server::new(live.clone())?;
+        let own = own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>());
+        let egress = Arc::new(Egress::new(own.clone(), now.allow_egress.clone()));
+        let signer = now.principal_signing_key.as_deref().map(Signer::open).transpose()?;
         let services = Arc::new(Services {
+            egress: egress.clone(),
+            signer,
             shared: match now.store.clone() {
                 Some(store) => {
                     let _its_reactor = data_plane.enter();
@@ -134,8 +139,6 @@ impl App {
         };
         let (sender, batches) = mpsc::channel(BATCHES);
         let leader = app.spawn_source(&now, sender, &metrics).await?;
-        let own = own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>());
-        let egress = Arc::new(Egress::new(own.clone(), now.allow_egress.clone()));
         let publisher = Publisher {
             live: proxy.live.clone(),
             state,

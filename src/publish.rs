@@ -135,7 +135,7 @@ impl Publisher {
             self.state.pair(upstream);
         }
         for policy in &fresh.policies {
-            self.state.pair_rules(policy);
+            self.state.pair_rules(policy, &self.egress);
         }
         let served = self.live.load();
         let defaults = snapshot.default_certificates.clone();

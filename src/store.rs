@@ -117,8 +117,6 @@ pub struct SliceEndpoint {
 pub struct Secret {
     pub key: ObjectKey,
     pub uid: Arc<str>,
-    /// creationTimestamp in Unix seconds.
-    pub created: i64,
     /// Of an API key: for selectors.
     pub labels: Labels,
     pub tls: bool,
@@ -456,9 +454,14 @@ impl Targets {
     pub fn hold(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         match self {
             Self::Named(names) => names.contains(name),
-            Self::Selected(wanted) => wanted.iter().all(|(label, value)| labels.get(label) == Some(value)),
+            Self::Selected(wanted) => selects(wanted, labels),
         }
     }
+}
+
+/// Whether all wanted labels are there.
+pub fn selects(wanted: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(label, value)| labels.get(label) == Some(value))
 }
 
 impl Changes {

@@ -4,13 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
 use crate::api::condition::ConditionReason;
 use crate::config::{EndpointRules, Routing};
 use crate::snapshot::{Protocol, Slot, Upstream, UpstreamKey};
 use crate::store::{ObjectKey, Service, ServicePort, Store};
 
 use super::endpoint::{self, Listed};
+use super::deployment::is_label;
 use super::references::User;
+use super::report::Quoted;
 
 /// A Service's port by its number or its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,6 +186,23 @@ fn find_port<'a>(
             wanted: wanted.clone(),
             app_protocol: app_protocol.into(),
         }),
+    }
+}
+
+/// A port as it stands in an object.
+pub fn port_ref(port: &IntOrString) -> Result<PortRef, String> {
+    match port {
+        IntOrString::Int(number) => match u16::try_from(*number) {
+            Ok(number) if number > 0 => Ok(PortRef::Number(number)),
+            _ => Err(format!("{number} is not between 1 and 65535")),
+        },
+        IntOrString::String(name) if is_label(name) && name.bytes().any(|b| b.is_ascii_alphabetic()) => {
+            Ok(PortRef::Name(name.as_str().into()))
+        }
+        IntOrString::String(name) => {
+            let name = Quoted(name);
+            Err(format!("{name} is not the name of a port; a number stands without quotes"))
+        }
     }
 }
 

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderValue;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::deployment::{self as api, BackendRef, DeploymentSpec, PathRule, ServiceRef};
 use crate::config::Routing;
 use crate::snapshot::{self, AmbiguousPaths, HostName, PathMatch, RunState, Slot, Strategy, Timeouts};
 use crate::store::{self, ObjectKey};
 
-use super::backend::PortRef;
+use super::backend::{PortRef, port_ref};
 use super::host::{Age, Right};
 use super::report::{Problem, Quoted};
 use super::route::parse_path;
@@ -344,21 +343,7 @@ fn target(namespace: &str, field: &str, service: &ServiceRef, weight: u32) -> Re
         let name = Quoted(&service.name);
         return Err(invalid(format!("name: {name} is not the name of a Service")));
     }
-    let port = match &service.port {
-        IntOrString::Int(number) => match u16::try_from(*number) {
-            Ok(number) if number > 0 => PortRef::Number(number),
-            _ => return Err(invalid(format!("port: {number} is not between 1 and 65535"))),
-        },
-        IntOrString::String(name) if is_label(name) && name.bytes().any(|b| b.is_ascii_alphabetic()) => {
-            PortRef::Name(name.as_str().into())
-        }
-        IntOrString::String(name) => {
-            let name = Quoted(name);
-            return Err(invalid(format!(
-                "port: {name} is not the name of a port; a number stands without quotes"
-            )));
-        }
-    };
+    let port = port_ref(&service.port).map_err(|error| invalid(format!("port: {error}")))?;
     Ok(Target {
         service: ObjectKey::new(namespace, &service.name),
         port,

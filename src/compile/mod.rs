@@ -163,6 +163,7 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
     let affected = compilation.resolve(changes);
     if !partial {
         compilation.memory.materials.sweep();
+        compilation.memory.policies.sweep();
     }
     let mut default_problems = None;
     if refer_to_other_defaults || affected.contains(&User::Installation) {
@@ -216,7 +217,10 @@ impl Previous {
 
     /// Every object there is and every object there was.
     fn everything(&self, store: &Store) -> Changes {
-        let (mut secrets, config_maps) = self.materials.keys();
+        let (mut secrets, mut config_maps) = self.materials.keys();
+        let (of_policies, maps_of_policies) = self.policies.objects();
+        secrets.extend(of_policies);
+        config_maps.extend(maps_of_policies);
         secrets.extend(store.secrets().map(|secret| secret.key.clone()));
         secrets.extend(self.answers.keys().cloned());
         let known = self
@@ -378,7 +382,10 @@ impl Compilation<'_> {
 
     /// Takes one changed policy in: whom it concerns.
     fn read_policy(&mut self, key: &ObjectKey) {
-        let deployments = self.memory.policies.read(key, self.store);
+        let services = &mut self.memory.services;
+        let deployments = self.memory.policies.read(key, self.store, services);
+        let referred = self.memory.policies.services(key).cloned();
+        self.reached.services.extend(referred);
         self.reached.guards(deployments);
         self.reached.policies.insert(key.clone());
     }
@@ -386,7 +393,9 @@ impl Compilation<'_> {
     /// What comes of the policies reached goes into the snapshot.
     fn judge(&mut self) {
         for key in std::mem::take(&mut self.reached.policies) {
-            let deployments = self.memory.policies.judge(&key, &mut self.fresh.policies);
+            let services = &mut self.memory.services;
+            let fresh = &mut self.fresh.policies;
+            let deployments = self.memory.policies.judge(&key, self.store, services, fresh);
             self.reached.guards(deployments);
             let table = &mut self.memory.snapshot.policies;
             match (self.memory.policies.part(&key), table.get(&key)) {
@@ -469,6 +478,8 @@ impl Compilation<'_> {
     fn resolve(&mut self, changes: &Changes) -> BTreeSet<User> {
         let affected = self.memory.materials.resolve(changes, self.store);
         affected.iter().for_each(|user| self.reached.affect(user));
+        let policies = self.memory.policies.resolve(changes, self.store);
+        policies.iter().for_each(|user| self.reached.affect(user));
         self.reached.services.extend(changes.services.iter().cloned());
         for service in std::mem::take(&mut self.reached.services) {
             let users = self

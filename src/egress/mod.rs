@@ -65,6 +65,13 @@ pub enum Failure {
     Broken(String),
 }
 
+/// To nowhere but the world outside.
+impl Default for Egress {
+    fn default() -> Self {
+        Self::new(BTreeSet::new(), Box::default())
+    }
+}
+
 impl Egress {
     /// `own`: our own listeners.
     pub fn new(own: BTreeSet<SocketAddr>, allowed: Box<[IpNet]>) -> Self {

@@ -2,16 +2,19 @@
 //! others, and nothing comes of it but a count and a record.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::Response;
 
 use super::connection_limit::Lease;
+use super::forward_auth::Allowed;
 use super::matcher::Care;
+use super::openapi::{Call, OpenApi};
 use super::rate_limit::Standing;
 use super::trace::{Outcome, Step};
-use super::{Action, Authenticated, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors};
+use super::{
+    Action, Authenticated, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors, unix_seconds,
+};
 use crate::reason::Reason;
 use crate::snapshot::AmbiguousPaths;
 use crate::state::rule::Decision;
@@ -53,6 +56,7 @@ enum Effect {
     Answer(Box<Response<Bytes>>),
     Edit,
     Grant(cors::Grant),
+    Allowed(Allowed),
     Authenticated(Authenticated),
     Lease(Lease),
     Standing(Standing),
@@ -107,6 +111,10 @@ impl<'a> Run<'a> {
             if self.trace.is_some() && rule.takes() {
                 self.step(policy, rule, Outcome::NotAsked);
                 continue;
+            }
+            if let Some(limit) = self.wants_body(rule) {
+                self.at.1 -= 1;
+                return Ok(Progress::WantsBody { limit });
             }
             let decided = self.decide(rule, now).await;
             match self.trace {
@@ -171,6 +179,9 @@ impl<'a> Run<'a> {
                     .await?;
                 Ok(lease.map_or(Effect::None, Effect::Lease))
             }
+            Kind::ForwardAuth(service) => service.check(request, &self.services.egress).await.map(Effect::Allowed),
+            Kind::Jwt(jwt) => jwt.check(request, now).await.map(authenticated),
+            Kind::OpenApi(openapi) => self.validate(openapi),
             Kind::RateLimit(limit) => {
                 let standing = limit
                     .take(request, self.principal(rule.mode), &state.windows, shared)
@@ -187,10 +198,38 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// How long a body may be that the rule has yet to see.
+    fn wants_body(&self, rule: &Rule) -> Option<usize> {
+        let Kind::OpenApi(openapi) = &rule.kind else {
+            return None;
+        };
+        let wanted = self.body.is_none() && openapi.needs_body(self.request.method, self.request.uri.path());
+        // What a rule in the shadow is too small for passes all the same.
+        wanted.then_some(openapi.max_body)
+    }
+
+    fn validate(&self, openapi: &OpenApi) -> Result<Effect, Refusal> {
+        let call = Call {
+            method: self.request.method,
+            path: self.request.uri.path(),
+            query: self.request.uri.query(),
+            headers: self.request.headers,
+            body: self.body.as_deref(),
+        };
+        openapi
+            .validate(&call)
+            .map(|()| Effect::None)
+            .map_err(|violation| Refusal {
+                detail: Some(violation.to_string()),
+                ..Reason::OpenapiValidationFailed.into()
+            })
+    }
+
     fn take(&mut self, policy: &Arc<Policy>, effect: Effect) -> Option<Response<Bytes>> {
         match effect {
             Effect::None => {}
             Effect::EndPolicy => self.leave_policy(),
+            Effect::Allowed(allowed) => self.passed.allow(allowed),
             Effect::Authenticated(who) => self.passed.authenticate(who),
             Effect::Lease(lease) => self.passed.hold(lease),
             Effect::Standing(standing) => self.passed.stand(standing),
@@ -207,6 +246,13 @@ impl<'a> Run<'a> {
             Ok(Effect::EndPolicy | Effect::Answer(_)) => true,
             Ok(Effect::Authenticated(who)) => {
                 self.shadow.get_or_insert(who.principal);
+                false
+            }
+            Ok(Effect::Allowed(Allowed {
+                principal: Some(principal),
+                ..
+            })) => {
+                self.shadow.get_or_insert(principal);
                 false
             }
             // It is counted with those that are open, as it would be.
@@ -263,11 +309,6 @@ impl<'a> Run<'a> {
         let rules = self.policies.iter().flat_map(|policy| &policy.rules);
         rules.filter(move |rule| rule.mode == Mode::Enforce && is(&rule.kind) && self.applies(rule))
     }
-}
-
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn outcome(decided: &Result<Effect, Refusal>) -> Outcome {

@@ -29,6 +29,7 @@ pub mod signer;
 pub mod trace;
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -43,6 +44,7 @@ pub use forward_auth::ForwardAuth;
 pub use jwt::Jwt;
 pub use logging::Logging;
 pub use matcher::Match;
+pub use openapi::OpenApi;
 pub use origin::Origin;
 pub use passed::Passed;
 pub use permissions::Permissions;
@@ -52,6 +54,7 @@ pub use refusal::Refusal;
 pub use request::Request;
 pub use signer::Signer;
 
+use crate::egress::Egress;
 use crate::shared::Shared;
 use crate::snapshot::Slot;
 use crate::state;
@@ -95,7 +98,11 @@ pub enum Kind {
     ConnectionLimit(ConnectionLimit),
     Cors(Cors),
     Firewall(Action),
+    ForwardAuth(ForwardAuth),
+    Jwt(Jwt),
     Logging(Logging),
+    #[serde(rename = "openapi")]
+    OpenApi(OpenApi),
     Origin(Origin),
     RateLimit(RateLimit),
     RequestHeaders(Edits),
@@ -111,7 +118,10 @@ impl Kind {
             Self::ConnectionLimit(_) => "connectionLimit",
             Self::Cors(_) => "cors",
             Self::Firewall(_) => "firewall",
+            Self::ForwardAuth(_) => "forwardAuth",
+            Self::Jwt(_) => "jwt",
             Self::Logging(_) => "logging",
+            Self::OpenApi(_) => "openapi",
             Self::Origin(_) => "origin",
             Self::RateLimit(_) => "rateLimit",
             Self::RequestHeaders(_) => "requestHeaders",
@@ -133,6 +143,10 @@ pub enum Action {
 pub struct Services {
     /// Counts for all replicas.
     pub shared: Shared,
+    /// Asks other services.
+    pub egress: Arc<Egress>,
+    /// Signs what apps are told of principals.
+    pub signer: Option<Signer>,
 }
 
 impl Mode {
@@ -160,24 +174,38 @@ impl Rule {
             Kind::ConnectionLimit(limit) => Some(&limit.keys),
             _ => None,
         };
-        keys.is_some_and(Keys::read_path) || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
+        matches!(self.kind, Kind::OpenApi(_))
+            || keys.is_some_and(Keys::read_path)
+            || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
     }
 
     /// Whether it asks who is there, or looks at what only the request itself has: not of a preflight.
     fn asks_who(&self) -> bool {
-        matches!(self.kind, Kind::ApiKey(_) | Kind::BasicAuth(_))
+        matches!(
+            self.kind,
+            Kind::ApiKey(_) | Kind::BasicAuth(_) | Kind::ForwardAuth(_) | Kind::Jwt(_) | Kind::OpenApi(_)
+        )
     }
 
     /// Whether its decision takes something away, or somebody else's word: not for a request that nobody has sent.
     fn takes(&self) -> bool {
-        matches!(self.kind, Kind::ConnectionLimit(_) | Kind::RateLimit(_))
+        matches!(
+            self.kind,
+            Kind::ConnectionLimit(_) | Kind::ForwardAuth(_) | Kind::OpenApi(_) | Kind::RateLimit(_)
+        )
     }
 
     /// Where a credential may stand that this rule looks for.
     pub fn sources(&self) -> &[credentials::Source] {
         match &self.kind {
             Kind::ApiKey(key) => &key.from,
+            Kind::Jwt(jwt) => &jwt.from,
             _ => &[],
         }
     }
+}
+
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

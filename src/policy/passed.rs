@@ -9,22 +9,26 @@ use super::connection_limit::Lease;
 use super::cors::Grant;
 use super::credentials::{Authenticated, echo};
 use super::edits::{Edits, remove_folded};
+use super::forward_auth::Allowed;
 use super::rate_limit::{LIMIT, Standing};
-use super::{Credential, Kind, Policy, Principal};
+use super::{Credential, Kind, Policy, Principal, Signer, unix_seconds};
 
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");
+pub const X_POSTERN_PRINCIPAL_TOKEN: HeaderName = HeaderName::from_static("x-postern-principal-token");
 
 #[derive(Debug, Default)]
 pub struct Passed {
     /// Of the first rule that authenticated.
     pub principal: Option<Arc<Principal>>,
+    /// The principal, signed.
+    pub token: Option<HeaderValue>,
     credentials: Vec<Credential>,
     /// The only subprotocol that was offered, if it was a credential.
     offered: OnceLock<HeaderValue>,
     /// Rules with edits, by the policy and their place in it.
     edits: Vec<(Arc<Policy>, usize)>,
     /// What another service's answer says to the app; an empty value: nothing may stand under this name.
-    pub told: HeaderMap,
+    told: HeaderMap,
     pub grant: Option<Grant>,
     /// The strictest limit's.
     standing: Option<Standing>,
@@ -40,6 +44,23 @@ impl Passed {
     pub fn authenticate(&mut self, who: Authenticated) {
         self.principal.get_or_insert(who.principal);
         self.credentials.push(who.credential);
+    }
+
+    pub fn allow(&mut self, allowed: Allowed) {
+        if let Some(principal) = allowed.principal {
+            self.principal.get_or_insert(principal);
+        }
+        for name in allowed.told.keys() {
+            self.told.remove(name);
+        }
+        self.told.extend(allowed.told);
+    }
+
+    /// For the app of this deployment id.
+    pub fn sign(&mut self, signer: Option<&Signer>, audience: &HeaderValue) {
+        if let (Some(signer), Some(principal)) = (signer, &self.principal) {
+            self.token = signer.sign(principal, audience, unix_seconds());
+        }
     }
 
     pub fn edit(&mut self, policy: &Arc<Policy>, rule: usize) {
@@ -88,6 +109,9 @@ impl Passed {
         }
         if let Some(principal) = &self.principal {
             headers.insert(X_POSTERN_PRINCIPAL, principal.header().clone());
+        }
+        if let Some(token) = &self.token {
+            headers.insert(X_POSTERN_PRINCIPAL_TOKEN, token.clone());
         }
     }
 

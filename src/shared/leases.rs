@@ -49,15 +49,14 @@ impl Leases {
         (Self { held, released }, receiver)
     }
 
-    /// Before the store is asked, so that nothing is left behind by a request that is given up meanwhile.
-    pub fn hold(self: &Arc<Self>, key: u128) -> Lease {
-        // Random, so that those of different replicas differ.
-        let id = fastrand::u64(..);
-        self.lock().entry(key).or_default().insert(id);
+    /// Made before the store is asked, so that nothing is left behind by a request that is given up meanwhile; not renewed
+    /// before it is held, lest one that is refused comes to be known that way.
+    pub fn lease(self: &Arc<Self>, key: u128) -> Lease {
         Lease {
             leases: self.clone(),
             key,
-            id,
+            // Random, so that those of different replicas differ.
+            id: fastrand::u64(..),
             known: true,
         }
     }
@@ -111,6 +110,12 @@ impl Leases {
 }
 
 impl Lease {
+    /// From now on it is renewed.
+    pub fn hold(self) -> Self {
+        self.leases.lock().entry(self.key).or_default().insert(self.id);
+        self
+    }
+
     /// The store has said no: there is nothing to give up.
     pub fn refused(mut self) {
         self.known = false;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -166,13 +166,18 @@ async fn run(
     deadline: Duration,
 ) -> Result<Value, Error> {
     let call = async {
-        match connection.send_packed_command(&script.by_hash(key, arguments)).await {
+        match command(connection, &script.by_hash(key, arguments)).await {
             // SCRIPT FLUSH, a restart, a failover.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                connection.send_packed_command(&script.by_text(key, arguments)).await
+                command(connection, &script.by_text(key, arguments)).await
             }
             answer => answer,
         }
     };
     Ok(timeout(deadline, call).await.map_err(|_| Error::TimedOut(deadline))??)
+}
+
+async fn command(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<Value, RedisError> {
+    // An error that the store answers with is a value, too.
+    connection.send_packed_command(command).await?.extract_error()
 }

@@ -124,7 +124,7 @@ impl Shared {
             let _ = self.counted::<()>(Err(Unavailable));
             return Ok(None);
         };
-        let lease = store.leases.hold(key);
+        let lease = store.leases.lease(key);
         let answer = leases::open(&store.link, &lease, max).await;
         match self.counted(answer.and_then(read::<u64>)) {
             Ok(0) => {
@@ -132,7 +132,7 @@ impl Shared {
                 Err(Full)
             }
             // Unavailable: it may have arrived all the same; if not, it is there as soon as the store is back.
-            Ok(_) | Err(Unavailable) => Ok(Some(lease)),
+            Ok(_) | Err(Unavailable) => Ok(Some(lease.hold())),
         }
     }
 

@@ -27,7 +27,8 @@ pub use rule::Rule;
 pub use traffic::Traffic;
 
 use crate::egress::Egress;
-use crate::policy::Policy;
+use crate::policy::jwt::{Jwt, Keys};
+use crate::policy::{Kind, Policy};
 use crate::snapshot::{Upstream, UpstreamKey};
 use crate::store::ObjectKey;
 
@@ -83,16 +84,23 @@ impl State {
     }
 
     /// Gives each rule of a new policy the state that its name already had, if any.
-    pub fn pair_rules(&self, policy: &Policy) {
+    /// Keys at a URL are fetched from now on, on the runtime that this is called on.
+    pub fn pair_rules(&self, policy: &Policy, egress: &Arc<Egress>) {
         let mut table = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         for rule in policy.rules.iter().filter(|rule| !rule.runtime.is_filled()) {
             rule.runtime
                 .fill(table.get_or_insert(&(policy.key.clone(), rule.name.clone())));
+            if let Kind::Jwt(Jwt {
+                keys: Keys::Url { url, fetched },
+                ..
+            }) = &rule.kind
+            {
+                fetched.fill(self.jwks(url, egress));
+            }
         }
     }
 
-    /// The keys of a URL, which are fetched from now on, on the runtime that this is called on.
-    pub fn jwks(&self, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
+    fn jwks(&self, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
         let mut table = self.jwks.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = table.get_or_insert(url);
         keys.start(url, egress);

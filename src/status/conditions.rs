@@ -338,7 +338,10 @@ mod tests {
         assert_eq!(conditions, [("Accepted", "False"), ("Programmed", "False")]);
         // Addresses are the Deployments'.
         assert_eq!(super::difference(&status(2, &["a".to_owned()]), Some(&written)), None);
-        assert_eq!(super::difference(&status(3, &[]), Some(&written)), Some(Difference::Counts));
+        assert_eq!(
+            super::difference(&status(3, &[]), Some(&written)),
+            Some(Difference::Counts)
+        );
         assert_eq!(super::difference(&written, None), Some(Difference::Conditions));
         let events = super::transitions(None, &written);
         assert_eq!(events.len(), 1);
@@ -473,7 +476,10 @@ mod tests {
         let told = |report: &Report, days: i64| {
             let now = Timestamp::from_second(start + days * DAY).unwrap();
             let told = expiring(report, now).map(|finding| (finding.reason, finding.message));
-            (told, turn(&subject(report), now).map(|wait| wait.as_secs() as i64 / DAY))
+            (
+                told,
+                turn(&subject(report), now).map(|wait| wait.as_secs() as i64 / DAY),
+            )
         };
         assert_eq!(told(&report, 0), (None, None));
         report.certificates = vec![served("one", 15), served("two", 100)];

@@ -166,7 +166,6 @@ fn a_secret_or_config_map_that_says_something_else_is_a_change_of_its_own_kind()
         Object::Secret(Secret {
             key: key("s"),
             uid: "s".into(),
-            created: 0,
             labels: Labels::default(),
             tls: true,
             purpose: None,

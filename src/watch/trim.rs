@@ -195,7 +195,6 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
     let of_purpose = purpose.as_deref().map_or(&[][..], kept);
     let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || of_purpose.contains(&key);
     let selectable = purpose.as_deref() == Some(API_KEY);
-    let created = created(&object.metadata);
     let labels = object.metadata.labels.filter(|_| selectable).unwrap_or_default();
     Some(Secret {
         data: data
@@ -204,7 +203,6 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
             .map(|(key, ByteString(bytes))| (key, bytes))
             .collect(),
         uid: object.metadata.uid.unwrap_or_default().into(),
-        created,
         labels: Arc::new(labels),
         key,
         tls,

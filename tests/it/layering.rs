@@ -107,9 +107,19 @@ let kubelet = cubekube;
 }
 
 fn data_plane() -> Vec<String> {
-    ["egress", "live", "policy", "proxy", "snapshot", "state", "tls", "websocket"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "egress",
+        "live",
+        "policy",
+        "proxy",
+        "shared",
+        "snapshot",
+        "state",
+        "tls",
+        "websocket",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// All that stands in src, but for the top: app, cli, and the roots of library and binary.

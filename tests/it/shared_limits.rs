@@ -254,7 +254,7 @@ async fn a_key_that_holds_something_else_is_an_error_and_no_count() {
 #[tokio::test]
 async fn tls_and_a_password_are_spoken_and_read_again_for_a_new_connection() {
     let authority = Authority::new("redis");
-    let mut redis = Redis::secured(&authority, "postern", "correct horse battery").await;
+    let mut redis = Redis::secured(&authority, "postern", "correct-horse-battery").await;
     let folder = redis.folder.path().to_owned();
     let store = || Store {
         tls: true,

@@ -534,7 +534,14 @@ async fn the_objects_of_the_readme_are_accepted() {
             Some("SentinelPolicy") => untyped::<SentinelPolicy>(&cluster),
             other => panic!("the README knows a kind {other:?}"),
         };
-        accepts(&api, &object).await;
+        let strict = PatchParams {
+            dry_run: true,
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..applying()
+        };
+        let name = object.metadata.name.clone().expect("a name");
+        let applied = api.patch(&name, &strict, &Patch::Apply(&object)).await;
+        assert!(applied.is_ok(), "{document}: {}", applied.unwrap_err());
         count += 1;
     }
     assert!(count > 0, "the README shows no object");

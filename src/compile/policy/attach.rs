@@ -165,7 +165,7 @@ fn age(key: &ObjectKey, created: i64) -> Age {
 }
 
 /// The entries of one namespace.
-fn within<'a, T>(
+pub fn within<'a, T>(
     map: &'a BTreeMap<ObjectKey, T>,
     namespace: &Arc<str>,
 ) -> impl Iterator<Item = (&'a ObjectKey, &'a T)> {

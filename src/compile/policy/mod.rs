@@ -2,7 +2,11 @@
 //! Deployments it stands. A policy that cannot be understood fails closed, for those whom it concerns and nobody else.
 
 pub mod attach;
+mod authentication;
+mod keys;
+mod limits;
 mod matching;
+mod references;
 pub mod report;
 mod rule;
 
@@ -13,11 +17,15 @@ use std::sync::Arc;
 use crate::api::condition::ConditionReason;
 use crate::api::policy::{Mode, SentinelPolicySpec};
 use crate::policy::{self, Policy};
-use crate::store::{self, ObjectKey, Store, Targets};
+use crate::store::{self, Changes, Labels, ObjectKey, Store, Targets, selects};
 
+use super::backend::Services;
 use super::deployment::Wanted;
+use super::references::User;
 use super::report::Problem;
-use attach::{Attachments, Candidate, Reach};
+use attach::{Attachments, Candidate, Reach, within};
+use keys::{Changed, Keys};
+use references::{Reference, Sources, references};
 use report::PolicyReport;
 use rule::Rules;
 
@@ -28,10 +36,14 @@ pub struct Policies {
     /// The last good version of each.
     good: BTreeMap<ObjectKey, Good>,
     attachments: Attachments,
+    keys: Keys,
+    sources: Sources,
 }
 
 struct Known {
     object: Arc<store::Policy>,
+    /// Of its rules as they are written, and of its last good version.
+    references: BTreeSet<Reference>,
     found: Found,
 }
 
@@ -64,8 +76,14 @@ struct Good {
     spec: Arc<SentinelPolicySpec>,
 }
 
-/// Where what rules refer to is found.
-pub struct Lookups {}
+/// Where what a policy's rules refer to is found.
+pub struct Lookups<'a> {
+    policy: &'a ObjectKey,
+    keys: &'a Keys,
+    sources: &'a Sources,
+    services: &'a Services,
+    store: &'a Store,
+}
 
 /// What stands before a Deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,9 +101,9 @@ impl Policies {
         self.attachments.set_deployment(key, object.map(Candidate::of))
     }
 
-    /// Takes a changed policy in; what comes of it is found out by `judge`. Returns the Deployments before which it no
-    /// longer stands, or newly does.
-    pub fn read(&mut self, key: &ObjectKey, store: &Store) -> BTreeSet<ObjectKey> {
+    /// Takes a changed policy in; what comes of it is found out by `judge`, once what it refers to is looked up. Returns the
+    /// Deployments before which it no longer stands, or newly does.
+    pub fn read(&mut self, key: &ObjectKey, store: &Store, services: &mut Services) -> BTreeSet<ObjectKey> {
         let object = store.policy(key);
         // Another object's version is not served in its place.
         if self
@@ -96,6 +114,7 @@ impl Policies {
             self.good.remove(key);
         }
         let Some(object) = object else {
+            self.refer(key, BTreeSet::new(), services);
             self.known.remove(key);
             return self.attachments.set_policy(key, None);
         };
@@ -117,20 +136,94 @@ impl Policies {
             None => {
                 let known = Known {
                     object: object.clone(),
+                    references: BTreeSet::new(),
                     found: Found::nothing(),
                 };
                 self.known.insert(key.clone(), known);
             }
         }
+        self.refer(key, self.wanted_references(key), services);
         touched
     }
 
+    /// Of the rules as they are written, and of those of the last good version, which may have to stand in.
+    fn wanted_references(&self, key: &ObjectKey) -> BTreeSet<Reference> {
+        let specs = self.specs(key).map(|spec| references(&key.namespace, spec));
+        specs.flatten().collect()
+    }
+
+    fn specs(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<SentinelPolicySpec>> {
+        let written = self.known.get(key).and_then(|known| known.object.spec.as_ref().ok());
+        let good = self.good.get(key).map(|good| &good.spec);
+        written.into_iter().chain(good.filter(move |good| written != Some(good)))
+    }
+
+    fn refer(&mut self, key: &ObjectKey, wanted: BTreeSet<Reference>, services: &mut Services) {
+        let Some(known) = self.known.get_mut(key) else {
+            return;
+        };
+        let user = User::Policy(key.clone());
+        for new in wanted.difference(&known.references) {
+            match new {
+                Reference::Service(service, port) => services.add_user(service, port, &user),
+                other => self.sources.add_user(other, user.clone()),
+            }
+        }
+        for old in known.references.difference(&wanted) {
+            match old {
+                Reference::Service(service, port) => services.remove_user(service, port, &user),
+                other => self.sources.remove_user(other, &user),
+            }
+        }
+        known.references = wanted;
+    }
+
+    /// The Services that a policy refers to.
+    pub fn services(&self, key: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        let references = self.known.get(key).into_iter().flat_map(|known| &known.references);
+        references.filter_map(|reference| match reference {
+            Reference::Service(service, _) => Some(service),
+            _ => None,
+        })
+    }
+
+    /// Looks up what changed or is newly referred to. Returns the policies that see something else than before.
+    pub fn resolve(&mut self, changes: &Changes, store: &Store) -> BTreeSet<User> {
+        let mut affected = self.sources.resolve(changes, store);
+        for Changed { key, labels } in self.keys.read(&changes.secrets, store) {
+            for (policy, _) in within(&self.known, &key.namespace) {
+                if self.specs(policy).any(|spec| takes(spec, &key, &labels)) {
+                    affected.insert(User::Policy(policy.clone()));
+                }
+            }
+        }
+        affected
+    }
+
+    /// Last good versions of what nobody refers to: after a compile of everything.
+    pub fn sweep(&mut self) {
+        self.sources.sweep();
+    }
+
     /// What comes of a policy at present. Returns the Deployments for which that is something else than before.
-    pub fn judge(&mut self, key: &ObjectKey, fresh: &mut Vec<Arc<Policy>>) -> BTreeSet<ObjectKey> {
+    pub fn judge(
+        &mut self,
+        key: &ObjectKey,
+        store: &Store,
+        services: &mut Services,
+        fresh: &mut Vec<Arc<Policy>>,
+    ) -> BTreeSet<ObjectKey> {
         let Some(known) = self.known.get_mut(key) else {
             return BTreeSet::new();
         };
-        let mut found = judge(&known.object, &mut self.good, &Lookups {});
+        let lookups = Lookups {
+            policy: key,
+            keys: &self.keys,
+            sources: &self.sources,
+            services,
+            store,
+        };
+        let mut found = judge(&known.object, &mut self.good, &lookups);
         if let Standing::InForce(new) = &mut found.standing {
             match &known.found.standing {
                 // An equal policy stays the same part, with its runtime state.
@@ -140,6 +233,8 @@ impl Policies {
         }
         let is_same = found.standing == known.found.standing;
         known.found = found;
+        // A version that is good has taken the place of the last.
+        self.refer(key, self.wanted_references(key), services);
         if is_same {
             return BTreeSet::new();
         }
@@ -244,14 +339,34 @@ impl Policies {
     pub fn last_good(&self) -> Self {
         Self {
             good: self.good.clone(),
+            sources: self.sources.last_good(),
             ..Self::default()
         }
     }
 
+    /// The Secrets and the ConfigMaps that were looked at.
+    pub fn objects(&self) -> (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) {
+        let (mut secrets, config_maps) = self.sources.keys();
+        secrets.extend(self.keys.secrets().cloned());
+        (secrets, config_maps)
+    }
+
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.known.len().max(self.good.len()).max(self.attachments.len())
+        let objects = self.known.len().max(self.good.len()).max(self.sources.len());
+        objects.max(self.attachments.len())
     }
+}
+
+/// Whether a rule takes its keys from this Secret, or did when it had other labels.
+fn takes(spec: &SentinelPolicySpec, secret: &ObjectKey, labels: &[Labels]) -> bool {
+    let rules = spec.rules.iter().filter_map(|rule| rule.api_key.as_ref());
+    let mut taking = rules.filter(|rule| {
+        let named = rule.secret_refs.iter().any(|named| *named.name == *secret.name);
+        let selector = rule.secret_selector.as_ref();
+        named || selector.is_some_and(|selector| labels.iter().any(|labels| selects(&selector.match_labels, labels)))
+    });
+    taking.next().is_some()
 }
 
 /// Whether a rule is enforced by one of them.
@@ -265,7 +380,7 @@ fn enforces(standing: &[&Known]) -> bool {
 
 /// The rules as they are written, if they are understood and what they refer to is there; else those of the last good version,
 /// as long as what *they* refer to is there; else nothing, for which the mode says what that means.
-fn judge(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: &Lookups) -> Found {
+fn judge(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: &Lookups<'_>) -> Found {
     let last_mode = good.get(&object.key).map(|good| good.spec.mode);
     let mode = object.mode.or(last_mode).unwrap_or_default();
     let broken = match (&object.targets, &object.spec) {

@@ -7,16 +7,20 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::Lookups;
 use super::matching::{header_name, matches, method};
+use super::references::taken;
+use super::{Lookups, authentication, limits};
 use crate::api::condition::ConditionReason;
+use crate::api::deployment::CaKind;
 use crate::api::policy::{self as api, PolicyRule, SentinelPolicySpec};
 use crate::compile::deployment::is_label;
 use crate::compile::report::{Problem, Quoted};
 use crate::policy::edits::is_editable;
+use crate::policy::openapi::{OpenApi, Parts};
 use crate::policy::origin::Origins;
 use crate::policy::{Action, Cors, Edits, Kind, Logging, Mode, Origin, Rule};
 use crate::snapshot::Slot;
+use crate::store::ObjectKey;
 
 /// What became of a policy's rules.
 #[derive(Default)]
@@ -46,9 +50,10 @@ pub trait At {
 // As the CRD's schema has them.
 pub const MAX_RULES: usize = 64;
 pub const MAX_ITEMS: usize = 32;
+pub const MAX_BODY: u32 = 16 * 1024 * 1024;
 
 /// `mode` is the policy's.
-pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups) -> Rules {
+pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups<'_>) -> Rules {
     let mut made = Rules::default();
     let count = spec.rules.len();
     if !(1..=MAX_RULES).contains(&count) {
@@ -88,7 +93,7 @@ fn rule(
     rule: &PolicyRule,
     mode: Mode,
     is_new: bool,
-    lookups: &Lookups,
+    lookups: &Lookups<'_>,
     notes: &mut Vec<Invalid>,
 ) -> Result<Rule, Invalid> {
     if !is_label(&rule.name) {
@@ -103,14 +108,14 @@ fn rule(
         name: Arc::from(rule.name.as_str()),
         mode,
         matches: matches(&rule.matches).at(".match")?,
-        kind: kind(rule, lookups, notes)?,
+        kind: kind(rule, mode, lookups, notes)?,
         runtime: Slot::default(),
     })
 }
 
-fn kind(rule: &PolicyRule, lookups: &Lookups, notes: &mut Vec<Invalid>) -> Result<Kind, Invalid> {
+fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Kind, Invalid> {
     let PolicyRule {
-        name: _,
+        name,
         enabled: _,
         mode: _,
         matches: _,
@@ -143,12 +148,32 @@ fn kind(rule: &PolicyRule, lookups: &Lookups, notes: &mut Vec<Invalid>) -> Resul
         ("responseHeaders", response_headers.is_some()),
         ("logging", logging.is_some()),
     ])?;
-    let _ = (lookups, notes);
     if let Some(firewall) = firewall {
         Ok(Kind::Firewall(match firewall.action {
             api::Action::Allow => Action::Allow,
             api::Action::Deny => Action::Deny,
         }))
+    } else if let Some(api_key) = api_key {
+        let make = |notes: &mut _| authentication::api_key(api_key, lookups, notes);
+        noted(".apiKey", notes, make).map(Kind::ApiKey)
+    } else if let Some(basic_auth) = basic_auth {
+        let make = |notes: &mut _| authentication::basic_auth(basic_auth, lookups, notes);
+        noted(".basicAuth", notes, make).map(Kind::BasicAuth)
+    } else if let Some(jwt) = jwt {
+        let make = |notes: &mut _| authentication::jwt(jwt, lookups, notes);
+        noted(".jwt", notes, make).map(Kind::Jwt)
+    } else if let Some(forward_auth) = forward_auth {
+        let made = authentication::forward_auth(forward_auth, lookups);
+        made.map(Kind::ForwardAuth).at(".forwardAuth")
+    } else if let Some(openapi) = openapi {
+        let make = |notes: &mut _| self::openapi(openapi, lookups, notes);
+        noted(".openapi", notes, make).map(Kind::OpenApi)
+    } else if let Some(rate_limit) = rate_limit {
+        let made = limits::rate_limit(rate_limit, name, mode, lookups);
+        made.map(Kind::RateLimit).at(".rateLimit")
+    } else if let Some(connection_limit) = connection_limit {
+        let made = limits::connection_limit(connection_limit, name, mode, lookups);
+        made.map(Kind::ConnectionLimit).at(".connectionLimit")
     } else if let Some(origin) = origin {
         self::origin(origin).map(Kind::Origin).at(".origin")
     } else if let Some(cors) = cors {
@@ -160,8 +185,21 @@ fn kind(rule: &PolicyRule, lookups: &Lookups, notes: &mut Vec<Invalid>) -> Resul
     } else if let Some(logging) = logging {
         self::logging(logging).map(Kind::Logging).at(".logging")
     } else {
-        Err(Invalid::new("is of a kind that this version does not know"))
+        // One of them is given.
+        Err(Invalid::new("is of no kind"))
     }
+}
+
+/// Says of both, the rule and what is to be told of it, where they stand.
+fn noted<T>(
+    field: &str,
+    notes: &mut Vec<Invalid>,
+    make: impl FnOnce(&mut Vec<Invalid>) -> Result<T, Invalid>,
+) -> Result<T, Invalid> {
+    let mut own = Vec::new();
+    let made = make(&mut own).at(field);
+    notes.extend(own.into_iter().map(|note| note.within(field)));
+    made
 }
 
 fn origin(origin: &api::Origin) -> Result<Origin, Invalid> {
@@ -174,6 +212,28 @@ fn origin(origin: &api::Origin) -> Result<Origin, Invalid> {
 fn origins(list: &[String]) -> Result<Origins, Invalid> {
     bounded(list, 1)?;
     Origins::parse(list.iter().map(String::as_str)).map_err(Invalid::new)
+}
+
+fn openapi(rule: &api::OpenApi, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<OpenApi, Invalid> {
+    let key = ObjectKey::new(&lookups.policy.namespace, &rule.document_ref.name);
+    let invalid = |(reason, text): (ConditionReason, String)| Invalid::of(reason, text).within(".documentRef");
+    let (document, stale) = taken(CaKind::ConfigMap, &key, lookups.sources.document(&key)).map_err(invalid)?;
+    notes.extend(stale.map(invalid));
+    if !(1..=MAX_BODY).contains(&rule.max_body_bytes) {
+        return Err(Invalid::new(format!("is not between 1 and {MAX_BODY}")).within(".maxBodyBytes"));
+    }
+    let holds = |part| rule.validate.contains(&part);
+    Ok(OpenApi {
+        document,
+        parts: Parts {
+            path: holds(api::Part::PathParameters),
+            query: holds(api::Part::Query),
+            headers: holds(api::Part::Headers),
+            cookies: holds(api::Part::Cookies),
+            body: holds(api::Part::Body),
+        },
+        max_body: usize::try_from(rule.max_body_bytes).unwrap_or(usize::MAX),
+    })
 }
 
 fn cors(cors: &api::Cors) -> Result<Cors, Invalid> {

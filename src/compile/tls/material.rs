@@ -192,7 +192,6 @@ mod tests {
         Secret {
             key: ObjectKey::new("n", "s"),
             uid: "u".into(),
-            created: 0,
             labels: Default::default(),
             tls: true,
             purpose: None,

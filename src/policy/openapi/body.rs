@@ -117,6 +117,13 @@ impl Range {
         self.subtype.as_ref() == "json" || self.subtype.ends_with("+json")
     }
 
+    pub fn may_be_form(&self) -> bool {
+        self.covers(&Self {
+            kind: "application".into(),
+            subtype: "x-www-form-urlencoded".into(),
+        })
+    }
+
     fn is_form(&self) -> bool {
         self.kind.as_ref() == "application" && self.subtype.as_ref() == "x-www-form-urlencoded"
     }

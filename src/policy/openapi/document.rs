@@ -59,6 +59,11 @@ const MAX_PARAMETERS: usize = 100;
 /// Compilation goes as deep as a document.
 const STACK: usize = 64 * 1024 * 1024;
 
+/// An object of arrays.
+const PARAMETER_LEVELS: usize = 2;
+/// And the form itself.
+const FORM_LEVELS: usize = 3;
+
 const METHODS: [(&str, Method); 8] = [
     ("delete", Method::DELETE),
     ("get", Method::GET),
@@ -172,17 +177,17 @@ fn read(text: &[u8], value: &Value) -> Result<Document, Invalid> {
     let mut places = HashMap::new();
     Reader {
         document: value,
-        schema: &mut |at| {
+        schema: &mut |at, _| {
             places.insert(at.pointer.clone(), schemas.add(at)?);
             Ok(Content::Opaque)
         },
     }
     .paths(&root)?;
-    let mut compiler = Compiler::new(&schemas)?;
+    let mut compiler = Compiler::new(&schemas, &places.values().copied().collect())?;
     let (paths, operations) = Reader {
         document: value,
-        schema: &mut |at| match places.get(&at.pointer) {
-            Some(index) => compiler.compile(*index).map(Content::Text),
+        schema: &mut |at, depth| match places.get(&at.pointer) {
+            Some(index) => compiler.compile(*index, depth).map(Content::Text),
             None => Err(at.invalid("was not found again")),
         },
     }
@@ -200,8 +205,8 @@ fn read(text: &[u8], value: &Value) -> Result<Document, Invalid> {
 
 struct Reader<'d, 's> {
     document: &'d Value,
-    /// What becomes of a schema.
-    schema: &'s mut dyn FnMut(&Node<'d>) -> Result<Content, Invalid>,
+    /// What becomes of a schema, of which text can have so many levels.
+    schema: &'s mut dyn FnMut(&Node<'d>, usize) -> Result<Content, Invalid>,
 }
 
 /// Where a parameter stands.
@@ -328,7 +333,7 @@ impl<'d> Reader<'d, '_> {
         }
         let notation = Notation::read(at, fallback, allowed)?;
         let content = match (at.get("schema"), at.get("content")) {
-            (Some(schema), None) => (self.schema)(&schema)?,
+            (Some(schema), None) => (self.schema)(&schema, PARAMETER_LEVELS)?,
             (None, Some(content)) => {
                 let mut entries = content.entries()?;
                 let (Some((media_type, entry)), None) = (entries.next(), entries.next()) else {
@@ -336,7 +341,7 @@ impl<'d> Reader<'d, '_> {
                 };
                 let range = Range::parse(media_type).ok_or_else(|| entry.invalid("is no media type"))?;
                 match entry.get("schema") {
-                    Some(schema) if range.is_json() => match (self.schema)(&schema)? {
+                    Some(schema) if range.is_json() => match (self.schema)(&schema, 0)? {
                         Content::Text(schema) => Content::Json(schema),
                         other => other,
                     },
@@ -360,7 +365,7 @@ impl<'d> Reader<'d, '_> {
         for (media_type, entry) in at.child("content").entries()? {
             let range = Range::parse(media_type).ok_or_else(|| entry.invalid("is no media type"))?;
             let content = match entry.get("schema") {
-                Some(schema) => (self.schema)(&schema)?,
+                Some(schema) => (self.schema)(&schema, if range.may_be_form() { FORM_LEVELS } else { 0 })?,
                 None => Content::Opaque,
             };
             let mut notations = BTreeMap::new();

@@ -31,11 +31,12 @@ pub fn bases(servers: Option<Node<'_>>) -> Result<BTreeSet<String>, Invalid> {
 }
 
 fn path(url: &str) -> &str {
-    let rest = url
-        .split_once("://")
-        .map_or(url, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
-    let end = rest.find(['?', '#']).unwrap_or(rest.len());
-    rest[..end].trim_end_matches('/')
+    let url = &url[..url.find(['?', '#']).unwrap_or(url.len())];
+    let path = match url.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("", |at| &rest[at..]),
+        None => url,
+    };
+    path.trim_end_matches('/')
 }
 
 /// A variable stands for each of its values.

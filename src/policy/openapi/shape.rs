@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 use super::cost::target;
 use super::schema::Definition;
 
-/// As much of a schema as says how to read text. Deeper than an object of arrays, text has no notation.
+/// As much of a schema as says how to read text.
 #[derive(Clone, Debug)]
 pub struct Shape {
     types: u8,
@@ -25,8 +25,6 @@ const OBJECT: u8 = 64;
 const ANY: u8 = 127;
 const SCALAR: u8 = BOOLEAN | INTEGER | NUMBER | STRING;
 
-const MAX_DEPTH: usize = 3;
-
 /// Where nothing is said.
 static TEXT: Shape = Shape {
     types: STRING,
@@ -35,11 +33,13 @@ static TEXT: Shape = Shape {
 };
 
 impl Shape {
-    pub fn of(definitions: &[Definition], index: usize) -> Self {
-        Self::new(definitions, &definitions[index].schema, MAX_DEPTH)
+    /// `depth`: how many levels of it are needed. None where it is made of more than what is `left`, which it reduces.
+    pub fn of(definitions: &[Definition], index: usize, depth: usize, left: &mut usize) -> Option<Self> {
+        Self::new(definitions, &definitions[index].schema, depth, left)
     }
 
-    fn new(definitions: &[Definition], schema: &Value, depth: usize) -> Self {
+    fn new(definitions: &[Definition], schema: &Value, depth: usize, left: &mut usize) -> Option<Self> {
+        *left = left.checked_sub(1)?;
         let mut shape = Self {
             types: ANY,
             items: None,
@@ -48,11 +48,8 @@ impl Shape {
         match schema.get("type") {
             Some(Value::String(name)) => shape.types = named(name),
             Some(Value::Array(names)) => {
-                shape.types = names
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(named)
-                    .fold(0, |all, one| all | one);
+                let names = names.iter().filter_map(Value::as_str);
+                shape.types = names.map(named).fold(0, |all, one| all | one);
             }
             _ => {}
         }
@@ -63,25 +60,27 @@ impl Shape {
             shape.types &= type_of(value);
         }
         if depth > 0 {
-            let items = schema.get("items");
-            shape.items = items.map(|items| Box::new(Self::new(definitions, items, depth - 1)));
+            if let Some(items) = schema.get("items") {
+                shape.items = Some(Box::new(Self::new(definitions, items, depth - 1, left)?));
+            }
             let properties = schema.get("properties").and_then(Value::as_object);
             for (name, schema) in properties.into_iter().flatten() {
-                let property = Self::new(definitions, schema, depth - 1);
+                let property = Self::new(definitions, schema, depth - 1, left)?;
                 shape.properties.insert(name.as_str().into(), property);
             }
         }
         if let Some(target) = target(schema) {
-            shape.take(Self::new(definitions, &definitions[target].schema, depth), shape.types);
+            let target = &definitions[target].schema;
+            shape.take(Self::new(definitions, target, depth, left)?, shape.types);
         }
         let list = |keyword: &str| schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
         for part in list("allOf") {
-            shape.take(Self::new(definitions, part, depth), shape.types);
+            shape.take(Self::new(definitions, part, depth, left)?, shape.types);
         }
         for keyword in ["anyOf", "oneOf"] {
             let mut either = 0;
             for part in list(keyword) {
-                let part = Self::new(definitions, part, depth);
+                let part = Self::new(definitions, part, depth, left)?;
                 either |= part.types;
                 shape.take(part, 0);
             }
@@ -89,7 +88,7 @@ impl Shape {
                 shape.types &= either;
             }
         }
-        shape
+        Some(shape)
     }
 
     /// What another schema for the same value says. `types`: those that it may leave, or 0 for it to leave all.

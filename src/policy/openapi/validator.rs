@@ -17,7 +17,7 @@ use super::unique;
 /// A schema in use: how to read text by it, and whether a value matches.
 #[derive(Debug)]
 pub struct Schema {
-    pub shape: Shape,
+    pub shape: Arc<Shape>,
     pub validator: Arc<Validator>,
 }
 
@@ -48,11 +48,13 @@ pub struct Compiler<'s> {
     /// Names of properties in the document: they may be told to a client, those that it made up may not.
     names: Arc<HashSet<Box<str>>>,
     compiled: HashMap<usize, Arc<Validator>>,
-    size: usize,
+    shapes: HashMap<(usize, usize), Arc<Shape>>,
+    /// So many more schemas may be copied into shapes.
+    shapes_left: usize,
 }
 
 /// So many schemas are compiled for one document. Those used in several places count there each.
-const MAX_COMPILED: usize = 100_000;
+const MAX_COMPILED: usize = 50_000;
 /// Schemas times values that one validation may look at: a fraction of a second.
 const MAX_WORK: u64 = 20_000_000;
 /// Of the program that a pattern becomes, and of its cache per thread; in bytes.
@@ -62,9 +64,23 @@ const MAX_DEPTH: usize = 64;
 const MAX_FRAMES: usize = 1_024;
 
 impl<'s> Compiler<'s> {
-    pub fn new(schemas: &'s Schemas<'s>) -> Result<Self, Invalid> {
+    /// `roots`: the definitions that will be compiled.
+    pub fn new(schemas: &'s Schemas<'s>, roots: &BTreeSet<usize>) -> Result<Self, Invalid> {
+        let definitions = &schemas.definitions;
+        let mut size = 0;
+        for &root in roots {
+            size += reached(definitions, root)
+                .iter()
+                .map(|&index| definitions[index].size)
+                .sum::<usize>();
+            if size > MAX_COMPILED {
+                let message =
+                    format!("more than {MAX_COMPILED} schemas are used from here on, and one used twice counts twice");
+                return Err(Invalid::at(&definitions[root].pointer, message));
+            }
+        }
         let mut names = HashSet::new();
-        for definition in &schemas.definitions {
+        for definition in definitions {
             collect_names(&definition.schema, &mut names);
         }
         Ok(Self {
@@ -72,33 +88,43 @@ impl<'s> Compiler<'s> {
             costs: measure(schemas)?,
             names: Arc::new(names),
             compiled: HashMap::new(),
-            size: 0,
+            shapes: HashMap::new(),
+            shapes_left: MAX_COMPILED,
         })
     }
 
-    pub fn compile(&mut self, index: usize) -> Result<Schema, Invalid> {
-        let shape = Shape::of(&self.schemas.definitions, index);
-        if let Some(validator) = self.compiled.get(&index) {
-            let validator = Arc::clone(validator);
-            return Ok(Schema { shape, validator });
-        }
-        let validator = Arc::new(self.validator(index)?);
-        self.compiled.insert(index, Arc::clone(&validator));
-        Ok(Schema { shape, validator })
+    /// `depth`: how many levels of it there is a notation for in text.
+    pub fn compile(&mut self, index: usize, depth: usize) -> Result<Schema, Invalid> {
+        Ok(Schema {
+            shape: self.shape(index, depth)?,
+            validator: match self.compiled.get(&index) {
+                Some(validator) => Arc::clone(validator),
+                None => {
+                    let validator = Arc::new(self.validator(index)?);
+                    self.compiled.insert(index, Arc::clone(&validator));
+                    validator
+                }
+            },
+        })
     }
 
-    fn validator(&mut self, index: usize) -> Result<Validator, Invalid> {
+    fn shape(&mut self, index: usize, depth: usize) -> Result<Arc<Shape>, Invalid> {
+        if let Some(shape) = self.shapes.get(&(index, depth)) {
+            return Ok(Arc::clone(shape));
+        }
+        let definitions = &self.schemas.definitions;
+        let shape = Shape::of(definitions, index, depth, &mut self.shapes_left).ok_or_else(|| {
+            let message = format!("parameters and forms from here on are made of more than {MAX_COMPILED} schemas");
+            Invalid::at(&definitions[index].pointer, message)
+        })?;
+        let shape = Arc::new(shape);
+        self.shapes.insert((index, depth), Arc::clone(&shape));
+        Ok(shape)
+    }
+
+    fn validator(&self, index: usize) -> Result<Validator, Invalid> {
         let definitions = &self.schemas.definitions;
         let reached = reached(definitions, index);
-        self.size += reached.iter().map(|&index| definitions[index].size).sum::<usize>();
-        if self.size > MAX_COMPILED {
-            return Err(Invalid::at(
-                &definitions[index].pointer,
-                format!(
-                    "is one too many: {MAX_COMPILED} schemas are compiled at most, and one used twice counts twice"
-                ),
-            ));
-        }
         let whole = reached.iter().map(|&index| definitions[index].schema.clone());
         let whole = build(index, reached.iter().copied().zip(whole), definitions)?;
         let is_simple = |&index: &usize| !self.costs.circular[index] && !has_alternatives(&definitions[index].schema);

@@ -475,7 +475,6 @@ fn secret() -> impl Strategy<Value = Secret> {
     (any_key(), select(vec!["s1", "s2"]), content).prop_map(|(key, uid, (tls, purpose, data))| Secret {
         key,
         uid: uid.into(),
-        created: 0,
         labels: Arc::default(),
         tls,
         purpose: purpose.map(Into::into),

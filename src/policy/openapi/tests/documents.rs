@@ -53,7 +53,7 @@ fn what_is_wrong_with_operations_is_told_with_its_place() {
     for (paths, expected) in [
         ("{pets: {get: {}}}", "/paths/pets: does not begin with /"),
         (
-            "{/a/{b}: {get: {}}, /a/{c}: {get: {}}}",
+            "{'/a/{b}': {get: {}}, '/a/{c}': {get: {}}}",
             "/paths/~1a~1{c}: is the same as another path",
         ),
         (
@@ -77,7 +77,7 @@ fn what_is_wrong_with_operations_is_told_with_its_place() {
             "/paths/~1a/get/parameters/1: is described twice",
         ),
         (
-            "{/a/{b}: {get: {parameters: [{name: b, in: path, style: matrix, schema: {}}]}}}",
+            "{'/a/{b}': {get: {parameters: [{name: b, in: path, style: matrix, schema: {}}]}}}",
             "/paths/~1a~1{b}/get/parameters/0/style",
         ),
         (

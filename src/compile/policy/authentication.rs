@@ -1,0 +1,322 @@
+//! The rules that tell who somebody is, from the object to the data plane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::PathAndQuery;
+
+use super::Lookups;
+use super::keys::{API_KEY, Entry};
+use super::matching::header_name;
+use super::references::{holder, taken};
+use super::rule::{At, Invalid, bounded, editable, names, names_one};
+use crate::api::condition::ConditionReason;
+use crate::api::deployment::CaKind;
+use crate::api::policy as api;
+use crate::compile::backend::port_ref;
+use crate::compile::report::Quoted;
+use crate::policy::api_key::{ApiKey, Key, KeySet};
+use crate::policy::credentials::{Place, Source};
+use crate::policy::forward_auth::{ForwardAuth, Target};
+use crate::policy::jwt::{self, Algorithm, Jwt, RequiredClaim};
+use crate::policy::{BasicAuth, Permissions};
+use crate::snapshot::Slot;
+use crate::store::ObjectKey;
+
+// As the CRD's schema has them.
+pub const MAX_SOURCES: usize = 8;
+pub const MAX_SECRETS: usize = 64;
+/// What browsers show where a rule names no realm.
+const REALM: &str = "postern";
+
+pub fn api_key(rule: &api::ApiKey, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<ApiKey, Invalid> {
+    let keys = match (&rule.secret_selector, &rule.secret_refs[..]) {
+        (Some(selector), []) => selected(selector, lookups, notes),
+        (None, refs) if (1..=MAX_SECRETS).contains(&refs.len()) => named(refs, lookups, notes),
+        (None, []) | (Some(_), _) => {
+            return Err(Invalid::new("needs exactly one of secretSelector and secretRefs"));
+        }
+        (None, refs) => {
+            let text = format!("holds {} items, 1 to {MAX_SECRETS} are allowed", refs.len());
+            return Err(Invalid::new(text).within(".secretRefs"));
+        }
+    };
+    Ok(ApiKey {
+        keys: KeySet::new(keys),
+        from: sources(&rule.from).at(".from")?,
+        permissions: permissions(rule.permissions.as_deref())?,
+        optional: rule.optional,
+    })
+}
+
+/// One that is malformed costs that key alone.
+fn selected(selector: &api::LabelSelector, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Vec<Arc<Key>> {
+    let mut keys = Vec::new();
+    let mut malformed = Vec::new();
+    for (secret, entry) in lookups.keys.selected(&lookups.policy.namespace, &selector.match_labels) {
+        match &entry.key {
+            Ok(key) => keys.push(key.clone()),
+            Err(why) => malformed.push(format!("Secret {secret} {why}")),
+        }
+    }
+    const SHOWN: usize = 5;
+    let more = malformed.len().saturating_sub(SHOWN);
+    malformed.truncate(SHOWN);
+    if more > 0 {
+        malformed.push(format!("and {more} more"));
+    }
+    let mut note = |reason, text: String| notes.push(Invalid::of(reason, text).within(".secretSelector"));
+    if !malformed.is_empty() {
+        note(ConditionReason::InvalidReference, malformed.join("; "));
+    } else if keys.is_empty() {
+        let text = format!("selects no Secret that carries the label postern.dev/use: {API_KEY}");
+        note(ConditionReason::SecretNotFound, text);
+    }
+    keys
+}
+
+fn named(refs: &[api::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Vec<Arc<Key>> {
+    let mut keys = Vec::new();
+    for (at, name) in refs.iter().enumerate() {
+        let secret = ObjectKey::new(&lookups.policy.namespace, &name.name);
+        let mut note = |reason, why: String| {
+            let text = format!("Secret {secret} {why}");
+            notes.push(Invalid::of(reason, text).within(format_args!(".secretRefs[{at}]")));
+        };
+        match lookups.keys.get(&secret) {
+            Some(Entry { key: Ok(key), .. }) => keys.push(key.clone()),
+            Some(Entry { key: Err(why), .. }) => note(ConditionReason::InvalidReference, why.to_string()),
+            None if lookups.store.secret(&secret).is_some() => note(
+                ConditionReason::SecretNotLabelled,
+                format!("does not carry the label postern.dev/use: {API_KEY}"),
+            ),
+            None => note(
+                ConditionReason::SecretNotFound,
+                format!("does not exist, or does not carry the label postern.dev/use: {API_KEY}"),
+            ),
+        }
+    }
+    keys
+}
+
+pub fn basic_auth(
+    rule: &api::BasicAuth,
+    lookups: &Lookups<'_>,
+    notes: &mut Vec<Invalid>,
+) -> Result<BasicAuth, Invalid> {
+    let secret = ObjectKey::new(&lookups.policy.namespace, &rule.secret_ref.name);
+    let field = ".secretRef";
+    let invalid = |(reason, text): (ConditionReason, String)| Invalid::of(reason, text).within(field);
+    let (file, stale) = taken(CaKind::Secret, &secret, lookups.sources.users(&secret)).map_err(invalid)?;
+    notes.extend(stale.map(invalid));
+    notes.extend(file.note.map(|note| invalid((ConditionReason::InvalidReference, format!("Secret {secret}: {note}")))));
+    let realm = rule.realm.as_deref().unwrap_or(REALM);
+    Ok(BasicAuth::new(file.users, realm, rule.forward))
+}
+
+pub fn jwt(rule: &api::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Jwt, Invalid> {
+    const MAX_SKEW: u64 = 10 * 60;
+    let api::Jwt {
+        issuer,
+        audiences,
+        jwks,
+        algorithms,
+        clock_skew,
+        subject_claim,
+        required_claims,
+        permissions,
+        permissions_claim,
+        from,
+        optional,
+    } = rule;
+    bounded(audiences, 0).at(".audiences")?;
+    bounded(algorithms, 1).at(".algorithms")?;
+    bounded(required_claims, 0).at(".requiredClaims")?;
+    for (field, text) in [
+        (".issuer", issuer),
+        (".subjectClaim", subject_claim),
+        (".permissionsClaim", permissions_claim),
+    ] {
+        if text.is_empty() {
+            return Err(Invalid::new("is empty").within(field));
+        }
+    }
+    let clock_skew = clock_skew.0.as_secs();
+    if clock_skew > MAX_SKEW {
+        return Err(Invalid::new("is more than 10m").within(".clockSkew"));
+    }
+    let required = required_claims.iter().map(|required| RequiredClaim {
+        claim: required.claim.as_str().into(),
+        value: required.value.as_deref().map(Into::into),
+    });
+    Ok(Jwt {
+        issuer: issuer.as_str().into(),
+        audiences: audiences.iter().map(|audience| audience.as_str().into()).collect(),
+        keys: keys(jwks, lookups, notes).at(".jwks")?,
+        algorithms: algorithms.iter().map(|algorithm| self::algorithm(*algorithm)).collect(),
+        clock_skew: u32::try_from(clock_skew).unwrap_or_default(),
+        subject_claim: subject_claim.as_str().into(),
+        required_claims: required.collect(),
+        permissions: self::permissions(permissions.as_deref())?,
+        permissions_claim: permissions_claim.as_str().into(),
+        from: sources(from).at(".from")?,
+        optional: *optional,
+        verified: Slot::default(),
+    })
+}
+
+fn keys(jwks: &api::Jwks, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<jwt::Keys, Invalid> {
+    names_one([
+        ("url", jwks.url.is_some()),
+        ("secretRef", jwks.secret_ref.is_some()),
+        ("configMapRef", jwks.config_map_ref.is_some()),
+    ])?;
+    if let Some(url) = &jwks.url {
+        return Ok(jwt::Keys::Url {
+            url: self::url(url).at(".url")?,
+            fetched: Slot::default(),
+        });
+    }
+    // One of the two is given.
+    let holder = holder(&lookups.policy.namespace, jwks).ok_or_else(|| Invalid::new("is empty"))?;
+    let field = match holder.kind {
+        CaKind::Secret => ".secretRef",
+        CaKind::ConfigMap => ".configMapRef",
+    };
+    let invalid = |(reason, text): (ConditionReason, String)| Invalid::of(reason, text).within(field);
+    let (set, stale) = taken(holder.kind, &holder.key, lookups.sources.jwks(&holder)).map_err(invalid)?;
+    notes.extend(stale.map(|stale| invalid(stale).within(".jwks")));
+    Ok(jwt::Keys::Set(set))
+}
+
+fn algorithm(algorithm: api::Algorithm) -> Algorithm {
+    use api::Algorithm as A;
+    match algorithm {
+        A::RS256 => Algorithm::RS256,
+        A::RS384 => Algorithm::RS384,
+        A::RS512 => Algorithm::RS512,
+        A::PS256 => Algorithm::PS256,
+        A::PS384 => Algorithm::PS384,
+        A::PS512 => Algorithm::PS512,
+        A::ES256 => Algorithm::ES256,
+        A::ES384 => Algorithm::ES384,
+        A::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+pub fn forward_auth(rule: &api::ForwardAuth, lookups: &Lookups<'_>) -> Result<ForwardAuth, Invalid> {
+    const MAX_TIMEOUT: Duration = Duration::from_secs(5);
+    let target = match (&rule.url, &rule.service) {
+        (Some(url), None) => Target::Url(self::url(url).at(".url")?),
+        (None, Some(service)) => self::service(service, lookups).at(".service")?,
+        _ => return Err(Invalid::new("needs exactly one of url and service")),
+    };
+    let timeout = rule.timeout.0;
+    if timeout.is_zero() || timeout > MAX_TIMEOUT {
+        return Err(Invalid::new("is not more than 0s and at most 5s").within(".timeout"));
+    }
+    let subject_header = rule.subject_header.as_deref().map(header_name);
+    Ok(ForwardAuth {
+        target,
+        timeout,
+        request_headers: names(&rule.request_headers, header_name).at(".requestHeaders")?,
+        response_headers: names(&rule.response_headers, editable).at(".responseHeaders")?,
+        subject_header: subject_header.transpose().at(".subjectHeader")?,
+        fail_open: rule.fail_open,
+    })
+}
+
+fn service(service: &api::ForwardService, lookups: &Lookups<'_>) -> Result<Target, Invalid> {
+    let key = ObjectKey::new(&lookups.policy.namespace, &service.name);
+    let port = port_ref(&service.port).map_err(Invalid::new).at(".port")?;
+    let path = PathAndQuery::try_from(&*service.path).ok();
+    let path = path.filter(|path| path.as_str().starts_with('/'));
+    let path = path.ok_or_else(|| Invalid::new("is no path, such as /auth").within(".path"))?;
+    match lookups.services.find(&key, &port) {
+        Ok(found) => Ok(Target::Service {
+            upstream: found.upstream.clone(),
+            path,
+        }),
+        Err(why) => {
+            let reason = match why.reason() {
+                ConditionReason::ServiceNotFound => ConditionReason::ServiceNotFound,
+                _ => ConditionReason::InvalidReference,
+            };
+            Err(Invalid::of(reason, format!("Service {key} {why}")))
+        }
+    }
+}
+
+fn url(text: &str) -> Result<Uri, Invalid> {
+    let url = text.parse::<Uri>().ok().filter(|url| {
+        let plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        matches!(url.scheme_str(), Some("http" | "https")) && plain && url.host().is_some_and(|host| !host.is_empty())
+    });
+    url.ok_or_else(|| Invalid::new(format!("{} is no http:// or https:// URL without user and password", Quoted(text))))
+}
+
+/// Where a credential may stand.
+fn sources(list: &[api::CredentialSource]) -> Result<Arc<[Source]>, Invalid> {
+    if !(1..=MAX_SOURCES).contains(&list.len()) {
+        let text = format!("holds {} items, 1 to {MAX_SOURCES} are allowed", list.len());
+        return Err(Invalid::new(text));
+    }
+    let sources = list.iter().enumerate();
+    sources.map(|(at, one)| source(one).at(format_args!("[{at}]"))).collect()
+}
+
+fn source(source: &api::CredentialSource) -> Result<Source, Invalid> {
+    let api::CredentialSource {
+        bearer,
+        header,
+        query,
+        cookie,
+        subprotocol,
+        forward,
+    } = source;
+    names_one([
+        ("bearer", bearer.is_some()),
+        ("header", header.is_some()),
+        ("query", query.is_some()),
+        ("cookie", cookie.is_some()),
+        ("subprotocol", subprotocol.is_some()),
+    ])?;
+    let text = |text: &str, field: &str| match text {
+        "" => Err(Invalid::new("is empty").within(field)),
+        text => Ok(text.into()),
+    };
+    let place = if let Some(header) = header {
+        Place::Header {
+            name: editable(&header.name).at(".header.name")?,
+            prefix: header.prefix.as_deref().map(Into::into),
+        }
+    } else if let Some(query) = query {
+        Place::Query {
+            name: text(&query.name, ".query.name")?,
+        }
+    } else if let Some(cookie) = cookie {
+        Place::Cookie {
+            name: text(&cookie.name, ".cookie.name")?,
+        }
+    } else if let Some(subprotocol) = subprotocol {
+        Place::Subprotocol {
+            prefix: text(&subprotocol.prefix, ".subprotocol.prefix")?,
+        }
+    } else {
+        Place::Bearer
+    };
+    // What stands in a URL or a subprotocol ends up in logs, and in an app's answer.
+    let usual = !matches!(place, Place::Query { .. } | Place::Subprotocol { .. });
+    Ok(Source {
+        forward: forward.unwrap_or(usual),
+        place,
+    })
+}
+
+fn permissions(text: Option<&str>) -> Result<Option<Permissions>, Invalid> {
+    let parsed = text.map(|text| {
+        Permissions::parse(text).map_err(|why| Invalid::new(format!("{}: {why}", Quoted(text))).within(".permissions"))
+    });
+    parsed.transpose()
+}

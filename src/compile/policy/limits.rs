@@ -1,0 +1,121 @@
+//! The rules that count, from the object to the data plane.
+
+use super::Lookups;
+use super::matching::header_name;
+use super::rule::{At, Invalid, names_one};
+use crate::api::policy as api;
+use crate::policy::{By, ConnectionLimit, Keys, Mode, OnStoreFailure, RateLimit, Scope};
+use crate::state::windows::Quota;
+
+// As the CRD's schema has them.
+pub const MAX_BY: usize = 8;
+pub const MAX_LIMIT: u32 = 1_000_000_000;
+pub const MAX_SOCKETS: u32 = 1_000_000;
+const MIN_WINDOW: u64 = 1000;
+const MAX_WINDOW: u64 = 24 * 60 * 60 * 1000;
+
+pub fn rate_limit(rule: &api::RateLimit, name: &str, mode: Mode, lookups: &Lookups<'_>) -> Result<RateLimit, Invalid> {
+    let api::RateLimit {
+        limit,
+        window,
+        by,
+        cost,
+        scope,
+        on_store_failure,
+    } = rule;
+    if !(1..=MAX_LIMIT).contains(limit) {
+        return Err(Invalid::new(format!("is not between 1 and {MAX_LIMIT}")).within(".limit"));
+    }
+    if !(1..=*limit).contains(cost) {
+        return Err(Invalid::new("is not between 1 and limit").within(".cost"));
+    }
+    let window = u64::try_from(window.0.as_millis()).unwrap_or(u64::MAX);
+    if !(MIN_WINDOW..=MAX_WINDOW).contains(&window) {
+        return Err(Invalid::new("is not between 1s and 24h").within(".window"));
+    }
+    Ok(RateLimit {
+        name: name.into(),
+        keys: Keys::new(lookups.policy, name, mode, parts(by)?),
+        quota: Quota {
+            limit: *limit,
+            window,
+            cost: *cost,
+        },
+        scope: self::scope(*scope),
+        on_store_failure: match on_store_failure {
+            api::OnStoreFailure::Local => OnStoreFailure::Local,
+            api::OnStoreFailure::Deny => OnStoreFailure::Deny,
+            api::OnStoreFailure::Allow => OnStoreFailure::Allow,
+        },
+    })
+}
+
+pub fn connection_limit(
+    rule: &api::ConnectionLimit,
+    name: &str,
+    mode: Mode,
+    lookups: &Lookups<'_>,
+) -> Result<ConnectionLimit, Invalid> {
+    let api::ConnectionLimit { max, by, scope } = rule;
+    if !(1..=MAX_SOCKETS).contains(max) {
+        return Err(Invalid::new(format!("is not between 1 and {MAX_SOCKETS}")).within(".max"));
+    }
+    Ok(ConnectionLimit {
+        keys: Keys::new(lookups.policy, name, mode, parts(by)?),
+        max: *max,
+        scope: self::scope(*scope),
+    })
+}
+
+fn scope(scope: api::Scope) -> Scope {
+    match scope {
+        api::Scope::Replica => Scope::Replica,
+        api::Scope::Shared => Scope::Shared,
+    }
+}
+
+fn parts(list: &[api::By]) -> Result<Box<[By]>, Invalid> {
+    if list.len() > MAX_BY {
+        let text = format!("holds {} items, at most {MAX_BY} are allowed", list.len());
+        return Err(Invalid::new(text).within(".by"));
+    }
+    let parts = list.iter().enumerate();
+    parts.map(|(at, one)| part(one).at(format_args!(".by[{at}]"))).collect()
+}
+
+fn part(part: &api::By) -> Result<By, Invalid> {
+    let api::By {
+        remote_ip,
+        header,
+        authenticated_subject,
+        path,
+        principal_field,
+        host,
+    } = part;
+    names_one([
+        ("remoteIp", remote_ip.is_some()),
+        ("header", header.is_some()),
+        ("authenticatedSubject", authenticated_subject.is_some()),
+        ("path", path.is_some()),
+        ("principalField", principal_field.is_some()),
+        ("host", host.is_some()),
+    ])?;
+    Ok(if let Some(remote_ip) = remote_ip {
+        let bits = u8::try_from(remote_ip.ipv6_prefix_length).ok();
+        let bits = bits.filter(|bits| (1..=128).contains(bits));
+        By::RemoteIp {
+            ipv6_prefix: bits
+                .ok_or_else(|| Invalid::new("is not between 1 and 128").within(".remoteIp.ipv6PrefixLength"))?,
+        }
+    } else if let Some(header) = header {
+        By::Header(header_name(&header.name).at(".header.name")?)
+    } else if let Some(field) = principal_field {
+        By::PrincipalField(field.name.as_str().into())
+    } else if authenticated_subject.is_some() {
+        By::AuthenticatedSubject
+    } else if path.is_some() {
+        By::Path
+    } else {
+        By::Host
+    })
+}
