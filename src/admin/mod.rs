@@ -53,6 +53,8 @@ impl View {
     pub fn answer(&self, peer: IpAddr, method: &Method, uri: &Uri, headers: &HeaderMap) -> Page {
         let known = match uri.path() {
             "/livez" | "/readyz" | "/metrics" => true,
+            // What apps verify a principal's signature by: nothing of it is secret.
+            "/principal-jwks" => self.services.signer.is_some(),
             "/debug/config" | "/debug/snapshot" | "/debug/why" => peer.to_canonical().is_loopback(),
             _ => false,
         };
@@ -74,6 +76,7 @@ impl View {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
             "/metrics" => page(StatusCode::OK, OPEN_METRICS, self.metrics.encode()),
+            "/principal-jwks" => self.principal_key_set(),
             "/debug/config" => self.config(),
             "/debug/snapshot" => self.snapshot(),
             _ => self.why(uri.query().unwrap_or_default()),
@@ -87,6 +90,13 @@ impl View {
             Phase::Starting { .. } | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
         };
         text(status, format!("{phase}\n"))
+    }
+
+    fn principal_key_set(&self) -> Page {
+        match &self.services.signer {
+            Some(signer) => page(StatusCode::OK, JSON, signer.key_set().clone()),
+            None => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
     }
 
     fn config(&self) -> Page {

@@ -11,8 +11,8 @@ use crate::config::{EndpointRules, Routing};
 use crate::snapshot::{Protocol, Slot, Upstream, UpstreamKey};
 use crate::store::{ObjectKey, Service, ServicePort, Store};
 
-use super::endpoint::{self, Listed};
 use super::deployment::is_label;
+use super::endpoint::{self, Listed};
 use super::references::User;
 use super::report::Quoted;
 
@@ -201,7 +201,9 @@ pub fn port_ref(port: &IntOrString) -> Result<PortRef, String> {
         }
         IntOrString::String(name) => {
             let name = Quoted(name);
-            Err(format!("{name} is not the name of a port; a number stands without quotes"))
+            Err(format!(
+                "{name} is not the name of a port; a number stands without quotes"
+            ))
         }
     }
 }

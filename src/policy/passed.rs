@@ -46,6 +46,11 @@ impl Passed {
         self.credentials.push(who.credential);
     }
 
+    /// Where no rule has said who it is.
+    pub fn fall_back(&mut self, principal: &Arc<Principal>) {
+        self.principal.get_or_insert_with(|| principal.clone());
+    }
+
     pub fn allow(&mut self, allowed: Allowed) {
         if let Some(principal) = allowed.principal {
             self.principal.get_or_insert(principal);

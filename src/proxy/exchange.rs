@@ -172,20 +172,18 @@ impl Phases<'_> {
         if let Some(policies) = &way.policies {
             let passed = passed.insert(Box::default());
             // Boxed: most requests have none before them.
-            match Box::pin(guard::run(
-                self,
-                &target,
-                deployment,
-                policies,
-                upgrade.is_some(),
-                incoming,
-                passed,
-            ))
-            .await?
-            {
+            let guarded = guard::run(self, &target, deployment, policies, upgrade.is_some(), incoming, passed);
+            match Box::pin(guarded).await? {
                 Guarded::Passed(body) => incoming = body,
                 Guarded::Answered(response) => return Ok(response),
             }
+        }
+        let shown = client.peer.client_certificate().filter(|_| way.asks_clients);
+        if let Some(principal) = shown.and_then(|shown| shown.principal.as_ref()) {
+            passed.get_or_insert_default().fall_back(principal);
+        }
+        if let Some(passed) = passed {
+            passed.sign(client.proxy.services.signer.as_ref(), &deployment.id);
         }
         let upstream = balance::choose_backend(&way.backends)?;
         // Most speak none, and one stands for all of those: every request would count on it.

@@ -110,7 +110,10 @@ pub fn basic_auth(
     let invalid = |(reason, text): (ConditionReason, String)| Invalid::of(reason, text).within(field);
     let (file, stale) = taken(CaKind::Secret, &secret, lookups.sources.users(&secret)).map_err(invalid)?;
     notes.extend(stale.map(invalid));
-    notes.extend(file.note.map(|note| invalid((ConditionReason::InvalidReference, format!("Secret {secret}: {note}")))));
+    notes.extend(
+        file.note
+            .map(|note| invalid((ConditionReason::InvalidReference, format!("Secret {secret}: {note}")))),
+    );
     let realm = rule.realm.as_deref().unwrap_or(REALM);
     Ok(BasicAuth::new(file.users, realm, rule.forward))
 }
@@ -250,10 +253,17 @@ fn service(service: &api::ForwardService, lookups: &Lookups<'_>) -> Result<Targe
 
 fn url(text: &str) -> Result<Uri, Invalid> {
     let url = text.parse::<Uri>().ok().filter(|url| {
-        let plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        let plain = url
+            .authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'));
         matches!(url.scheme_str(), Some("http" | "https")) && plain && url.host().is_some_and(|host| !host.is_empty())
     });
-    url.ok_or_else(|| Invalid::new(format!("{} is no http:// or https:// URL without user and password", Quoted(text))))
+    url.ok_or_else(|| {
+        Invalid::new(format!(
+            "{} is no http:// or https:// URL without user and password",
+            Quoted(text)
+        ))
+    })
 }
 
 /// Where a credential may stand.
@@ -263,7 +273,9 @@ fn sources(list: &[api::CredentialSource]) -> Result<Arc<[Source]>, Invalid> {
         return Err(Invalid::new(text));
     }
     let sources = list.iter().enumerate();
-    sources.map(|(at, one)| source(one).at(format_args!("[{at}]"))).collect()
+    sources
+        .map(|(at, one)| source(one).at(format_args!("[{at}]")))
+        .collect()
 }
 
 fn source(source: &api::CredentialSource) -> Result<Source, Invalid> {

@@ -30,10 +30,13 @@ impl Keys {
     /// Looks at Secrets that changed, whatever they are now.
     pub fn read(&mut self, changed: &BTreeSet<ObjectKey>, store: &Store) -> Vec<Changed> {
         let look = |key: &ObjectKey| {
-            let new = store.secret(key).filter(|secret| is_api_key(secret)).map(|secret| Entry {
-                labels: secret.labels.clone(),
-                key: Key::read(&key.name, &secret.data).map(Arc::new).map_err(Arc::new),
-            });
+            let new = store
+                .secret(key)
+                .filter(|secret| is_api_key(secret))
+                .map(|secret| Entry {
+                    labels: secret.labels.clone(),
+                    key: Key::read(&key.name, &secret.data).map(Arc::new).map_err(Arc::new),
+                });
             let mut labels: Vec<_> = new.iter().map(|entry| entry.labels.clone()).collect();
             let old = match new {
                 Some(new) => self.0.insert(key.clone(), new),

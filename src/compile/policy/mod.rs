@@ -155,7 +155,9 @@ impl Policies {
     fn specs(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<SentinelPolicySpec>> {
         let written = self.known.get(key).and_then(|known| known.object.spec.as_ref().ok());
         let good = self.good.get(key).map(|good| &good.spec);
-        written.into_iter().chain(good.filter(move |good| written != Some(good)))
+        written
+            .into_iter()
+            .chain(good.filter(move |good| written != Some(good)))
     }
 
     fn refer(&mut self, key: &ObjectKey, wanted: BTreeSet<Reference>, services: &mut Services) {

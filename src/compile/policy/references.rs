@@ -58,7 +58,12 @@ pub fn references(namespace: &str, spec: &SentinelPolicySpec) -> BTreeSet<Refere
         if let Some(basic) = &rule.basic_auth {
             all.insert(Reference::Users(key(&basic.secret_ref.name)));
         }
-        all.extend(rule.jwt.as_ref().and_then(|jwt| holder(namespace, &jwt.jwks)).map(Reference::Jwks));
+        all.extend(
+            rule.jwt
+                .as_ref()
+                .and_then(|jwt| holder(namespace, &jwt.jwks))
+                .map(Reference::Jwks),
+        );
         if let Some(openapi) = &rule.openapi {
             all.insert(Reference::Document(key(&openapi.document_ref.name)));
         }
@@ -214,7 +219,10 @@ fn users(data: &Data) -> Result<UsersFile, String> {
             1 => String::new(),
             all => format!(" (and {} more)", all - 1),
         };
-        format!("line {} under auth cannot be used: {}{more}", first.number, first.problem)
+        format!(
+            "line {} under auth cannot be used: {}{more}",
+            first.number, first.problem
+        )
     });
     if users.is_empty() {
         let why = note.map_or(String::new(), |note| format!("; {note}"));
@@ -261,6 +269,9 @@ pub fn taken<T: Clone>(
         }
         (None, Some(told)) => Err(told),
         // Every reference is looked up before rules are compiled.
-        (None, None) => Err((ConditionReason::InvalidReference, format!("{kind:?} {key} was not looked up"))),
+        (None, None) => Err((
+            ConditionReason::InvalidReference,
+            format!("{kind:?} {key} was not looked up"),
+        )),
     }
 }
