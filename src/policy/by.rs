@@ -66,7 +66,7 @@ impl Keys {
         static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
         let mut halves = SECRETS.each_ref().map(BuildHasher::build_hasher);
         self.feed(request, principal, |bytes| {
-            halves.iter_mut().for_each(|half| half.write(bytes))
+            halves.iter_mut().for_each(|half| half.write(bytes));
         });
         let [high, low] = halves.map(|half| u128::from(half.finish()));
         high << 64 | low

@@ -1,0 +1,176 @@
+//! What rules cost a request: the engine with 0, 1, 10 and 50 rules of each kind, all of which apply and pass. Time on one
+//! thread and allocations, of the engine alone. Prints figures; asserts nothing but that every request passes.
+//! `cargo bench --bench policy`
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, waits, and ends when something is wrong"
+)]
+
+use std::alloc::System;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use postern::compile::{Input, Previous, compile};
+use postern::config::Flags;
+use postern::policy::engine::{Progress, Run};
+use postern::policy::{Passed, Policy, Request, Services};
+use postern::snapshot::AmbiguousPaths;
+use postern::state::State;
+use postern::store::{Batch, Event, Store};
+use postern::watch::files;
+use serde_json::{Value, json};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const COUNTS: [usize; 4] = [0, 1, 10, 50];
+const REQUESTS: u32 = 2_000;
+const ROUNDS: usize = 21;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        println!("per request, median of {ROUNDS} rounds of {REQUESTS}: nanoseconds (allocations)");
+        print!("{:<34}", "rules");
+        COUNTS.iter().for_each(|count| print!("{count:>16}"));
+        println!();
+        for (name, rule) in kinds() {
+            print!("{name:<34}");
+            for count in COUNTS {
+                let policies = policies(&rule, count);
+                let (time, allocations) = measure(&policies).await;
+                print!("{:>16}", format!("{time:.0} ({allocations:.1})"));
+            }
+            println!();
+        }
+    });
+}
+
+/// Rules that apply to the request below and let it pass.
+fn kinds() -> Vec<(&'static str, Value)> {
+    let keys = json!({"secretSelector": {"matchLabels": {}}, "from": [{"header": {"name": "X-Api-Key"}}], "permissions": "read AND (write OR admin)"});
+    let deny = |matching: Value| json!({"match": [matching], "firewall": {"action": "Deny"}});
+    vec![
+        ("firewall, no path of this prefix", deny(json!({"path": {"prefix": "/admin"}}))),
+        ("firewall, no path of this regex", deny(json!({"path": {"regex": "/(admin|internal)/.*"}}))),
+        ("firewall, no header of this value", deny(json!({"header": {"name": "User-Agent", "value": {"prefix": "curl"}}}))),
+        ("firewall, none of 8 networks", deny(json!({"remoteIp": (0..8).map(|i| format!("10.{i}.0.0/16")).collect::<Vec<_>>()}))),
+        ("firewall, no query of this value", deny(json!({"query": {"name": "debug", "value": {"exact": "on"}}}))),
+        ("origin", json!({"origin": {"allowed": ["https://app.example.com", "https://*.example.com"]}})),
+        ("cors", json!({"cors": {"origins": ["https://page.example.com"], "exposedHeaders": ["x-a"]}})),
+        ("apiKey, of 1,000", json!({"apiKey": keys})),
+        ("rateLimit by address", json!({"rateLimit": {"limit": 1_000_000_000, "window": "1h", "by": [{"remoteIp": {}}]}})),
+        ("rateLimit by address and path", json!({"rateLimit": {"limit": 1_000_000_000, "window": "1h", "by": [{"remoteIp": {}}, {"path": {}}]}})),
+        ("requestHeaders", json!({"requestHeaders": {"set": [{"name": "X-A", "value": "b"}]}})),
+        ("logging", json!({"logging": {"requestHeaders": ["User-Agent"]}})),
+    ]
+}
+
+async fn measure(policies: &[Arc<Policy>]) -> (f64, f64) {
+    let (mut times, mut allocations) = (Vec::new(), 0.0);
+    let headers = headers();
+    let authority = HeaderValue::from_static("app.example.com");
+    let uri: Uri = "/rooms/42/messages?after=17&limit=50".parse().unwrap();
+    let services = Services::default();
+    for _ in 0..ROUNDS {
+        let region = Region::new(ALLOCATOR);
+        let started = Instant::now();
+        for _ in 0..REQUESTS {
+            let request = Request {
+                method: &Method::GET,
+                headers: &headers,
+                authority: &authority,
+                host: "app.example.com",
+                uri: &uri,
+                client: [192, 0, 2, 7].into(),
+                trusted: false,
+                https: true,
+                web_socket: false,
+                certificate: None,
+                readings: OnceLock::new(),
+            };
+            let mut passed = Passed::default();
+            let mut run = Run::new(policies, &request, AmbiguousPaths::Reject, &services, &mut passed).unwrap();
+            assert!(matches!(run.advance().await, Ok(Progress::Passed)));
+        }
+        times.push(started.elapsed().as_nanos() as f64 / f64::from(REQUESTS));
+        allocations = region.change().allocations as f64 / f64::from(REQUESTS);
+    }
+    times.sort_by(f64::total_cmp);
+    (times[ROUNDS / 2], allocations)
+}
+
+fn headers() -> HeaderMap {
+    let pairs = [
+        ("host", "app.example.com"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, br"),
+        ("origin", "https://page.example.com"),
+        ("x-api-key", "key-500"),
+        ("cookie", "session=0123456789abcdef; theme=dark"),
+    ];
+    let pairs = pairs.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+    pairs.into_iter().collect()
+}
+
+/// The rule so many times in one policy, compiled as objects are.
+fn policies(rule: &Value, count: usize) -> Vec<Arc<Policy>> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let rules: Vec<_> = (0..count)
+        .map(|at| {
+            let mut rule = rule.clone();
+            rule["name"] = format!("rule-{at}").into();
+            rule
+        })
+        .collect();
+    let metadata = |name: &str| json!({"name": name, "namespace": "default", "labels": {"postern.dev/use": "api-key"}});
+    let mut objects = vec![
+        json!({
+            "apiVersion": "postern.dev/v1alpha1", "kind": "Deployment", "metadata": metadata("app"),
+            "spec": {"hostnames": ["app.example.com"], "service": {"name": "app", "port": 80}},
+        }),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata("app"), "spec": {"ports": [{"port": 80}]}}),
+        json!({
+            "apiVersion": "postern.dev/v1alpha1", "kind": "SentinelPolicy", "metadata": metadata("guard"),
+            "spec": {"targetRefs": [{"name": "app"}], "rules": rules},
+        }),
+    ];
+    objects.extend((0..1_000).map(|at| {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": metadata(&format!("key-{at}")),
+            "stringData": {"key": format!("key-{at}"), "permissions": "read write"},
+        })
+    }));
+    let mut store = Store::default();
+    let events = objects.iter().flat_map(|object| files::parse(&object.to_string()));
+    store.apply(Batch {
+        events: events.map(|object| Event::Apply(object.unwrap())).collect(),
+        seen: Instant::now(),
+    });
+    let changes = store.take_changes();
+    let input = Input {
+        store: &store,
+        changes: &changes,
+        listener: &Arc::default(),
+    };
+    let routing = Flags::default().settings().unwrap().routing;
+    let compiled = compile(&input, &routing, Previous::default());
+    let state = State::default();
+    let egress = Arc::default();
+    compiled.fresh.policies.iter().for_each(|policy| state.pair_rules(policy, &egress));
+    let host = compiled.snapshot.hosts.find("app.example.com").unwrap();
+    let route = host.find("/").unwrap();
+    let policies = route.policies.as_ref().expect("the policy is in force");
+    assert_eq!(policies[0].rules.len(), count);
+    policies.to_vec()
+}
