@@ -16,7 +16,6 @@ use crate::reason::Reason;
 use crate::snapshot::{Action, Backend, Certificate, ClientTls, Host, PathMatch, Route, Snapshot};
 
 /// A request that nobody has sent.
-#[derive(Debug)]
 pub struct Question {
     /// May have a port.
     pub host: String,
