@@ -100,7 +100,7 @@ async fn a_refusal_comes_before_the_app_is_looked_for() {
 async fn rules_that_take_too_long_together_are_given_up_after_five_seconds() {
     let silent = Backend::start(|mut visit| async move {
         visit.head().await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let url = format!("http://{}/", silent.address);
