@@ -35,7 +35,7 @@ pub enum By {
     /// All lines of it.
     Header(#[serde(serialize_with = "text")] HeaderName),
     AuthenticatedSubject,
-    /// Percent-decoded, dot segments resolved, without query.
+    /// All spellings that some app takes for one path are one, without query.
     Path,
     /// Of the principal: `source.key.meta.plan`.
     PrincipalField(Box<str>),
@@ -111,7 +111,7 @@ impl By {
                 Some(principal) => part(3, principal.subject().as_bytes(), to),
                 None => return false,
             },
-            Self::Path => part(4, request.path().as_bytes(), to),
+            Self::Path => part(4, request.readings().merged().as_bytes(), to),
             Self::PrincipalField(field) => match principal.and_then(|principal| principal.field(field)) {
                 Some(value) => part(5, value.as_bytes(), to),
                 None => return false,

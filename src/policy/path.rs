@@ -44,6 +44,11 @@ impl<'a> Readings<'a> {
         &self.usual
     }
 
+    /// The same for all spellings that some app takes for one path.
+    pub fn merged(&self) -> &str {
+        self.liberal.as_deref().unwrap_or(&self.usual)
+    }
+
     /// Whether apps may read it differently in ways that no client needs: `%2F`, `%5C`, `%00`, a backslash, encoded dot
     /// segments, empty segments, and escapes that are none.
     pub fn is_ambiguous(&self) -> bool {

@@ -81,7 +81,7 @@ pub struct By {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Everything")]
     pub authenticated_subject: Option<Everything>,
-    /// The path, percent-decoded and with dot segments resolved. Written as {}.
+    /// The path without its query; spellings that some apps take for one are one. Written as {}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Everything")]
     pub path: Option<Everything>,

@@ -152,6 +152,13 @@ fn each_part_tells_requests_apart_by_what_it_names_alone() {
     assert!(!same(&[By::Path], &plain, &Asked::from("192.0.2.1").at("/other")));
     assert!(same(&[By::Path], &plain, &Asked::from("192.0.2.2").at("/%63hat?x=1")));
     assert!(same(&[By::Path], &plain, &Asked::from("192.0.2.2").at("/a/../chat")));
+    // Apps that drop parameters or merge slashes take them for one.
+    for spelled in ["/chat;x=1", "//chat", "/a;x/..;y/chat", "/%2Fchat", "/\\chat"] {
+        assert!(
+            same(&[By::Path], &plain, &Asked::from("192.0.2.2").at(spelled)),
+            "{spelled}"
+        );
+    }
     let elsewhere = Asked {
         host: "b.example",
         ..Asked::from("192.0.2.1")
