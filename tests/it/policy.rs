@@ -1,5 +1,6 @@
 //! What stands before an app: each kind of rule, over every transport, for plain requests and WebSockets alike.
 
+mod connection_limit;
 mod cors;
 mod edits;
 mod firewall;
@@ -9,4 +10,6 @@ mod logging;
 mod order;
 mod origin;
 mod paths;
+mod rate_limit;
 mod shadow;
+mod shared;

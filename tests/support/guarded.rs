@@ -1,13 +1,16 @@
 //! An app with rules before it, met as plain requests and as WebSockets at once: what holds for one holds for the other.
 
+use std::cell::Cell;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use super::backend::Backend;
+use super::eventually;
 use super::front::{Front, Transport};
 use super::head::Head;
 use super::site::Site;
-use super::wire::Answer;
+use super::wire::{Answer, Wire};
 use super::ws;
 
 pub const HOST: &str = "app.example.test";
@@ -61,6 +64,50 @@ impl Guarded {
         }
         assert_eq!(self.backend.hits(), hits, "{target} {more:?}: the app was reached");
         [plain, upgrade]
+    }
+
+    /// The policy as it stands in a file of its own, in place of the one that is there; in force on return. Its rules must let
+    /// plain requests to /version pass.
+    pub async fn edit(&self, version: &str, rules: Value) {
+        let Value::Array(mut all) = rules else {
+            panic!("rules are a list")
+        };
+        let marked = json!({"set": [{"name": "X-Version", "value": version}]});
+        all.insert(0, json!({"name": "version", "responseHeaders": marked}));
+        self.front
+            .postern
+            .write("guard", &policy("guard", all.into()).to_string());
+        let so = async || self.get("/version", "").await.head.get("x-version") == Some(version);
+        eventually(&format!("version {version} is in force"), so).await;
+    }
+
+    /// How often a rule of the policy has decided so, in that mode.
+    pub async fn decisions(&self, rule: &str, mode: &str, decision: &str) -> f64 {
+        let labels = [
+            ("policy", "guard"),
+            ("rule", rule),
+            ("mode", mode),
+            ("decision", decision),
+        ];
+        let postern = &self.front.postern;
+        postern.metric("postern_policy_decisions_total", &labels).await
+    }
+
+    /// A socket, as soon as a limit on them lets one open.
+    pub async fn opens(&self, since: &str) -> Wire {
+        let opened = Cell::new(None);
+        eventually(&format!("a place is free: {since}"), async || {
+            match self.front.upgrade(HOST, "/", "").await {
+                Ok((_, socket)) => opened.set(Some(socket)),
+                Err(refused) => assert_eq!(refused.status(), 429, "{refused:?}"),
+            }
+            let socket = opened.take();
+            let is_open = socket.is_some();
+            opened.set(socket);
+            is_open
+        })
+        .await;
+        opened.take().expect("was opened")
     }
 
     pub async fn get(&self, target: &str, more: &str) -> Answer {
