@@ -51,6 +51,8 @@ pub struct Policy {
     pub targets: Result<Arc<Targets>, Arc<str>>,
     /// None: not understood.
     pub mode: Option<Mode>,
+    /// A rule says for itself that it is enforced, whatever the policy's mode.
+    pub has_enforced_rule: bool,
     pub priority: i32,
     /// All of it, or why it could not be decoded.
     pub spec: Result<Arc<SentinelPolicySpec>, Arc<str>>,
@@ -435,6 +437,7 @@ impl Policy {
             created,
             targets,
             mode,
+            has_enforced_rule,
             priority,
             spec,
             status: _,
@@ -445,6 +448,7 @@ impl Policy {
             && *created == other.created
             && *targets == other.targets
             && *mode == other.mode
+            && *has_enforced_rule == other.has_enforced_rule
             && *priority == other.priority
             && *spec == other.spec
     }

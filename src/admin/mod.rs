@@ -1,6 +1,7 @@
 //! The admin port: health and metrics for everyone, debug pages for peers on this machine. Not the data plane: it has a
 //! small server of its own, one request per connection.
 
+pub mod question;
 pub mod ready;
 pub mod server;
 pub mod why;
@@ -16,11 +17,11 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use question::Question;
 use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use why::Question;
 
 pub use ready::{Phase, Readiness};
 pub use server::serve;
@@ -124,7 +125,7 @@ impl View {
     fn why(&self, query: &str) -> Page {
         let question = match Question::from_query(query) {
             Ok(question) => question,
-            Err(wrong) => return text(StatusCode::BAD_REQUEST, format!("{wrong}\n{}\n", why::USAGE)),
+            Err(wrong) => return text(StatusCode::BAD_REQUEST, format!("{wrong}\n{}\n", question::USAGE)),
         };
         match self.live.load() {
             Some(live) => {

@@ -35,7 +35,7 @@ enum Verb {
     /// Compile manifests offline and show the conditions that a cluster would show
     Check(check::Args),
     /// Which object, path and endpoints answer for a URL, or which error and why
-    Why(why::Args),
+    Why(Box<why::Args>),
     /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
     Crds,
     /// The sample app: echoes HTTP and WebSocket messages
@@ -47,7 +47,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Run(args) => on_runtime(run::run(*args)),
         Verb::Try(args) => on_runtime(trial::run(args)),
         Verb::Check(args) => check::run(&args),
-        Verb::Why(args) => on_runtime(why::run(args)),
+        Verb::Why(args) => on_runtime(why::run(*args)),
         Verb::Crds => crds::run(),
         Verb::Echo(args) => on_runtime(echo::run(args)),
     }

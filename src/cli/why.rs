@@ -10,7 +10,8 @@ use http::StatusCode;
 
 use super::offline::{self, World};
 use super::{check, client};
-use crate::admin::why::{Explanation, Question, explain};
+use crate::admin::question::Question;
+use crate::admin::why::{Explanation, explain};
 use crate::api::deployment::DeploymentSpec;
 use crate::policy::Services;
 use crate::snapshot::HostName;

@@ -19,12 +19,13 @@ mod deployment;
 mod endpoint;
 mod host;
 mod policy;
+mod previous;
 mod references;
 pub mod report;
 mod route;
 mod tls;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::Routing;
@@ -32,15 +33,15 @@ use crate::policy::Policy;
 use crate::snapshot::{Certificate, Deployment, Host, HostName, HostTls, Listener, Route, Snapshot, Upstream};
 use crate::store::{self, Changes, ObjectKey, Store};
 
-use acme::Answers;
-use backend::Services;
 use deployment::Wanted;
-use host::{Claim, Names, Offer};
-use policy::{Guard, Policies};
+use host::{Claim, Offer};
 use references::User;
 use report::{PolicyReport, Report, Sources};
+
+pub use previous::Previous;
+
+use previous::Known;
 use tls::asked::Reference;
-use tls::{Client, Materials, Terms};
 
 /// What one compile works from.
 pub struct Input<'a> {
@@ -49,28 +50,6 @@ pub struct Input<'a> {
     pub changes: &'a Changes,
     /// Passed on as it is.
     pub listener: &'a Arc<Listener>,
-}
-
-/// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
-/// And the last good versions of what is broken at present, which no object tells any more.
-#[derive(Default)]
-pub struct Previous {
-    /// What the memory was made with. None: there is none yet.
-    routing: Option<Routing>,
-    deployments: HashMap<ObjectKey, Known>,
-    services: Services,
-    materials: Materials,
-    policies: Policies,
-    /// As they were looked up last.
-    default_secrets: Box<[ObjectKey]>,
-    default_problems: Vec<String>,
-    answers: Answers,
-    names: Names,
-    reports: BTreeMap<ObjectKey, Arc<Report>>,
-    policy_reports: BTreeMap<ObjectKey, Arc<PolicyReport>>,
-    /// Deployments to which sockets may belong, with the uid: also those that cannot be decoded at present.
-    alive: HashMap<ObjectKey, Arc<str>>,
-    snapshot: Snapshot,
 }
 
 pub struct Compiled {
@@ -97,14 +76,6 @@ pub struct Fresh {
     pub deployments: Vec<Arc<Deployment>>,
     pub policies: Vec<Arc<Policy>>,
     pub upstreams: Vec<Arc<Upstream>>,
-}
-
-/// A Deployment that decodes, and the routes that it would have where nobody is in its way.
-struct Known {
-    wanted: Wanted,
-    terms: Terms,
-    guard: Guard,
-    routes: Box<[Route]>,
 }
 
 /// One compile under way: what the changes have reached, and what came of it.
@@ -187,59 +158,6 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
     }
 }
 
-impl Previous {
-    pub fn report(&self, key: &ObjectKey) -> Option<&Arc<Report>> {
-        self.reports.get(key)
-    }
-
-    /// Of all Deployments of our class, sorted by key.
-    pub fn reports(&self) -> impl Iterator<Item = &Arc<Report>> {
-        self.reports.values()
-    }
-
-    pub fn policy_report(&self, key: &ObjectKey) -> Option<&Arc<PolicyReport>> {
-        self.policy_reports.get(key)
-    }
-
-    /// Of all policies, sorted by key.
-    pub fn policy_reports(&self) -> impl Iterator<Item = &Arc<PolicyReport>> {
-        self.policy_reports.values()
-    }
-
-    /// Nothing but what the objects do not tell any more: the last good versions of what is broken.
-    pub fn last_good(&self) -> Self {
-        Self {
-            policies: self.policies.last_good(),
-            materials: self.materials.last_good(),
-            ..Self::default()
-        }
-    }
-
-    /// Every object there is and every object there was.
-    fn everything(&self, store: &Store) -> Changes {
-        let (mut secrets, mut config_maps) = self.materials.keys();
-        let (of_policies, maps_of_policies) = self.policies.objects();
-        secrets.extend(of_policies);
-        config_maps.extend(maps_of_policies);
-        secrets.extend(store.secrets().map(|secret| secret.key.clone()));
-        secrets.extend(self.answers.keys().cloned());
-        let known = self
-            .reports
-            .keys()
-            .chain(self.alive.keys())
-            .chain(self.policies.deployments());
-        let policies = store.policies().map(|policy| &policy.key);
-        Changes {
-            deployments: store.deployments().map(|d| &d.key).chain(known).cloned().collect(),
-            policies: policies.chain(self.policies.keys()).cloned().collect(),
-            services: self.services.keys().cloned().collect(),
-            secrets,
-            config_maps,
-            observed: BTreeSet::new(),
-        }
-    }
-}
-
 impl Reached {
     /// Something else stands before these Deployments, or will.
     fn guards(&mut self, deployments: BTreeSet<ObjectKey>) {
@@ -258,21 +176,6 @@ impl Reached {
                 self.policies.insert(key.clone());
             }
             User::Installation => {}
-        }
-    }
-}
-
-impl Known {
-    fn offer(&self, name: &HostName) -> Offer<'_> {
-        let place = self.wanted.names.iter().position(|claimed| claimed.name == *name);
-        let certificates = place.and_then(|place| self.terms.certificates.get(place));
-        Offer {
-            routes: &self.routes,
-            certificates: certificates.map_or(&[][..], |certificates| certificates),
-            client: match &self.terms.client {
-                Client::Rule(rule) => Some(rule),
-                Client::Anyone | Client::Unresolved => None,
-            },
         }
     }
 }

@@ -13,7 +13,8 @@ use super::openapi::{Call, OpenApi};
 use super::rate_limit::Standing;
 use super::trace::{Outcome, Step};
 use super::{
-    Action, Authenticated, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors, unix_seconds,
+    Action, Authenticated, Cors, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors,
+    unix_seconds,
 };
 use crate::reason::Reason;
 use crate::shared::Visit;
@@ -31,11 +32,15 @@ pub struct Run<'a> {
     pub passed: &'a mut Passed,
     /// The next rule: of which policy, and where in it.
     at: (usize, usize),
-    /// A preflight that a rule will answer: nobody is asked who is there.
-    preflight: bool,
+    /// Answers this preflight, for which nobody is asked who is there: whatever ends the rules, the app never sees it.
+    preflight: Option<&'a Cors>,
     /// Whom the rules of a policy in the shadow have found the request to be from.
     shadow: Option<Arc<Principal>>,
+    /// The policy is in the shadow and would go no further: its other shadow rules are not asked, those that it enforces are.
+    ended_in_shadow: bool,
     body: Option<Bytes>,
+    /// Why the next rule does not get the body that it waits for.
+    unread: Option<Reason>,
     /// Kept where nobody has sent the request.
     trace: Option<Vec<Step>>,
 }
@@ -45,9 +50,10 @@ pub enum Progress {
     Passed,
     /// Nothing is left for the app.
     Answered(Response<Bytes>),
-    /// The next rule looks at the body, which may have `limit` bytes.
+    /// The next rule looks at the body, which may have `limit` bytes. In the shadow it refuses none.
     WantsBody {
         limit: usize,
+        mode: Mode,
     },
 }
 
@@ -80,9 +86,11 @@ impl<'a> Run<'a> {
             store: services.shared.visit(),
             passed,
             at: (0, 0),
-            preflight: false,
+            preflight: None,
             shadow: None,
+            ended_in_shadow: false,
             body: None,
+            unread: None,
             trace: None,
         };
         run.note_logging();
@@ -90,8 +98,9 @@ impl<'a> Run<'a> {
         if paths == AmbiguousPaths::Reject && request.readings().is_ambiguous() && reads_path() {
             return Err(Reason::AmbiguousPath.into());
         }
-        run.preflight =
-            cors::is_preflight(request) && run.applying(|kind| matches!(kind, Kind::Cors(_))).next().is_some();
+        if cors::is_preflight(request) {
+            run.preflight = run.applying_cors();
+        }
         Ok(run)
     }
 
@@ -104,7 +113,7 @@ impl<'a> Run<'a> {
                 continue;
             };
             self.at.1 += 1;
-            if self.preflight && rule.asks_who() {
+            if self.preflight.is_some() && rule.asks_who() || self.ended_in_shadow && rule.mode == Mode::Shadow {
                 continue;
             }
             if !self.applies(rule) {
@@ -117,9 +126,12 @@ impl<'a> Run<'a> {
             }
             if let Some(limit) = self.wants_body(rule) {
                 self.at.1 -= 1;
-                return Ok(Progress::WantsBody { limit });
+                return Ok(Progress::WantsBody { limit, mode: rule.mode });
             }
-            let decided = self.decide(rule, now).await;
+            let decided = match self.unread.take() {
+                Some(reason) => Err(reason.into()),
+                None => self.decide(rule, now).await,
+            };
             match self.trace {
                 None => rule.runtime.get().count(rule.mode, Decision::of(&decided)),
                 Some(_) => self.step(policy, rule, outcome(&decided)),
@@ -134,7 +146,10 @@ impl<'a> Run<'a> {
                 (Mode::Shadow, decided) => self.note(policy, rule, decided),
             }
         }
-        Ok(Progress::Passed)
+        Ok(match self.preflight {
+            Some(cors) => Progress::Answered(cors.preflight(self.request)),
+            None => Progress::Passed,
+        })
     }
 
     /// The same for a request that nobody has sent: what each rule would make of it, up to the first refusal.
@@ -155,9 +170,12 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// What the rule that waits for it is to look at.
-    pub fn give(&mut self, body: Bytes) {
-        self.body = Some(body);
+    /// What the rule that waits for it is to look at, or why it cannot.
+    pub fn give(&mut self, body: Result<Bytes, Reason>) {
+        match body {
+            Ok(body) => self.body = Some(body),
+            Err(reason) => self.unread = Some(reason),
+        }
     }
 
     fn applies(&self, rule: &Rule) -> bool {
@@ -189,7 +207,7 @@ impl<'a> Run<'a> {
                     .await?;
                 Ok(standing.map_or(Effect::None, Effect::Standing))
             }
-            Kind::Cors(cors) if self.preflight => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
+            Kind::Cors(cors) if self.preflight.is_some() => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
             Kind::Cors(cors) => Ok(Effect::Grant(cors.grant(self.request))),
             Kind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
             Kind::Firewall(Action::Deny) => Err(Reason::FirewallDenied.into()),
@@ -204,12 +222,18 @@ impl<'a> Run<'a> {
         let Kind::OpenApi(openapi) = &rule.kind else {
             return None;
         };
-        let wanted = self.body.is_none() && openapi.needs_body(self.request.method, self.request.uri.path());
-        // What a rule in the shadow is too small for passes all the same.
+        let read = self.body.is_some() || self.unread.is_some();
+        let wanted = !read && openapi.needs_body(self.request.method, self.request.uri.path());
         wanted.then_some(openapi.max_body)
     }
 
     fn validate(&self, openapi: &OpenApi) -> Result<Effect, Refusal> {
+        // Another rule, which takes longer ones, has had it read.
+        if self.body.as_ref().is_some_and(|body| body.len() > openapi.max_body)
+            && openapi.needs_body(self.request.method, self.request.uri.path())
+        {
+            return Err(Reason::BodyTooLarge.into());
+        }
         let call = Call {
             method: self.request.method,
             path: self.request.uri.path(),
@@ -269,14 +293,13 @@ impl<'a> Run<'a> {
                 true
             }
         };
-        if ends && policy.mode == Mode::Shadow {
-            self.leave_policy();
-        }
+        self.ended_in_shadow |= ends && policy.mode == Mode::Shadow;
     }
 
     fn leave_policy(&mut self) {
         self.at = (self.at.0 + 1, 0);
         self.shadow = None;
+        self.ended_in_shadow = false;
     }
 
     /// Who the request is from, as far as a rule of this mode may know. A certificate says so where no rule does.
@@ -305,10 +328,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Enforced rules of a kind that apply to this request.
-    fn applying(&self, is: impl Fn(&Kind) -> bool) -> impl Iterator<Item = &'a Rule> {
-        let rules = self.policies.iter().flat_map(|policy| &policy.rules);
-        rules.filter(move |rule| rule.mode == Mode::Enforce && is(&rule.kind) && self.applies(rule))
+    fn applying_cors(&self) -> Option<&'a Cors> {
+        let mut rules = self.policies.iter().flat_map(|policy| &policy.rules);
+        rules.find_map(|rule| match &rule.kind {
+            Kind::Cors(cors) if rule.mode == Mode::Enforce && self.applies(rule) => Some(cors),
+            _ => None,
+        })
     }
 }
 

@@ -180,7 +180,7 @@ impl Text {
                 return None;
             }
         }
-        folded.is_empty().then(|| rest.as_str())
+        folded.is_empty().then_some(rest.as_str())
     }
 }
 

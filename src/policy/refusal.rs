@@ -9,7 +9,7 @@ use crate::reason::Reason;
 pub struct Refusal {
     pub reason: Reason,
     /// Beside those that go with the reason.
-    pub headers: HeaderMap,
+    pub headers: Box<HeaderMap>,
     /// For a person, in place of the reason's own; never what a client sent.
     pub detail: Option<String>,
     /// Somebody else's answer, which passes as it is.
@@ -26,7 +26,7 @@ impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
         Self {
             reason,
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             detail: None,
             answer: None,
         }

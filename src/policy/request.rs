@@ -73,7 +73,8 @@ impl<'a> Request<'a> {
 
     /// The lines of this very name. None of a name that is Postern's to say, or a trusted proxy's.
     pub fn header(&self, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> + use<'a> {
-        let reserved = is_reserved(name.as_str()) && !(self.trusted && !name.as_str().starts_with("x-postern-"));
+        let may_say = self.trusted && !name.as_str().starts_with("x-postern-");
+        let reserved = !may_say && is_reserved(name.as_str());
         let lines = (!reserved).then(|| self.headers.get_all(name));
         lines.into_iter().flatten()
     }

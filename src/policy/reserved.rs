@@ -40,7 +40,7 @@ pub fn is_framing(name: &HeaderName) -> bool {
         "upgrade",
     ];
     let named = |framing: &&str| folds_to(name.as_str().as_bytes(), framing.as_bytes());
-    framing.iter().any(|framing| named(&framing)) || name.as_str().starts_with("sec-websocket-")
+    framing.iter().any(named) || name.as_str().starts_with("sec-websocket-")
 }
 
 /// Whether an app that takes `_` for `-` reads `name` as `wanted`.

@@ -103,7 +103,7 @@ impl Account<'_> {
             Some(answer) => error::passed_on(*answer, refusal.reason, asker),
             None => error::answer(refusal.reason, asker),
         };
-        response.headers_mut().extend(refusal.headers);
+        response.headers_mut().extend(*refusal.headers);
         response
     }
 

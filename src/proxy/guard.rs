@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Body;
 use super::error::X_REQUEST_ID;
@@ -18,11 +18,12 @@ use super::incoming::{Incoming, ReadBody};
 use super::target::Target;
 use crate::policy::engine::{Progress, Run};
 use crate::policy::logging::Redacted;
-use crate::policy::{Kind, Passed, Policy, Refusal, Request};
+use crate::policy::{Kind, Mode, Passed, Policy, Refusal, Request};
 use crate::reason::Reason;
 use crate::snapshot::Deployment;
 
-/// All rules of a request together; what a client takes to send its body is not theirs.
+/// All rules of a request together; what a client takes to send its body is not theirs. A rule in the shadow waits no longer
+/// for a body either.
 const BUDGET: Duration = Duration::from_secs(5);
 
 pub enum Guarded {
@@ -65,7 +66,7 @@ pub async fn run(
     let mut run = Run::new(policies, &request, deployment.ambiguous_paths, services, passed).map_err(Box::new)?;
     let mut left = BUDGET;
     loop {
-        let since = tokio::time::Instant::now();
+        let since = Instant::now();
         let progress = timeout(left, run.advance())
             .await
             .map_err(|_elapsed| Reason::PolicyTimeout)?;
@@ -73,10 +74,11 @@ pub async fn run(
         match progress.map_err(Box::new)? {
             Progress::Passed => return Ok(Guarded::Passed(incoming)),
             Progress::Answered(response) => return Ok(Guarded::Answered(own_answer(phases, deployment, response))),
-            Progress::WantsBody { limit } => {
-                let body = read(incoming, limit, deployment.timeouts.idle).await?;
-                run.give(body.data.clone());
-                incoming = Incoming::Read(Box::new(body));
+            Progress::WantsBody { limit, mode } => {
+                let mut body = ReadBody::of(incoming);
+                let end = (mode == Mode::Shadow).then(|| Instant::now() + BUDGET);
+                run.give(read(&mut body, limit, deployment.timeouts.idle, end).await?);
+                incoming = Incoming::Read(body);
             }
         }
     }
@@ -91,27 +93,38 @@ fn own_answer(phases: &Phases<'_>, deployment: &Deployment, response: Response<B
     response
 }
 
-/// The whole body, if it is no longer than `limit`.
-async fn read(mut incoming: Incoming, limit: usize, idle: Option<Duration>) -> Result<ReadBody, Reason> {
-    if incoming.size_hint().lower() > limit as u64 {
-        return Err(Reason::BodyTooLarge);
-    }
-    let mut data = BytesMut::new();
-    let mut trailers: Option<HeaderMap> = None;
-    while let Some(frame) = timeout(idle.unwrap_or(KERNEL_LIMIT), incoming.frame())
-        .await
-        .map_err(|_elapsed| Reason::RequestTimeout)?
-    {
-        match frame.map_err(|_broken| Reason::BadRequest)?.into_data() {
-            Ok(piece) if data.len() + piece.len() > limit => return Err(Reason::BodyTooLarge),
-            Ok(piece) => data.extend_from_slice(&piece),
-            Err(frame) => trailers = frame.into_trailers().ok(),
+/// The whole body, if it is no longer than `limit` and comes in time. What has been read of it is there in any case, and
+/// the rest follows; of one that is broken nobody gets a part as if that were all.
+async fn read(
+    body: &mut ReadBody,
+    limit: usize,
+    idle: Option<Duration>,
+    end: Option<Instant>,
+) -> Result<Result<Bytes, Reason>, Reason> {
+    let mut data = BytesMut::from(std::mem::take(&mut body.data));
+    let read = loop {
+        if body.rest.size_hint().lower().saturating_add(data.len() as u64) > limit as u64 {
+            break Err(Reason::BodyTooLarge);
         }
-    }
-    Ok(ReadBody {
-        data: data.freeze(),
-        trailers,
-    })
+        let idle = Instant::now() + idle.unwrap_or(KERNEL_LIMIT);
+        let (until, late) = match end {
+            Some(end) if end < idle => (end, Reason::PolicyTimeout),
+            _ => (idle, Reason::RequestTimeout),
+        };
+        match timeout_at(until, body.rest.frame()).await {
+            Err(_elapsed) => break Err(late),
+            Ok(Some(frame)) => match frame.map_err(|_broken| Reason::BadRequest)?.into_data() {
+                Ok(piece) => data.extend_from_slice(&piece),
+                Err(frame) => body.trailers = frame.into_trailers().ok(),
+            },
+            Ok(None) => {
+                body.rest = Incoming::Empty;
+                break Ok(());
+            }
+        }
+    };
+    body.data = data.freeze();
+    Ok(read.map(|()| body.data.clone()))
 }
 
 /// The records that rules have asked for.

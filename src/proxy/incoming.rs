@@ -18,13 +18,14 @@ pub enum Incoming {
     Empty,
     H1(hyper::body::Incoming),
     H2(Box<H2Body>),
-    /// One that has been read, since a rule had to look at it.
+    /// One that has been read, or the beginning of it, since a rule had to look at it.
     Read(Box<ReadBody>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReadBody {
     pub data: Bytes,
+    pub rest: Incoming,
     pub trailers: Option<HeaderMap>,
 }
 
@@ -76,7 +77,7 @@ impl Body for Incoming {
             Self::Empty => Poll::Ready(None),
             Self::H1(body) => Pin::new(body).poll_frame(cx).map_err(Error::H1),
             Self::H2(body) => body.poll_frame(cx).map_err(Error::H2),
-            Self::Read(body) => Poll::Ready(body.next().map(Ok)),
+            Self::Read(body) => body.poll_frame(cx),
         }
     }
 
@@ -85,7 +86,7 @@ impl Body for Incoming {
             Self::Empty => true,
             Self::H1(body) => body.is_end_stream(),
             Self::H2(body) => body.stream.is_end_stream(),
-            Self::Read(body) => body.data.is_empty() && body.trailers.is_none(),
+            Self::Read(body) => body.data.is_empty() && body.trailers.is_none() && body.rest.is_end_stream(),
         }
     }
 
@@ -94,17 +95,42 @@ impl Body for Incoming {
             Self::Empty => SizeHint::with_exact(0),
             Self::H1(body) => body.size_hint(),
             Self::H2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Read(body) => SizeHint::with_exact(body.data.len() as u64),
+            Self::Read(body) => body.size_hint(),
         }
     }
 }
 
 impl ReadBody {
-    fn next(&mut self) -> Option<Frame<Bytes>> {
-        if !self.data.is_empty() {
-            return Some(Frame::data(std::mem::take(&mut self.data)));
+    /// As it is kept by an `Incoming`, nothing read yet.
+    pub fn of(incoming: Incoming) -> Box<Self> {
+        match incoming {
+            Incoming::Read(body) => body,
+            rest => Box::new(Self {
+                data: Bytes::new(),
+                rest,
+                trailers: None,
+            }),
         }
-        self.trailers.take().map(Frame::trailers)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if !self.data.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.data)))));
+        }
+        match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (read, rest) = (self.data.len() as u64, self.rest.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(read));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(read));
+        }
+        hint
     }
 }
 

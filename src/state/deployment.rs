@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::Traffic;
+use crate::policy::connection_limit::Lease;
 use crate::websocket::socket::Socket;
 
 /// Handshakes with the app that one Deployment may have under way. A handshake costs ten times the memory of the socket that
@@ -23,6 +24,8 @@ pub struct Deployment {
 #[derive(Debug, Default)]
 struct Sockets {
     open: HashMap<u64, Arc<Socket>>,
+    /// Of those that are counted by rules which limit how many there may be.
+    leases: HashMap<u64, Vec<Lease>>,
     /// Deleted or Stopped: a handshake that was under way then ends as soon as it is a socket.
     closed: bool,
 }
@@ -36,13 +39,20 @@ impl Deployment {
         sockets.open.insert(socket.id(), socket);
     }
 
-    pub(crate) fn deregister(&self, id: u64) {
-        let open = &mut self.lock().open;
-        open.remove(&id);
-        // A storm's table is not kept for the few that stay.
-        if open.capacity() > 64 && open.len() < open.capacity() / 8 {
-            open.shrink_to_fit();
+    /// Leases are given back when the socket is deregistered.
+    pub(crate) fn hold(&self, id: u64, leases: Vec<Lease>) {
+        if !leases.is_empty() {
+            self.lock().leases.insert(id, leases);
         }
+    }
+
+    pub(crate) fn deregister(&self, id: u64) {
+        let leases = {
+            let mut sockets = self.lock();
+            take(&mut sockets.open, id);
+            take(&mut sockets.leases, id)
+        };
+        drop(leases);
     }
 
     /// From now on no socket is to stay; returns those that are open, for the caller to end.
@@ -73,4 +83,13 @@ impl Default for Deployment {
             sockets: Mutex::default(),
         }
     }
+}
+
+fn take<T>(table: &mut HashMap<u64, T>, id: u64) -> Option<T> {
+    let taken = table.remove(&id);
+    // A storm's table is not kept for the few that stay.
+    if table.capacity() > 64 && table.len() < table.capacity() / 8 {
+        table.shrink_to_fit();
+    }
+    taken
 }

@@ -23,7 +23,7 @@ pub use deployment::Deployment;
 pub use endpoint::Endpoint;
 pub use jwks::Jwks;
 pub use passwords::Passwords;
-pub use rule::Rule;
+pub use rule::{Rule, RuleKey};
 pub use traffic::Traffic;
 
 use crate::egress::Egress;
@@ -37,8 +37,7 @@ use crate::store::ObjectKey;
 pub struct State {
     deployments: Mutex<Table<ObjectKey, Deployment>>,
     endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
-    /// By the policy's key and the rule's name.
-    rules: Mutex<Table<(ObjectKey, Arc<str>), Rule>>,
+    rules: Mutex<Table<RuleKey, Rule>>,
     /// By URL: rules that go by the same keys share them.
     jwks: Mutex<Table<Uri, Jwks>>,
     /// What is answered before a Deployment is found.
@@ -88,8 +87,10 @@ impl State {
     pub fn pair_rules(&self, policy: &Policy, egress: &Arc<Egress>) {
         let mut table = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         for rule in policy.rules.iter().filter(|rule| !rule.runtime.is_filled()) {
-            rule.runtime
-                .fill(table.get_or_insert(&(policy.key.clone(), rule.name.clone())));
+            rule.runtime.fill(table.get_or_insert(&RuleKey {
+                policy: policy.key.clone(),
+                name: rule.name.clone(),
+            }));
             if let Kind::Jwt(Jwt {
                 keys: Keys::Url { url, fetched },
                 ..
@@ -107,8 +108,8 @@ impl State {
         keys
     }
 
-    /// Every rule that is configured or still has sockets, by its policy's key and its name.
-    pub fn rules(&self) -> Vec<((ObjectKey, Arc<str>), Arc<Rule>)> {
+    /// Every rule that is configured or still has sockets.
+    pub fn rules(&self) -> Vec<(RuleKey, Arc<Rule>)> {
         let table = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = table
             .entries

@@ -1,6 +1,7 @@
 //! What belongs to one rule of one policy while any snapshot or socket refers to it, by the policy's key and the rule's name:
 //! an edit of the rule resets nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::policy::{Mode, Refusal};
@@ -8,6 +9,7 @@ use crate::reason::Reason;
 use crate::state::Passwords;
 use crate::state::sockets::Sockets;
 use crate::state::windows::Windows;
+use crate::store::ObjectKey;
 
 #[derive(Debug, Default)]
 pub struct Rule {
@@ -16,6 +18,13 @@ pub struct Rule {
     pub passwords: Passwords,
     pub windows: Windows,
     pub sockets: Sockets,
+}
+
+/// Stable through every edit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleKey {
+    pub policy: ObjectKey,
+    pub name: Arc<str>,
 }
 
 /// How a rule that applied decided.

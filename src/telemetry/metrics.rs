@@ -20,7 +20,7 @@ use crate::snapshot::Certificate;
 use crate::state::rule::{Decision, MODES};
 use crate::state::tls::{Handshakes, Outcome};
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
-use crate::state::{State, Traffic};
+use crate::state::{RuleKey, State, Traffic};
 use crate::store::ObjectKey;
 
 type Label = [(&'static str, String); 1];
@@ -272,7 +272,7 @@ fn decisions(encoder: &mut DescriptorEncoder<'_>, state: &State) -> fmt::Result 
     rules.sort_by(|(a, _), (b, _)| a.cmp(b));
     let help = "Requests that a rule applied to, by how it decided; Shadow rules let all through";
     let mut metric = encoder.encode_descriptor("policy_decisions", help, None, MetricType::Counter)?;
-    for ((policy, name), rule) in &rules {
+    for (RuleKey { policy, name }, rule) in &rules {
         for (mode, decision) in MODES
             .into_iter()
             .flat_map(|mode| Decision::ALL.map(|decision| (mode, decision)))

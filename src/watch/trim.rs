@@ -86,6 +86,12 @@ pub fn policy(object: DynamicObject) -> Option<Policy> {
         None | Some(Value::Null) => Some(Mode::default()),
         Some(mode) => Mode::deserialize(mode).ok(),
     };
+    let mut rules = spec.get("rules").and_then(Value::as_array).into_iter().flatten();
+    let enforces = |rule: &Value| {
+        let mode = rule.get("mode").filter(|mode| !mode.is_null());
+        mode.is_some_and(|mode| *mode != "Shadow") && rule.get("enabled") != Some(&Value::Bool(false))
+    };
+    let has_enforced_rule = rules.any(enforces);
     let priority = spec.get("priority").and_then(Value::as_i64);
     Some(Policy {
         created: created(&object.metadata),
@@ -93,6 +99,7 @@ pub fn policy(object: DynamicObject) -> Option<Policy> {
         generation: object.metadata.generation.unwrap_or_default(),
         targets: targets(&spec).map(Arc::new),
         mode,
+        has_enforced_rule,
         priority: priority
             .and_then(|priority| priority.try_into().ok())
             .unwrap_or_default(),

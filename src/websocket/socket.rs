@@ -30,8 +30,6 @@ pub struct Registered {
     socket: Arc<Socket>,
     /// Counts it at its endpoint.
     _open: Open,
-    /// Counts it where rules limit how many there may be.
-    leases: Box<[Lease]>,
 }
 
 const STILL_OPEN: u8 = u8::MAX;
@@ -51,11 +49,7 @@ impl Socket {
         deployment.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
         deployment.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
         deployment.register(socket.clone());
-        Registered {
-            socket,
-            _open: open,
-            leases: Box::default(),
-        }
+        Registered { socket, _open: open }
     }
 
     pub fn id(&self) -> u64 {
@@ -70,8 +64,9 @@ impl Socket {
 }
 
 impl Registered {
+    /// What counts it where rules limit how many there may be.
     pub fn hold(&mut self, leases: Vec<Lease>) {
-        self.leases = leases.into();
+        self.socket.deployment.hold(self.socket.id, leases);
     }
 
     /// Whether `end` was called; if not yet, `waker` will hear of it.

@@ -87,7 +87,7 @@ fn kinds() -> Vec<(&'static str, Value)> {
         ),
         (
             "cors",
-            json!({"cors": {"origins": ["https://page.example.com"], "exposedHeaders": ["x-a"]}}),
+            json!({"cors": {"origins": ["https://page.example.com"], "exposed": ["x-a"]}}),
         ),
         ("apiKey, of 1,000", json!({"apiKey": keys})),
         (

@@ -325,6 +325,85 @@ fn why_tells_from_manifests_who_owns_a_host() {
     assert!(output.contains("rival/shop: HostnameConflict"), "{output}");
 }
 
+const GUARD: &str = "\
+apiVersion: postern.dev/v1alpha1
+kind: SentinelPolicy
+metadata: {name: guard, namespace: acme}
+spec:
+  targetRefs: [{name: shop}]
+  rules:
+  - {name: no-admin, match: [{path: {prefix: /admin}}, {remoteIp: [10.0.0.0/8], not: true}], firewall: {action: Deny}}
+  - {name: pages, match: [{webSocket: true}], origin: {allowed: [same-host], allowMissing: false}}
+  - {name: keys, apiKey: {secretSelector: {}, from: [{bearer: {}}, {query: {name: key}}]}}
+  - {name: dark, mode: Shadow, match: [{method: [PUT]}], firewall: {action: Deny}}
+  - {name: limit, rateLimit: {limit: 1, window: 1h}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: alice, namespace: acme, labels: {postern.dev/use: api-key}}
+stringData: {key: sesame}
+";
+
+#[test]
+fn why_tells_what_each_rule_makes_of_a_request() {
+    let folder = manifests(&format!("{SHOP}---\n{GUARD}"));
+    let why = |arguments: &[&str]| {
+        let all = [&["why"], arguments, &["--manifests", text(folder.path())]].concat();
+        let (code, output) = run(&all);
+        assert!(!output.contains("sesame"), "{output}");
+        let rules = output
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("rule        acme/guard/"));
+        (code, rules.map(str::to_owned).collect::<Vec<_>>().join("; "))
+    };
+    let refused = "no-admin (firewall) refuses: 403 client:firewall_denied";
+    assert_eq!(why(&["shop.example/admin"]), (Some(1), refused.to_owned()));
+    assert_eq!(
+        why(&["shop.example/x/%61dmin/../../admin"]),
+        (Some(1), refused.to_owned())
+    );
+    let (code, rules) = why(&[
+        "wss://shop.example/admin",
+        "--ip",
+        "10.1.2.3",
+        "--header",
+        "Origin: https://shop.example",
+    ]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        rules,
+        "no-admin (firewall) does not apply; pages (origin) passes; keys (apiKey) refuses: 401 client:missing_credentials"
+    );
+    let passes = "no-admin (firewall) does not apply; pages (origin) does not apply; keys (apiKey) passes, and says who it is; \
+                  dark (firewall, in the shadow) refuses: 403 client:firewall_denied; limit (rateLimit) is asked when a request comes";
+    for arguments in [
+        &["shop.example", "--bearer", "sesame", "--method", "PUT"][..],
+        &["shop.example/?key=sesame", "--method", "PUT"],
+    ] {
+        // Asked again and again, nothing is taken from the limit.
+        for _ in 0..3 {
+            assert_eq!(why(arguments), (Some(0), passes.to_owned()));
+        }
+    }
+    let (_, rules) = why(&["shop.example/a%2Fb", "--bearer", "sesame"]);
+    assert_eq!(rules, "", "no rule is asked about a path that is refused by itself");
+}
+
+#[test]
+fn check_tells_of_policies() {
+    let folder = manifests(&format!("{SHOP}---\n{GUARD}"));
+    let (code, output) = run(&["check", text(folder.path())]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("1 Deployment and 1 SentinelPolicy checked"), "{output}");
+    let broken = GUARD.replace("[same-host]", "[\"https://a b\"]");
+    let folder = manifests(&format!("{SHOP}---\n{broken}"));
+    let (code, output) = run(&["check", text(folder.path())]);
+    assert_eq!(code, Some(1), "{output}");
+    for told in ["spec.rules[1].origin.allowed", "503 policy_invalid", "InvalidPolicy"] {
+        assert!(output.contains(told), "{told}: {output}");
+    }
+}
+
 #[test]
 fn crds_prints_what_kubectl_applies_and_bears_a_closed_pipe() {
     let (code, output) = run(&["crds"]);

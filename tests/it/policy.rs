@@ -7,6 +7,8 @@ mod firewall;
 mod forward_auth;
 mod jwt;
 mod logging;
+mod model;
+mod openapi;
 mod order;
 mod origin;
 mod paths;

@@ -123,7 +123,7 @@ impl Policies {
         let reach = match (&object.targets, self.good.get(key)) {
             (Ok(targets), _) => Reach::Targets(targets.clone()),
             (Err(_), Some(good)) => Reach::Targets(good.targets.clone()),
-            (Err(_), None) if object.mode == Some(Mode::Shadow) => Reach::Nobody,
+            (Err(_), None) if object.mode == Some(Mode::Shadow) && !object.has_enforced_rule => Reach::Nobody,
             (Err(_), None) => Reach::Namespace,
         };
         let mut touched = self.attachments.set_policy(key, Some(reach));
@@ -425,7 +425,7 @@ fn judge(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: 
             last.left_out,
             last.notes,
         ),
-        None if mode == Mode::Shadow => (Standing::Absent, Vec::new(), Vec::new()),
+        None if mode == Mode::Shadow && !object.has_enforced_rule => (Standing::Absent, Vec::new(), Vec::new()),
         None => (Standing::Refusing, Vec::new(), Vec::new()),
     };
     Found {

@@ -4,11 +4,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, HOST};
+use crate::support::guarded::{Guarded, HOST, policy_with, site};
 use crate::support::wire::Answer;
 
 over_each! {
     a_preflight_is_answered_without_credentials,
+    no_preflight_slips_past_who_is_asked_elsewhere,
     answers_and_refusals_can_be_read_by_the_listed_origins,
 }
 
@@ -54,9 +55,27 @@ async fn a_preflight_is_answered_without_credentials(over: Transport) {
     assert_eq!(guarded.backend.hits(), 0);
 }
 
+async fn no_preflight_slips_past_who_is_asked_elsewhere(over: Transport) {
+    let key = json!([{"name": "keys", "apiKey": {"secretSelector": {}}}]);
+    let lenient = json!([
+        {"name": "free", "match": [{"path": {"prefix": "/free"}}], "firewall": {"action": "Allow"}},
+        {"name": "cors", "cors": {"origins": [PAGE]}},
+    ]);
+    let site = site(key).with(policy_with("pages", json!({"priority": 1, "rules": lenient})));
+    let guarded = Guarded::start_with(over, site, &[]).await;
+    for target in ["/", "/free"] {
+        let answer = guarded
+            .front
+            .ask(Method::OPTIONS, HOST, target, &preflight(PAGE), b"")
+            .await;
+        assert_eq!((answer.status(), told(&answer, "allow-origin")), (204, Some(PAGE)));
+    }
+    assert_eq!(guarded.backend.hits(), 0);
+}
+
 async fn answers_and_refusals_can_be_read_by_the_listed_origins(over: Transport) {
     let rules = json!([
-        {"name": "cors", "cors": {"origins": [PAGE, "https://*.pages.test"], "exposedHeaders": ["x-a"]}},
+        {"name": "cors", "cors": {"origins": [PAGE, "https://*.pages.test"], "exposed": ["x-a"]}},
         {"name": "no", "match": [{"path": {"prefix": "/no"}}], "firewall": {"action": "Deny"}},
     ]);
     let guarded = Guarded::start(over, rules).await;

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::support::backend::Backend;
 use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, HOST, policy_with};
+use crate::support::guarded::{Guarded, HOST, policy_with, site};
 use crate::support::site::Site;
 
 /// A rule that tells by a header that it was asked.
@@ -93,4 +94,19 @@ async fn a_refusal_comes_before_the_app_is_looked_for() {
     ));
     let front = crate::support::front::Front::start(Transport::Plain, &[site]).await;
     assert_eq!(front.get(HOST, "/").await.status(), 403);
+}
+
+#[tokio::test]
+async fn rules_that_take_too_long_together_are_given_up_after_five_seconds() {
+    let silent = Backend::start(|mut visit| async move {
+        visit.head().await;
+        std::future::pending().await
+    })
+    .await;
+    let url = format!("http://{}/", silent.address);
+    let slow = |name: &str| json!({"name": name, "forwardAuth": {"url": url, "timeout": "2s", "failOpen": true}});
+    let rules = json!([slow("one"), slow("two"), slow("three")]);
+    let guarded = Guarded::start_with(Transport::Plain, site(rules), &["--allow-egress", "127.0.0.0/8"]).await;
+    let [plain, _] = guarded.refuses("/", "", 503, "policy:timeout").await;
+    assert!(plain.head.has("retry-after"));
 }

@@ -1,0 +1,113 @@
+//! What one compile leaves to the next.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::acme::Answers;
+use super::backend::Services;
+use super::deployment::Wanted;
+use super::host::{Names, Offer};
+use super::policy::{Guard, Policies};
+use super::report::{PolicyReport, Report};
+use super::tls::{Client, Materials, Terms};
+use crate::config::Routing;
+use crate::snapshot::{HostName, Route, Snapshot};
+use crate::store::{Changes, ObjectKey, Store};
+
+/// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
+/// And the last good versions of what is broken at present, which no object tells any more.
+#[derive(Default)]
+pub struct Previous {
+    /// What the memory was made with. None: there is none yet.
+    pub(super) routing: Option<Routing>,
+    pub(super) deployments: HashMap<ObjectKey, Known>,
+    pub(super) services: Services,
+    pub(super) materials: Materials,
+    pub(super) policies: Policies,
+    /// As they were looked up last.
+    pub(super) default_secrets: Box<[ObjectKey]>,
+    pub(super) default_problems: Vec<String>,
+    pub(super) answers: Answers,
+    pub(super) names: Names,
+    pub(super) reports: BTreeMap<ObjectKey, Arc<Report>>,
+    pub(super) policy_reports: BTreeMap<ObjectKey, Arc<PolicyReport>>,
+    /// Deployments to which sockets may belong, with the uid: also those that cannot be decoded at present.
+    pub(super) alive: HashMap<ObjectKey, Arc<str>>,
+    pub(super) snapshot: Snapshot,
+}
+
+/// A Deployment that decodes, and the routes that it would have where nobody is in its way.
+pub(super) struct Known {
+    pub(super) wanted: Wanted,
+    pub(super) terms: Terms,
+    pub(super) guard: Guard,
+    pub(super) routes: Box<[Route]>,
+}
+
+impl Previous {
+    pub fn report(&self, key: &ObjectKey) -> Option<&Arc<Report>> {
+        self.reports.get(key)
+    }
+
+    /// Of all Deployments of our class, sorted by key.
+    pub fn reports(&self) -> impl Iterator<Item = &Arc<Report>> {
+        self.reports.values()
+    }
+
+    pub fn policy_report(&self, key: &ObjectKey) -> Option<&Arc<PolicyReport>> {
+        self.policy_reports.get(key)
+    }
+
+    /// Of all policies, sorted by key.
+    pub fn policy_reports(&self) -> impl Iterator<Item = &Arc<PolicyReport>> {
+        self.policy_reports.values()
+    }
+
+    /// Nothing but what the objects do not tell any more: the last good versions of what is broken.
+    pub fn last_good(&self) -> Self {
+        Self {
+            policies: self.policies.last_good(),
+            materials: self.materials.last_good(),
+            ..Self::default()
+        }
+    }
+
+    /// Every object there is and every object there was.
+    pub(super) fn everything(&self, store: &Store) -> Changes {
+        let (mut secrets, mut config_maps) = self.materials.keys();
+        let (of_policies, maps_of_policies) = self.policies.objects();
+        secrets.extend(of_policies);
+        config_maps.extend(maps_of_policies);
+        secrets.extend(store.secrets().map(|secret| secret.key.clone()));
+        secrets.extend(self.answers.keys().cloned());
+        let known = self
+            .reports
+            .keys()
+            .chain(self.alive.keys())
+            .chain(self.policies.deployments());
+        let policies = store.policies().map(|policy| &policy.key);
+        Changes {
+            deployments: store.deployments().map(|d| &d.key).chain(known).cloned().collect(),
+            policies: policies.chain(self.policies.keys()).cloned().collect(),
+            services: self.services.keys().cloned().collect(),
+            secrets,
+            config_maps,
+            observed: BTreeSet::new(),
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn offer(&self, name: &HostName) -> Offer<'_> {
+        let place = self.wanted.names.iter().position(|claimed| claimed.name == *name);
+        let certificates = place.and_then(|place| self.terms.certificates.get(place));
+        Offer {
+            routes: &self.routes,
+            certificates: certificates.map_or(&[][..], |certificates| certificates),
+            client: match &self.terms.client {
+                Client::Rule(rule) => Some(rule),
+                Client::Anyone | Client::Unresolved => None,
+            },
+        }
+    }
+}
