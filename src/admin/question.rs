@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-#[derive(Debug)]
+// Not printed: its headers and its query may be credentials.
 pub struct Question {
     /// May have a port.
     pub host: String,

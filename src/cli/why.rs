@@ -16,7 +16,7 @@ use crate::api::deployment::DeploymentSpec;
 use crate::policy::Services;
 use crate::snapshot::HostName;
 
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args)]
 pub struct Args {
     /// chat.example.app, chat.example.app/rooms, wss://chat.example.app/rooms?id=1
     #[arg(value_name = "HOST[/PATH]")]

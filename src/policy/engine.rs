@@ -22,7 +22,6 @@ use crate::snapshot::AmbiguousPaths;
 use crate::state::rule::Decision;
 
 /// One request's way through the rules.
-#[derive(Debug)]
 pub struct Run<'a> {
     policies: &'a [Arc<Policy>],
     request: &'a Request<'a>,
@@ -45,7 +44,6 @@ pub struct Run<'a> {
     trace: Option<Vec<Step>>,
 }
 
-#[derive(Debug)]
 pub enum Progress {
     Passed,
     /// Nothing is left for the app.

@@ -1,6 +1,7 @@
 //! Asks another service whether a request may pass: a plain GET that tells of the request, whose answer's status decides.
 //! The upgrade itself is never forwarded, nor is a body.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub enum Target {
     },
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Allowed {
     pub principal: Option<Arc<Principal>>,
     /// For the app. An empty value: nothing may stand under this name.
@@ -231,8 +232,8 @@ fn refused(answer: Answer) -> Refusal {
     }
 }
 
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(url) => f.write_str(url.host().unwrap_or_default()),
             Self::Service { upstream, .. } => upstream.key.fmt(f),
@@ -240,7 +241,7 @@ impl std::fmt::Display for Target {
     }
 }
 
-fn text<S: Serializer>(value: impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
+fn text<S: Serializer>(value: impl fmt::Display, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&value)
 }
 
@@ -254,6 +255,13 @@ fn name<S: Serializer>(name: &Option<HeaderName>, to: S) -> Result<S::Ok, S::Err
 
 fn names<S: Serializer>(names: &[HeaderName], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(names.iter().map(HeaderName::as_str))
+}
+
+// By hand: what the app is told may be a credential.
+impl fmt::Debug for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Allowed({:?})", self.principal)
+    }
 }
 
 #[cfg(test)]

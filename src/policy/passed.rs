@@ -1,6 +1,7 @@
 //! What rules have said of one request by the time that it passes, or is refused: who it is from, what the app is told and
 //! not told, and what goes with the answer.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
@@ -16,7 +17,7 @@ use super::{Credential, Kind, Policy, Principal, Signer, unix_seconds};
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");
 pub const X_POSTERN_PRINCIPAL_TOKEN: HeaderName = HeaderName::from_static("x-postern-principal-token");
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Passed {
     /// Of the first rule that authenticated.
     pub principal: Option<Arc<Principal>>,
@@ -150,5 +151,12 @@ impl Passed {
             .iter()
             .filter_map(|(policy, rule)| Some(&policy.rules.get(*rule)?.kind));
         kinds.filter_map(of)
+    }
+}
+
+// By hand: tokens and subprotocols are credentials.
+impl fmt::Debug for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passed({:?})", self.principal)
     }
 }

@@ -1,11 +1,12 @@
 //! Why a rule lets a request no further, and what is said besides the reason.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
 use crate::reason::Reason;
 
-#[derive(Debug)]
 pub struct Refusal {
     pub reason: Reason,
     /// Beside those that go with the reason.
@@ -14,6 +15,13 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// Somebody else's answer, which passes as it is.
     pub answer: Option<Box<Response<Bytes>>>,
+}
+
+// By hand: somebody else's answer may hold what is the client's alone.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refusal({:?})", self.reason)
+    }
 }
 
 impl From<Reason> for Box<Refusal> {

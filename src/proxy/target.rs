@@ -2,6 +2,7 @@
 //! kinds of requests that two parsers could read in two ways; they end here.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use h2::ext::Protocol;
 use http::request::Parts;
@@ -14,7 +15,6 @@ use crate::reason::Reason;
 /// Of path and query. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
 const MAX_TARGET: usize = 32 * 1024;
 
-#[derive(Debug)]
 pub struct Target {
     /// As the app sees it: verbatim, with its port.
     pub host: HeaderValue,
@@ -158,5 +158,12 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Reason> {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Reason::BadRequest),
+    }
+}
+
+// By hand: a query may hold a credential.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({:?}{})", self.host, self.uri.path())
     }
 }

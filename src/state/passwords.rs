@@ -69,7 +69,9 @@ impl Passwords {
         }
         let permit = AT_ONCE.acquire().await.ok()?;
         let hashing = tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
             let holds = hash();
+            tracing::debug!(took = ?started.elapsed(), "hashed a password");
             shared.remember(tag, holds);
             drop((permit, turn));
             holds

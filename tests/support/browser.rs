@@ -41,6 +41,18 @@ pub fn echo(url: &str, text: &str) -> String {
     )
 }
 
+/// JavaScript: a promise of the chosen subprotocol and the first message of a new socket, or of the code it is closed with.
+pub fn open(url: &str, offered: &[&str]) -> String {
+    let (url, offered) = (json!(url), json!(offered));
+    format!(
+        "new Promise(done => {{
+           const socket = new WebSocket({url}, {offered});
+           socket.onmessage = message => {{ done({{protocol: socket.protocol, first: message.data}}); socket.close(); }};
+           socket.onclose = closed => done({{closed: closed.code}});
+         }})"
+    )
+}
+
 /// `http/1.1` or `h2`.
 pub fn protocol(value: &Value) -> String {
     value.as_str().expect("a protocol").to_owned()

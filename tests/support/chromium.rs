@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::browser::{PATIENCE, echo, protocol, trust};
+use super::browser::{PATIENCE, echo, open, protocol, trust};
 use super::certs::Authority;
 
 /// A browser with one page. Dropping it ends all its processes.
@@ -98,6 +98,12 @@ impl Chromium {
             _ => panic!("{opened}"),
         };
         (answer.as_str().expect("a text").to_owned(), protocol.to_owned())
+    }
+
+    /// Opens a socket that offers subprotocols: `{protocol, first}`, the chosen one and the first message; or `{closed}`, the
+    /// code that a page is told.
+    pub async fn open(&mut self, host: &str, offered: &[&str]) -> Value {
+        self.evaluate(&open(&format!("wss://{host}/ws"), offered)).await
     }
 
     async fn evaluate(&mut self, expression: &str) -> Value {

@@ -22,7 +22,7 @@ pub struct Token<'a> {
 }
 
 /// Each name once (RFC 7519 section 4): with two, the app might read the other one.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub struct Claims(pub Map<String, Value>);
 
 /// What is wrong with a token. It says nothing of what the token says.
@@ -149,5 +149,12 @@ impl<'de> Visitor<'de> for Unique {
             }
         }
         Ok(Claims(claims))
+    }
+}
+
+// By hand: what a token claims is no log's to say.
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Claims({})", self.0.len())
     }
 }

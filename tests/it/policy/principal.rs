@@ -1,0 +1,119 @@
+//! What the app is told of who it is, and that nobody else can say so.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::front::Transport;
+use crate::support::guarded::{Guarded, secret, site};
+use crate::support::head::Head;
+use crate::support::site::Site;
+
+over_each! {
+    the_app_is_told_who_it_is,
+    nobody_else_can_tell_the_app_who_it_is,
+}
+
+const KEY: &str = "Authorization: Bearer sesame\r\n";
+
+fn keyed(optional: bool) -> Site {
+    let keys = json!({"secretSelector": {}, "optional": optional});
+    let alice = json!({"key": "sesame", "subject": "alice", "permissions": "a b", "roles": "ops", "meta": r#"{"plan": "größer"}"#});
+    site(json!([{"name": "keys", "apiKey": keys}])).with(secret("api-key", "one", alice))
+}
+
+fn principal(head: &Head) -> Value {
+    let text = head.get("x-postern-principal").expect("a principal");
+    assert!(text.is_ascii(), "{text}");
+    serde_json::from_str(text).expect("JSON")
+}
+
+async fn the_app_is_told_who_it_is(over: Transport) {
+    let guarded = Guarded::start_with(over, keyed(true), &[]).await;
+    for head in guarded.passes("/", KEY).await {
+        let source =
+            json!({"key": {"name": "one", "meta": {"plan": "größer"}, "roles": ["ops"], "permissions": ["a", "b"]}});
+        let expected = json!({"version": "v1", "subject": "alice", "type": "ApiKey", "source": source});
+        assert_eq!(principal(&head), expected);
+    }
+    for head in guarded.passes("/", "").await {
+        assert!(
+            !head.has("x-postern-principal") && !head.has("x-postern-principal-token"),
+            "{head:?}"
+        );
+    }
+}
+
+async fn nobody_else_can_tell_the_app_who_it_is(over: Transport) {
+    let guarded = Guarded::start_with(over, keyed(true), &[]).await;
+    let forged = "X-Postern-Principal: {\"subject\":\"root\"}\r\nx_postern_principal: {\"subject\":\"root\"}\r\n\
+                  X-Postern_Principal: root\r\nX-Postern-Principal-Token: root\r\nX_POSTERN_PRINCIPAL_TOKEN: root\r\n";
+    for head in guarded.passes("/", forged).await {
+        let told = head
+            .headers
+            .iter()
+            .filter(|(name, _)| name.to_ascii_lowercase().replace('_', "-").starts_with("x-postern"));
+        assert_eq!(told.count(), 0, "{head:?}");
+    }
+    for head in guarded.passes("/", &format!("{forged}{KEY}")).await {
+        assert_eq!(principal(&head)["subject"], "alice");
+        assert_eq!(head.all("x-postern-principal").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_postern_says_cannot_be_nominated_away() {
+    let guarded = Guarded::start_with(Transport::Plain, keyed(false), &[]).await;
+    let more = format!("{KEY}Connection: X-Postern-Principal, close\r\n");
+    let answer = guarded.get("/", &more).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(principal(&guarded.backend.request().await)["subject"], "alice");
+}
+
+#[tokio::test]
+async fn the_signed_principal_is_verified_by_a_library_that_is_not_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem");
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "ed25519", "-out"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let flags = ["--principal-signing-key", key.to_str().unwrap()];
+    let guarded = Guarded::start_with(Transport::Plain, keyed(false), &flags).await;
+    let [plain, upgrade] = guarded.passes("/", KEY).await;
+    let keys = guarded.front.postern.ask_admin("/principal-jwks").await.json();
+    for head in [plain, upgrade] {
+        let token = head.get("x-postern-principal-token").expect("a token");
+        let claims = verified_by_node(&keys, token);
+        assert_eq!(
+            (&claims["iss"], &claims["sub"], &claims["aud"]),
+            (&json!("postern"), &json!("alice"), &json!("app"))
+        );
+        assert_eq!(claims["principal"], principal(&head));
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
+    }
+}
+
+/// The claims, if Node's crypto takes the signature for that of a key of the set.
+fn verified_by_node(keys: &Value, token: &str) -> Value {
+    const SCRIPT: &str = "
+        const crypto = require('crypto');
+        const {keys, token} = JSON.parse(require('fs').readFileSync(0));
+        const [head, body, signature] = token.split('.');
+        const decode = (text) => JSON.parse(Buffer.from(text, 'base64url'));
+        const jwk = keys.keys.find((key) => key.kid === decode(head).kid);
+        const key = crypto.createPublicKey({key: jwk, format: 'jwk'});
+        if (!crypto.verify(null, Buffer.from(head + '.' + body), key, Buffer.from(signature, 'base64url'))) process.exit(1);
+        console.log(JSON.stringify(decode(body)));
+    ";
+    let mut node = Command::new("node");
+    node.args(["-e", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut node = node.spawn().expect("node is installed");
+    let question = json!({"keys": keys, "token": token}).to_string();
+    node.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+    let output = node.wait_with_output().unwrap();
+    assert!(output.status.success(), "the signature does not hold");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
