@@ -70,7 +70,8 @@ impl Publisher {
                 apply(&mut store, batch, &mut seen);
             }
             if !store.is_complete() {
-                readiness.pending(vec!["the first list of every kind".to_owned()]);
+                let unlisted = store.unlisted();
+                readiness.pending(unlisted.map(|kind| format!("the first list of {kind:?}s")).collect());
                 continue;
             }
             let (mut routing, listener) = {

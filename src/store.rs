@@ -241,7 +241,12 @@ impl Store {
 
     /// Every kind has been listed: what is here is the whole world, and may be compiled.
     pub fn is_complete(&self) -> bool {
-        self.listed.len() == Kind::ALL.len()
+        self.unlisted().next().is_none()
+    }
+
+    /// The kinds that have not been listed yet.
+    pub fn unlisted(&self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| !self.listed.contains(kind))
     }
 
     pub fn take_changes(&mut self) -> Changes {

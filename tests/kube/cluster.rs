@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Instant;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use postern::api::deployment::Deployment;
 use postern::api::policy::SentinelPolicy;
@@ -110,12 +111,64 @@ impl Cluster {
         applied.expect("applies the Deployment");
     }
 
+    /// SentinelPolicies as they are written, also those that a newer Postern would understand.
+    pub fn policies(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<SentinelPolicy>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    }
+
+    /// Applies a SentinelPolicy. Returns when the apiserver answered.
+    pub async fn policy(&self, name: &str, spec: Value) -> Instant {
+        let object = json!({
+            "apiVersion": "postern.dev/v1alpha1",
+            "kind": "SentinelPolicy",
+            "metadata": {"name": name},
+            "spec": spec,
+        });
+        let applied = self.policies().patch(name, &applying(), &Patch::Apply(object)).await;
+        applied.expect("applies the SentinelPolicy");
+        Instant::now()
+    }
+
+    pub async fn delete_policy(&self, name: &str) {
+        let deleted = self.policies().delete(name, &DeleteParams::default()).await;
+        deleted.expect("deletes the SentinelPolicy");
+    }
+
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Applies a Secret for this purpose, if any. Returns when the apiserver answered.
+    pub async fn secret(&self, name: &str, purpose: Option<&str>, data: Value) -> Instant {
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": labelled(purpose)},
+            "stringData": data,
+        });
+        let applied = self.secrets().patch(name, &applying(), &Patch::Apply(object)).await;
+        applied.expect("applies the Secret");
+        Instant::now()
+    }
+
+    /// Returns when the apiserver answered.
+    pub async fn delete_secret(&self, name: &str) -> Instant {
+        let deleted = self.secrets().delete(name, &DeleteParams::default()).await;
+        deleted.expect("deletes the Secret");
+        Instant::now()
+    }
+
     pub async fn delete_deployment(&self, name: &str) {
         self.deployments()
             .delete(name, &DeleteParams::default())
             .await
             .expect("deletes the Deployment");
     }
+}
+
+fn labelled(purpose: Option<&str>) -> Value {
+    purpose.map_or_else(|| json!({}), |purpose| json!({"postern.dev/use": purpose}))
 }
 
 pub fn applying() -> PatchParams {

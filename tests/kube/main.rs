@@ -17,6 +17,7 @@ mod leader;
 mod link;
 mod outage;
 mod pebble;
+mod policy;
 mod rights;
 mod status;
 mod tls;
