@@ -7,6 +7,7 @@ use kube::api::{DeleteParams, Patch, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, CustomResourceExt};
 use postern::api::deployment::Deployment;
+use postern::api::policy::SentinelPolicy;
 use postern::store::{Batch, Event, Kind, ObjectKey, Store};
 use postern::watch::cluster;
 use serde_json::{Value, json};
@@ -219,9 +220,12 @@ async fn an_undecodable_object_costs_itself_and_a_missing_crd_is_waited_for() {
         version.schema.as_mut().expect("a schema").open_api_v3_schema = Some(anything.clone());
     }
     let crds = Api::<CustomResourceDefinition>::all(client.clone());
-    crds.create(&PostParams::default(), &crd)
-        .await
-        .expect("creates the CRD");
+    for crd in [crd, SentinelPolicy::crd()] {
+        assert!(!source.store.is_complete());
+        crds.create(&PostParams::default(), &crd)
+            .await
+            .expect("creates the CRD");
+    }
     source.until("all kinds are listed", Store::is_complete).await;
 
     let api: Api<DynamicObject> =
