@@ -92,14 +92,16 @@ pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Servic
     let error = match (found, route) {
         (None, _) => Some(Reason::HostNotFound),
         (Some(_), None) => Some(Reason::PathNotFound),
+        (Some(host), Some(route)) if host.is_read_past_rules(path, route) => Some(Reason::AmbiguousPath),
         (Some(host), Some(route)) => refusal(host, route),
     };
+    let is_routed = error != Some(Reason::AmbiguousPath);
     let (rules, refused) = match route {
         Some(route) => rules(route, &host, question, services).await,
         None => (Vec::new(), None),
     };
     // Rules are asked before an endpoint is looked for, but not where a route refuses whatever comes.
-    let refuses_all = route.is_none_or(|route| matches!(route.action, Action::Refuse(_)));
+    let refuses_all = !is_routed || route.is_none_or(|route| matches!(route.action, Action::Refuse(_)));
     let error = if refuses_all { error } else { refused.or(error) };
     let paths = found.map_or_else(Vec::new, |found| {
         found.routes.iter().map(|route| display(&route.path)).collect()

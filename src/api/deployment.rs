@@ -141,7 +141,8 @@ pub struct DeploymentSpec {
     pub policies: Vec<String>,
     /// Where a policy looks at the path: Reject answers 400 ambiguous_path to one that the app could read otherwise
     /// (%2F, %5C, %00, a backslash, encoded dot segments, empty segments). Pass: Deny matches if either reading does,
-    /// Allow and not only if both do. Default: Reject.
+    /// Allow and not only if both do. Reject also answers so to a path under which the app could read one of another
+    /// Deployment on the hostname, with other policies. Default: Reject.
     #[serde(default)]
     pub ambiguous_paths: AmbiguousPaths,
     /// What the app receives as X-Deployment-Id: printable ASCII. Default: the object's name.

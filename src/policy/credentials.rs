@@ -112,8 +112,8 @@ impl Place {
                 only(pairs.map(|(_, value)| value))?
             }
             Self::Cookie { name } => {
-                let cookies = request.cookies().filter(|(found, _)| *found == &**name);
-                only(cookies.map(|(_, value)| value))?.map(Cow::Borrowed)
+                let cookies = request.cookies().filter(|(found, _)| **found == **name);
+                only(cookies.map(|(_, value)| value))?
             }
             Self::Subprotocol { prefix } => {
                 let entries = tokens(request.headers, SEC_WEBSOCKET_PROTOCOL);

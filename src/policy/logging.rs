@@ -1,5 +1,6 @@
 //! `logging`: what a record of a request tells beside the usual. Credentials are told by nobody, whatever a rule asks for.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
@@ -7,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::Policy;
 use super::credentials::Place;
+use super::request::decode;
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,16 +75,27 @@ impl<'a> Redacted<'a> {
 
     /// The query as it was sent, less the values of credentials.
     pub fn query(&self, query: &str) -> String {
-        let pairs = query.split('&').map(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-            if self.parameters.iter().any(|hidden| **hidden == *decoded) {
-                format!("{name}={REDACTED}")
-            } else {
-                pair.to_owned()
-            }
+        // `;` separates pairs as well, to some apps and to `Request::query`. What a hidden value holds is all hidden.
+        let pairs = query.split('&').map(|pair| match self.pair(pair) {
+            Cow::Borrowed(pair) => pair
+                .split(';')
+                .map(|part| self.pair(part))
+                .collect::<Vec<_>>()
+                .join(";"),
+            Cow::Owned(redacted) => redacted,
         });
         cut(&pairs.collect::<Vec<_>>().join("&"))
+    }
+
+    fn pair<'p>(&self, pair: &'p str) -> Cow<'p, str> {
+        let name = pair.split('=').next().unwrap_or_default();
+        let decoded = decode(name);
+        let is_hidden = self.parameters.iter().any(|hidden| **hidden == *decoded);
+        if is_hidden {
+            Cow::Owned(format!("{name}={REDACTED}"))
+        } else {
+            Cow::Borrowed(pair)
+        }
     }
 
     fn hides(&self, name: &HeaderName) -> bool {

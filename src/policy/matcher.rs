@@ -111,8 +111,8 @@ impl On {
                 value.holds(named.map(|(_, value)| value))
             }
             Self::Cookie { name, value } => {
-                let named = request.cookies().filter(|(found, _)| *found == &**name);
-                value.holds(named.map(|(_, value)| Cow::Borrowed(value)))
+                let named = request.cookies().filter(|(found, _)| **found == **name);
+                value.holds(named.map(|(_, value)| value))
             }
             Self::RemoteIp(networks) => networks.iter().any(|network| network.contains(&request.client)),
             Self::WebSocket(wanted) => request.web_socket == *wanted,

@@ -18,7 +18,16 @@ pub struct Readings<'a> {
 impl<'a> Readings<'a> {
     /// `path`: in origin form, verbatim, or the asterisk.
     pub fn of(path: &'a str) -> Self {
-        if is_plain(path.as_bytes()) {
+        // OPTIONS of everything there is (RFC 9110 section 7.1): what is kept from the root is kept from it.
+        if path == "*" {
+            return Self {
+                usual: Cow::Borrowed(path),
+                literal: None,
+                liberal: Some("/".to_owned()),
+                ambiguous: false,
+            };
+        }
+        if is_plain(path) {
             return Self {
                 usual: Cow::Borrowed(path),
                 literal: None,
@@ -69,9 +78,9 @@ impl<'a> Readings<'a> {
 }
 
 /// Nothing in it could be read in two ways: no escape, backslash, parameter, empty or dot segment.
-fn is_plain(path: &[u8]) -> bool {
+pub fn is_plain(path: &str) -> bool {
     let mut before = 0;
-    for &byte in path {
+    for &byte in path.as_bytes() {
         match byte {
             b'%' | b'\\' | b';' => return false,
             b'/' | b'.' if before == b'/' => return false,
@@ -79,7 +88,7 @@ fn is_plain(path: &[u8]) -> bool {
         }
         before = byte;
     }
-    true
+    path != "*"
 }
 
 fn is_ambiguous(path: &str) -> bool {
@@ -178,8 +187,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_asterisk_is_the_root_as_well() {
+        let readings = Readings::of("*");
+        assert_eq!((readings.usual(), readings.is_ambiguous()), ("*", false));
+        assert!(readings.any(|path| path == "/"));
+        assert!(!readings.all(|path| path == "/") && !readings.all(|path| path == "*"));
+    }
+
+    #[test]
     fn a_plain_path_is_its_only_reading() {
-        for path in ["/", "/a", "/a/b/", "/a.b/c-d_e~f", "*", "/a/b.c"] {
+        for path in ["/", "/a", "/a/b/", "/a.b/c-d_e~f", "/a/b.c"] {
             let readings = Readings::of(path);
             assert!(
                 matches!(readings.usual, Cow::Borrowed(usual) if usual == path),

@@ -11,9 +11,6 @@ use super::path::Readings;
 use super::principal::Principal;
 use super::reserved::{folds_to, is_reserved};
 
-/// Names and values of cookies and query parameters that are looked at: a request holds more only to hide one.
-const MAX_PAIRS: usize = 1024;
-
 pub struct Request<'a> {
     /// GET for a WebSocket, over HTTP/2 too.
     pub method: &'a Method,
@@ -51,23 +48,24 @@ impl<'a> Request<'a> {
         let whole = query.split('&');
         let parts = query.contains(';').then(|| query.split(['&', ';']));
         let texts = whole.chain(parts.into_iter().flatten()).filter(|text| !text.is_empty());
-        texts.take(MAX_PAIRS).map(|text| {
+        texts.map(|text| {
             let (name, value) = text.split_once('=').unwrap_or((text, ""));
             (decode(name), decode(value))
         })
     }
 
-    /// Of all Cookie lines. A quoted value is given without its quotes.
-    pub fn cookies(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    /// Of all Cookie lines. A quoted value is given without its quotes; a pair without `=` is a name, as some apps have it.
+    pub fn cookies(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         let lines = self.headers.get_all(header::COOKIE).into_iter();
-        // One pair that is no text hides no other.
         let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-        let texts = pairs.take(MAX_PAIRS).filter_map(|pair| str::from_utf8(pair).ok());
-        texts.filter_map(|text| {
-            let (name, value) = text.split_once('=')?;
-            let value = value.trim_ascii();
-            let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-            Some((name.trim_ascii(), bare.unwrap_or(value)))
+        let pairs = pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty());
+        pairs.map(|pair| {
+            let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+            let value = pair.get(end + 1..).unwrap_or_default().trim_ascii();
+            let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+            // One that is no text is still seen: a rule may ask no more than whether it is there.
+            let text = String::from_utf8_lossy;
+            (text(pair[..end].trim_ascii()), text(bare.unwrap_or(value)))
         })
     }
 
@@ -111,7 +109,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 /// As forms are written: `+` is a space.
-fn decode(text: &str) -> Cow<'_, str> {
+pub(super) fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

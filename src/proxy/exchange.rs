@@ -242,6 +242,9 @@ impl Phases<'_> {
         if !is_meant_here(&self.client.peer, snapshot, &hostname, host, route) {
             return Err(Reason::Misdirected);
         }
+        if host.is_read_past_rules(target.path(), route) {
+            return Err(Reason::AmbiguousPath);
+        }
         match &route.action {
             Action::Forward(backends) => {
                 let mut upstreams = backends.iter().filter_map(|backend| backend.upstream.as_ref());

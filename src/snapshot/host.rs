@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{HostName, HostTls, PathMatch, Route, Sharded};
+use super::{AmbiguousPaths, HostName, HostTls, PathMatch, Route, Sharded};
+use crate::policy::path::{self, Readings};
 
 /// All hosts by name. A wildcard `*.example.com` is kept under `example.com`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -41,6 +42,18 @@ impl Host {
     /// `path` is the target's path, verbatim: it starts with a slash and has no query.
     pub fn find(&self, path: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.path.matches(path))
+    }
+
+    /// Whether an app may read `path`, by which `route` was found, as one that has to pass other rules: `/x/..%2fadmin` where
+    /// `/admin` is another Deployment's, and both lead to one app.
+    pub fn is_read_past_rules(&self, path: &str, route: &Route) -> bool {
+        if self.routes.len() == 1 || path::is_plain(path) || route.deployment.ambiguous_paths == AmbiguousPaths::Pass {
+            return false;
+        }
+        Readings::of(path).any(|reading| {
+            self.find(reading)
+                .is_some_and(|other| other.is_guarded() && !other.has_rules_of(route))
+        })
     }
 }
 

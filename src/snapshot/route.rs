@@ -106,6 +106,17 @@ pub struct Timeouts {
     pub handshake: Option<Duration>,
 }
 
+impl Route {
+    /// Whether anything is asked of a client before this route's app is.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.policies.is_some() || self.client_tls.is_some()
+    }
+
+    pub(super) fn has_rules_of(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.policies == other.policies && self.client_tls == other.client_tls
+    }
+}
+
 fn keys<S: Serializer>(policies: &Option<Arc<[Arc<Policy>]>>, to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(policies.iter().flat_map(|all| all.iter()).map(|policy| &policy.key))
 }

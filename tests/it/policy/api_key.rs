@@ -431,9 +431,9 @@ async fn keys_may_be_long_and_not_endless() {
     let huge = format!("/?key={}", "k".repeat(40 * 1024));
     assert_eq!(guarded.get(&huge, "").await.status(), 414);
     assert_eq!(guarded.backend.hits(), hits);
-    // Nobody hides a key behind more parameters than are looked at.
+    // Nobody hides a second key behind many other parameters.
     let many = format!("/?{}key=wrong&key={longest}", "a&".repeat(2000));
-    guarded.refuses(&many, "", MISSING.0, MISSING.1).await;
+    guarded.refuses(&many, "", INVALID.0, INVALID.1).await;
 }
 
 #[tokio::test]

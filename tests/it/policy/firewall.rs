@@ -10,6 +10,7 @@ over_each! {
     every_kind_of_match_holds_where_it_should,
     header_spellings_and_lists_are_no_way_past,
     repeated_and_encoded_parameters_are_no_way_past,
+    repeated_and_broken_cookies_are_no_way_past,
 }
 
 const DENIED: (u16, &str) = (403, "client:firewall_denied");
@@ -127,9 +128,29 @@ async fn repeated_and_encoded_parameters_are_no_way_past(over: Transport) {
     ] {
         guarded.refuses(target, "", DENIED.0, DENIED.1).await;
     }
+    let behind_many = format!("/?{}debug=on", "a&".repeat(2_000));
+    guarded.refuses(&behind_many, "", DENIED.0, DENIED.1).await;
     for target in ["/?debug=off", "/?xdebug=on", "/?debug", "/?a=debug=on"] {
         guarded.passes(target, "").await;
     }
+}
+
+async fn repeated_and_broken_cookies_are_no_way_past(over: Transport) {
+    let rule = json!([{"cookie": {"name": "debug"}}]);
+    let guarded = Guarded::start(over, deny(rule)).await;
+    let behind_many = format!("{}debug=on", "a=1; ".repeat(2_000));
+    for cookies in [
+        "debug=on",
+        "a=1;debug=on",
+        "a=1\r\nCookie: debug=",
+        "debug",
+        "debug=\u{e4}",
+        &behind_many,
+    ] {
+        let more = format!("Cookie: {cookies}\r\n");
+        guarded.refuses("/", &more, DENIED.0, DENIED.1).await;
+    }
+    guarded.passes("/", "Cookie: xdebug=on; a=debug\r\n").await;
 }
 
 #[tokio::test]

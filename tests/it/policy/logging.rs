@@ -58,3 +58,35 @@ async fn every_request_of_the_rule_is_told_of_without_its_credentials() {
     let log = guarded.front.postern.log().join("\n");
     assert!(!log.contains("sesame"), "{log}");
 }
+
+#[tokio::test]
+async fn no_spelling_of_a_parameter_brings_its_credential_into_the_log() {
+    let rules = json!([
+        {"name": "keys", "apiKey": {
+            "secretSelector": {"matchLabels": {"app": "app"}}, "optional": true, "from": [{"query": {"name": "my key"}}],
+        }},
+        {"name": "log", "logging": {"query": true}},
+    ]);
+    let site = site(rules).with(secret("api-key", "one", json!({"key": "sesame-1"})));
+    let guarded = Guarded::start_with(Transport::Plain, site, &[]).await;
+    for target in [
+        "/?a=1;my+key=sesame-1",
+        "/?my%20key=sesame-1",
+        "/?m%79+key=sesame-1",
+        "/?b;my+key=sesame-1;c",
+    ] {
+        guarded.get(target, "").await;
+    }
+    // Refused: what is shown is no key, and may be a part of one.
+    guarded.get("/?my+key=sesame-1;sesame-2", "").await;
+    eventually("five requests are told of", async || records(&guarded).len() == 5).await;
+    let queries: Vec<_> = records(&guarded).iter().map(|record| record["query"].clone()).collect();
+    let told = [
+        "a=1;my+key=[redacted]",
+        "my%20key=[redacted]",
+        "m%79+key=[redacted]",
+        "b;my+key=[redacted];c",
+        "my+key=[redacted]",
+    ];
+    assert_eq!(queries, told);
+}

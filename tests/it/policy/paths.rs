@@ -1,9 +1,11 @@
 //! Paths that apps read in different ways, where a rule goes by the path.
 
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 
-use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, HOST, policy, site};
+use crate::support::backend::Backend;
+use crate::support::front::{Front, Transport};
+use crate::support::guarded::{Guarded, HOST, backend, policy, policy_with, site};
 use crate::support::site::Site;
 
 over_each! {
@@ -63,7 +65,7 @@ async fn no_spelling_of_a_denied_path_passes(over: Transport) {
     }
 }
 
-fn passing(rules: serde_json::Value) -> Site {
+fn passing(rules: Value) -> Site {
     site(rules).spec(json!({"ambiguousPaths": "Pass"}))
 }
 
@@ -106,6 +108,81 @@ async fn no_spelling_lets_through_what_only_one_path_may(over: Transport) {
             guarded.refuses(target, "", 403, "client:firewall_denied").await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_from_the_root_is_kept_from_the_asterisk() {
+    let deny = json!([{"name": "no", "match": [{"path": {"prefix": "/"}}], "firewall": {"action": "Deny"}}]);
+    let guarded = Guarded::start(Transport::Plain, deny).await;
+    let answer = guarded.front.ask(Method::OPTIONS, HOST, "*", "", b"").await;
+    assert_eq!((answer.status(), guarded.backend.hits()), (403, 0));
+}
+
+/// One app behind two Deployments, as where only a part of it is kept from strangers.
+async fn split(open: Value, guarded: Value) -> (Front, Backend) {
+    let backend = backend().await;
+    let deny = json!({
+        "targetRefs": [{"name": "guarded"}],
+        "rules": [{"name": "no", "firewall": {"action": "Deny"}}],
+    });
+    let sites = [
+        Site::new("open", HOST).spec(open).to(backend.address),
+        Site::new("guarded", HOST)
+            .spec(guarded)
+            .to(backend.address)
+            .with(policy_with("guard", deny)),
+    ];
+    let front = Front::start_with(Transport::Plain, &sites, &[]).await;
+    (front, backend)
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_leads_past_the_rules_of_its_deployment() {
+    let (front, backend) = split(json!({}), json!({"paths": [{"path": ADMIN}]})).await;
+    assert_eq!(front.get(HOST, ADMIN).await.status(), 403);
+    for target in [
+        "/%61dmin",
+        "//admin",
+        "/x/../admin",
+        "/x%2F..%2Fadmin",
+        "/admin;a",
+        "/x/..;/admin/y",
+        "/%5Cadmin",
+    ] {
+        let answer = front.get(HOST, target).await;
+        assert_eq!(
+            answer.head.get("x-postern-error"),
+            Some("client:ambiguous_path"),
+            "{target}"
+        );
+        assert_eq!(answer.status(), 400, "{target}");
+    }
+    assert_eq!(backend.hits(), 0);
+    for target in ["/a%2Fb", "//a", "/a/../b", "/%C3%A4"] {
+        assert_eq!(
+            front.get(HOST, target).await.status(),
+            200,
+            "{target}: all readings are the open one's"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_detour_through_an_open_path_leads_past_the_rules_of_the_rest() {
+    let (front, backend) = split(json!({"paths": [{"path": "/public"}]}), json!({})).await;
+    for target in ["/public/../x", "/public/%2e%2e/x", "/public/..;/x", "/public%2F..%2Fx"] {
+        let status = front.get(HOST, target).await.status();
+        assert!(matches!(status, 400 | 403), "{target}: {status}");
+    }
+    assert_eq!(backend.hits(), 0);
+    assert_eq!(front.get(HOST, "/public/%20x").await.status(), 200);
+}
+
+#[tokio::test]
+async fn with_pass_a_path_goes_by_its_letters() {
+    let open = json!({"ambiguousPaths": "Pass"});
+    let (front, _backend) = split(open, json!({"paths": [{"path": ADMIN}]})).await;
+    assert_eq!(front.get(HOST, "//admin").await.status(), 200);
 }
 
 #[tokio::test]
