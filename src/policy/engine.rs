@@ -2,14 +2,16 @@
 //! others, and nothing comes of it but a count and a record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
+use tokio::time::{Instant, timeout};
 
 use super::connection_limit::Lease;
 use super::forward_auth::Allowed;
 use super::matcher::Care;
-use super::openapi::{Call, OpenApi};
+use super::openapi::{self, Call, OpenApi};
 use super::rate_limit::Standing;
 use super::trace::{Outcome, Step};
 use super::{
@@ -40,9 +42,19 @@ pub struct Run<'a> {
     body: Option<Bytes>,
     /// Why the next rule does not get the body that it waits for.
     unread: Option<Reason>,
+    /// What is left to rules that wait for somebody. Those in the shadow have their own, lest they take it from the others.
+    left: Budgets,
     /// Kept where nobody has sent the request.
     trace: Option<Vec<Step>>,
 }
+
+/// All rules of a request together.
+struct Budgets {
+    enforced: Duration,
+    shadow: Duration,
+}
+
+const BUDGET: Duration = Duration::from_secs(5);
 
 pub enum Progress {
     Passed,
@@ -89,6 +101,10 @@ impl<'a> Run<'a> {
             ended_in_shadow: false,
             body: None,
             unread: None,
+            left: Budgets {
+                enforced: BUDGET,
+                shadow: BUDGET,
+            },
             trace: None,
         };
         run.note_logging();
@@ -128,7 +144,7 @@ impl<'a> Run<'a> {
             }
             let decided = match self.unread.take() {
                 Some(reason) => Err(reason.into()),
-                None => self.decide(rule, now).await,
+                None => self.decide_in_time(rule, now).await,
             };
             match self.trace {
                 None => rule.runtime.get().count(rule.mode, Decision::of(&decided)),
@@ -184,6 +200,24 @@ impl<'a> Run<'a> {
         rule.matches.iter().all(|one| one.holds(self.request, care))
     }
 
+    async fn decide_in_time(&mut self, rule: &Rule, now: i64) -> Result<Effect, Refusal> {
+        if !rule.may_wait() {
+            return self.decide(rule, now).await;
+        }
+        let since = Instant::now();
+        let left = match rule.mode {
+            Mode::Enforce => self.left.enforced,
+            Mode::Shadow => self.left.shadow,
+        };
+        let decided = timeout(left, self.decide(rule, now)).await;
+        let left = left.saturating_sub(since.elapsed());
+        match rule.mode {
+            Mode::Enforce => self.left.enforced = left,
+            Mode::Shadow => self.left.shadow = left,
+        }
+        decided.unwrap_or_else(|_elapsed| Err(Reason::PolicyTimeout.into()))
+    }
+
     async fn decide(&self, rule: &Rule, now: i64) -> Result<Effect, Refusal> {
         let request = self.request;
         let state = rule.runtime.get();
@@ -198,7 +232,7 @@ impl<'a> Run<'a> {
             }
             Kind::ForwardAuth(service) => service.check(request, &self.services.egress).await.map(Effect::Allowed),
             Kind::Jwt(jwt) => jwt.check(request, now).await.map(authenticated),
-            Kind::OpenApi(openapi) => self.validate(openapi),
+            Kind::OpenApi(openapi) => self.validate(openapi).await,
             Kind::RateLimit(limit) => {
                 let standing = limit
                     .take(request, self.principal(rule.mode), &state.windows, shared)
@@ -225,27 +259,30 @@ impl<'a> Run<'a> {
         wanted.then_some(openapi.max_body)
     }
 
-    fn validate(&self, openapi: &OpenApi) -> Result<Effect, Refusal> {
+    async fn validate(&self, openapi: &OpenApi) -> Result<Effect, Refusal> {
         // Another rule, which takes longer ones, has had it read.
         if self.body.as_ref().is_some_and(|body| body.len() > openapi.max_body)
             && openapi.needs_body(self.request.method, self.request.uri.path())
         {
             return Err(Reason::BodyTooLarge.into());
         }
-        let call = Call {
-            method: self.request.method,
-            path: self.request.uri.path(),
-            query: self.request.uri.query(),
-            headers: self.request.headers,
-            body: self.body.as_deref(),
+        let Request {
+            method, uri, headers, ..
+        } = *self.request;
+        let validated = match &self.body {
+            Some(body) if body.len() > openapi::MAX_INLINE => {
+                openapi.validate_elsewhere(method, uri, headers, body).await
+            }
+            body => Some(openapi.validate(&Call::new(method, uri, headers, body.as_deref()))),
         };
-        openapi
-            .validate(&call)
-            .map(|()| Effect::None)
-            .map_err(|violation| Refusal {
+        match validated {
+            Some(Ok(())) => Ok(Effect::None),
+            Some(Err(violation)) => Err(Refusal {
                 detail: Some(violation.to_string()),
                 ..Reason::OpenapiValidationFailed.into()
-            })
+            }),
+            None => Err(Reason::InternalError.into()),
+        }
     }
 
     fn take(&mut self, policy: &Arc<Policy>, effect: Effect) -> Option<Response<Bytes>> {

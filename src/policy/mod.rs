@@ -195,6 +195,16 @@ impl Rule {
         )
     }
 
+    /// Whether it may have to wait for another service, another thread or its turn.
+    fn may_wait(&self) -> bool {
+        match &self.kind {
+            Kind::BasicAuth(_) | Kind::ForwardAuth(_) | Kind::Jwt(_) | Kind::OpenApi(_) => true,
+            Kind::ConnectionLimit(limit) => limit.scope == Scope::Shared,
+            Kind::RateLimit(limit) => limit.scope == Scope::Shared,
+            _ => false,
+        }
+    }
+
     /// Where a credential may stand that this rule looks for.
     pub fn sources(&self) -> &[credentials::Source] {
         match &self.kind {

@@ -1,5 +1,5 @@
-//! The phase in which rules decide: what they look at is gathered, the time that they have together is held, and a body is
-//! read where one of them must see it. What they say is `policy`'s.
+//! The phase in which rules decide: what they look at is gathered, and a body is read where one of them must
+//! see it. What they say is `policy`'s.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::body::Body;
 use super::error::X_REQUEST_ID;
@@ -22,9 +22,8 @@ use crate::policy::{Kind, Mode, Passed, Policy, Refusal, Request};
 use crate::reason::Reason;
 use crate::snapshot::Deployment;
 
-/// All rules of a request together; what a client takes to send its body is not theirs. A rule in the shadow waits no longer
-/// for a body either.
-const BUDGET: Duration = Duration::from_secs(5);
+/// How long a rule in the shadow waits for a body.
+const SHADOW_BODY: Duration = Duration::from_secs(5);
 
 pub enum Guarded {
     /// With the body, whether it was looked at or not.
@@ -64,19 +63,13 @@ pub async fn run(
     };
     let services = &client.proxy.services;
     let mut run = Run::new(policies, &request, deployment.ambiguous_paths, services, passed).map_err(Box::new)?;
-    let mut left = BUDGET;
     loop {
-        let since = Instant::now();
-        let progress = timeout(left, run.advance())
-            .await
-            .map_err(|_elapsed| Reason::PolicyTimeout)?;
-        left = left.saturating_sub(since.elapsed());
-        match progress.map_err(Box::new)? {
+        match run.advance().await.map_err(Box::new)? {
             Progress::Passed => return Ok(Guarded::Passed(incoming)),
             Progress::Answered(response) => return Ok(Guarded::Answered(own_answer(phases, deployment, response))),
             Progress::WantsBody { limit, mode } => {
                 let mut body = ReadBody::of(incoming);
-                let end = (mode == Mode::Shadow).then(|| Instant::now() + BUDGET);
+                let end = (mode == Mode::Shadow).then(|| Instant::now() + SHADOW_BODY);
                 run.give(read(&mut body, limit, deployment.timeouts.idle, end).await?);
                 incoming = Incoming::Read(body);
             }

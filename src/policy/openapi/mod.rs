@@ -26,8 +26,10 @@ mod violation;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 pub use document::Document;
 pub use violation::{Place, Violation};
@@ -63,6 +65,24 @@ pub struct Call<'r> {
     pub body: Option<&'r [u8]>,
 }
 
+/// Bytes of a body that are validated in passing: a fraction of a millisecond.
+pub const MAX_INLINE: usize = 32 * 1024;
+
+/// Large bodies in the whole process: as values they take several times their length.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
+
+impl<'r> Call<'r> {
+    pub fn new(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap, body: Option<&'r [u8]>) -> Self {
+        Self {
+            method,
+            path: uri.path(),
+            query: uri.query(),
+            headers,
+            body,
+        }
+    }
+}
+
 impl Parts {
     pub const ALL: Self = Self {
         path: true,
@@ -81,5 +101,24 @@ impl OpenApi {
 
     pub fn validate(&self, call: &Call<'_>) -> Result<(), Violation> {
         self.document.validate(self.parts, call)
+    }
+
+    /// The same on a thread that may be kept for as long as a large body takes. None: it panicked.
+    pub async fn validate_elsewhere(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Option<Result<(), Violation>> {
+        // Never closed.
+        let permit = AT_ONCE.acquire().await.ok()?;
+        let (openapi, method, uri) = (self.clone(), method.clone(), uri.clone());
+        let (headers, body) = (headers.clone(), body.clone());
+        let validating = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            openapi.validate(&Call::new(&method, &uri, &headers, Some(&body)))
+        });
+        validating.await.ok()
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::backend::Backend;
 use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, HOST, policy_with, site};
+use crate::support::guarded::{Guarded, HOST, backend, policy_with, site};
 use crate::support::site::Site;
 
 /// A rule that tells by a header that it was asked.
@@ -109,4 +109,26 @@ async fn rules_that_take_too_long_together_are_given_up_after_five_seconds() {
     let guarded = Guarded::start_with(Transport::Plain, site(rules), &["--allow-egress", "127.0.0.0/8"]).await;
     let [plain, _] = guarded.refuses("/", "", 503, "policy:timeout").await;
     assert!(plain.head.has("retry-after"));
+}
+
+#[tokio::test]
+async fn rules_in_the_shadow_take_no_time_from_those_that_are_enforced() {
+    let silent = Backend::start(|mut visit| async move {
+        visit.head().await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let url = format!("http://{}/", silent.address);
+    let slow = |name: &str| json!({"name": name, "mode": "Shadow", "forwardAuth": {"url": url, "timeout": "3s"}});
+    let service = backend().await;
+    let prompt = json!({"name": "prompt", "forwardAuth": {"url": format!("http://{}/", service.address)}});
+    let rules = json!([slow("one"), slow("two"), prompt]);
+    let guarded = Guarded::start_with(Transport::Plain, site(rules), &["--allow-egress", "127.0.0.0/8"]).await;
+    assert_eq!(
+        guarded.get("/", "").await.status(),
+        200,
+        "the third is asked, and has its time"
+    );
+    assert_eq!(service.hits(), 1);
+    assert_eq!(guarded.decisions("two", "shadow", "failed").await, 1.0);
 }

@@ -2,10 +2,15 @@
 //! below what a flaw would take.
 
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::Document;
+use bytes::Bytes;
+use futures_util::future::poll_immediate;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+
+use super::super::{Document, MAX_INLINE, OpenApi, Parts};
 use super::{json, taking, validate};
 
 /// With these components, and `POST /` taking the schema `S0`.
@@ -202,6 +207,27 @@ fn circles_with_alternatives_take_polynomial_time() {
     let document = with_schemas(&strict).unwrap();
     let body = format!("{}1{}", r#"{"a":"#.repeat(50), "}".repeat(50));
     within(SOON, || assert!(json(&document, "POST /", &body).is_err()));
+}
+
+#[tokio::test]
+async fn a_large_body_is_validated_while_others_go_on() {
+    let document = taking("3.1.0", r#"{"items": {"type": "integer"}}"#).unwrap();
+    let openapi = OpenApi {
+        document: document.into(),
+        parts: Parts::ALL,
+        max_body: usize::MAX,
+    };
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    for (item, passes) in [("1", true), ("1.5", false)] {
+        let body = Bytes::from(format!("[{item}{}]", ",1".repeat(MAX_INLINE)));
+        let uri = Uri::from_static("/");
+        let mut validating = pin!(openapi.validate_elsewhere(&Method::POST, &uri, &headers, &body));
+        assert!(
+            poll_immediate(&mut validating).await.is_none(),
+            "this thread is free meanwhile"
+        );
+        assert_eq!(validating.await.map(|result| result.is_ok()), Some(passes));
+    }
 }
 
 #[test]
