@@ -13,13 +13,13 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
-use crate::config::{Settings, Source, own_listeners};
+use crate::config::{DrainMode, Settings, Source, own_listeners};
 use crate::egress::Egress;
 use crate::live::LiveCell;
 use crate::policy::{Services, Signer};
@@ -187,11 +187,17 @@ impl App {
         }
     }
 
-    /// Unready, serve on for the delay, stop accepting, finish requests, end sockets at the deadline.
+    /// Unready, serve on for the delay, stop accepting, finish requests, linger for sockets if so set, end what is left at the
+    /// deadline.
     pub async fn shutdown(mut self) {
         let settings = self.settings.borrow().clone();
         let (delay, deadline) = (settings.shutdown_delay, settings.drain_deadline);
+        let linger = match settings.drain_mode {
+            DrainMode::Close => Duration::ZERO,
+            DrainMode::Linger => settings.linger,
+        };
         self.readiness.drain();
+        self.proxy.leave();
         info!(?delay, "shutting down: not ready any more, still serving");
         if let Some(status) = &self.status {
             status.cancel();
@@ -200,13 +206,13 @@ impl App {
         self.accepting.cancel();
         self.proxy.drain();
         info!(
+            ?linger,
             ?deadline,
             requests = self.proxy.connections.get(),
             sockets = self.sockets(),
             "draining"
         );
-        let end = Instant::now() + deadline;
-        if timeout_at(end, self.drained()).await.is_err() {
+        if timeout(linger.saturating_add(deadline), self.drained()).await.is_err() {
             warn!(
                 requests = self.proxy.connections.get(),
                 sockets = self.sockets(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpMode, LogFormat, TlsVersion};
+use super::{DrainMode, HttpMode, LogFormat, TlsVersion};
 use crate::api::duration::Duration;
 use crate::snapshot::Listener;
 
@@ -120,9 +120,17 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_SHUTDOWN_DELAY", value_name = "TIME", default_value_t = Self::default().shutdown_delay, help_heading = APPLIES_AT_ONCE)]
     pub shutdown_delay: Duration,
 
-    /// How long requests and sockets may take to end after that (a duration)
+    /// How long requests and sockets may take to end after that, or after --linger (a duration)
     #[arg(long, env = "POSTERN_DRAIN_DEADLINE", value_name = "TIME", default_value_t = Self::default().drain_deadline, help_heading = APPLIES_AT_ONCE)]
     pub drain_deadline: Duration,
+
+    /// What becomes of open sockets after the delay: they have until the deadline, or first as long as --linger
+    #[arg(long, env = "POSTERN_DRAIN_MODE", value_name = "MODE", value_enum, default_value_t = Self::default().drain_mode, help_heading = APPLIES_AT_ONCE)]
+    pub drain_mode: DrainMode,
+
+    /// How long sockets are kept under --drain-mode linger, unless all leave before (a duration)
+    #[arg(long, env = "POSTERN_LINGER", value_name = "TIME", default_value_t = Self::default().linger, help_heading = APPLIES_AT_ONCE)]
+    pub linger: Duration,
 
     /// Log level (error, warn, info, debug, trace, off), or levels by part: "info,postern::proxy=debug"
     #[arg(long, env = "POSTERN_LOG", value_name = "LEVELS", default_value_t = Self::default().log, help_heading = APPLIES_AT_ONCE)]
@@ -192,17 +200,19 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 20] = [
+pub const HOT: [&str; 22] = [
     "allowEgress",
     "apexDomain",
     "defaultTlsSecret",
     "drainDeadline",
+    "drainMode",
     "forwarded",
     "hostnameGrants",
     "hsts",
     "http2",
     "http2MaxStreams",
     "keepAliveTimeout",
+    "linger",
     "log",
     "proxyProtocol",
     "publishAddress",
@@ -242,6 +252,8 @@ impl Default for Flags {
             require_policy: false,
             shutdown_delay: seconds(5),
             drain_deadline: seconds(45),
+            drain_mode: DrainMode::Close,
+            linger: seconds(4 * 3600),
             log: "info".to_owned(),
             publish_address: Vec::new(),
             http: None,

@@ -33,6 +33,9 @@ pub struct Settings {
     pub shutdown_delay: Duration,
     #[serde(serialize_with = "duration_text")]
     pub drain_deadline: Duration,
+    pub drain_mode: DrainMode,
+    #[serde(serialize_with = "duration_text")]
+    pub linger: Duration,
     pub publish_addresses: Vec<String>,
     pub lease_namespace: Option<String>,
     pub watch_namespaces: Vec<String>,
@@ -77,6 +80,14 @@ pub struct Acme {
 pub enum LogFormat {
     Json,
     Text,
+}
+
+/// What becomes of open sockets once nothing new is taken.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum DrainMode {
+    Close,
+    Linger,
 }
 
 /// What the plaintext port does.
@@ -142,6 +153,8 @@ impl Flags {
             log_format: self.log_format,
             shutdown_delay: self.shutdown_delay.0,
             drain_deadline: self.drain_deadline.0,
+            drain_mode: self.drain_mode,
+            linger: self.linger.0,
             publish_addresses: addresses("publishAddress", &self.publish_address)?,
             lease_namespace: self.lease_namespace.clone(),
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,

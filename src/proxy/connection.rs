@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming as H1Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
@@ -227,7 +228,14 @@ impl Service<Request<H1Incoming>> for Exchanges {
     fn call(&self, request: Request<H1Incoming>) -> Self::Future {
         self.0.clock.busy();
         let client = self.0.clone();
-        Box::pin(async move { Ok(exchange::answer(&client, request.map(Incoming::H1)).await) })
+        Box::pin(async move {
+            let mut response = exchange::answer(&client, request.map(Incoming::H1)).await;
+            if client.proxy.is_leaving.load(Relaxed) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok(response)
+        })
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Proxy {
     pub state: Arc<State>,
     pub tls: tls::server::Server,
     pub services: Arc<Services>,
+    /// Whether HTTP/1 clients are told to come back by another connection.
+    is_leaving: AtomicBool,
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
@@ -55,6 +57,7 @@ impl Proxy {
             state,
             tls,
             services,
+            is_leaving: AtomicBool::new(false),
             draining: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             connections: connection::Count::default(),
@@ -67,6 +70,12 @@ impl Proxy {
             .look()
             .as_ref()
             .map_or_else(Arc::default, |live| live.snapshot.listener.clone())
+    }
+
+    /// From now on each answer is its connection's last, and says so (RFC 9112 section 9.6): a connection that later closed
+    /// while idle could meet a request on its way. HTTP/2's GOAWAY says which requests were not seen, and can wait.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// Connections close when their request is answered, idle ones at once. Open sockets stay.

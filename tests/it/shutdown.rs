@@ -30,18 +30,26 @@ async fn sigterm_fails_readiness_and_serves_on_for_the_delay() {
     let site = Site::new("app", HOST).to(backend.address);
     let flags = ["--shutdown-delay", "4s", "--drain-deadline", "1s"];
     let mut postern = Postern::start_with(&[site], &flags).await;
-    let mut idle = Wire::connect(postern.http).await;
-    idle.send(GET).await;
-    assert_eq!(idle.answer().await.text(), "ok");
+    let [mut old, mut idle] = [Wire::connect(postern.http).await, Wire::connect(postern.http).await];
+    for wire in [&mut old, &mut idle] {
+        wire.send(GET).await;
+        let answer = wire.answer().await;
+        assert_eq!((answer.text().as_str(), answer.head.get("connection")), ("ok", None));
+    }
     let start = Instant::now();
     postern.terminate();
     let unready = async || postern.probe("/readyz").await == 503;
     eventually("readyz fails", unready).await;
     assert_eq!(postern.probe("/livez").await, 200);
-    // New connections and old ones are served.
+    // New connections and old ones are served, each to its next answer: no request meets one that closes.
     assert_eq!(get(postern.http, HOST, "/").await.text(), "ok");
-    idle.send(GET).await;
-    assert_eq!(idle.answer().await.text(), "ok");
+    old.send(GET).await;
+    let answer = old.answer().await;
+    assert_eq!(
+        (answer.text().as_str(), answer.head.get("connection")),
+        ("ok", Some("close"))
+    );
+    assert_eq!(old.rest().await, (Vec::new(), End::Fin));
     assert!(
         start.elapsed() < Duration::from_secs(4),
         "too slow a machine for a delay of 4 s"
@@ -89,6 +97,44 @@ async fn sockets_stay_until_the_deadline_and_end_by_fin() {
     drop(socket);
     assert_eq!(exits(&mut postern).await, Some(0));
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn lingering_keeps_sockets_past_the_deadline_until_they_leave() {
+    let backend = Backend::echoing().await;
+    let site = Site::new("app", HOST).to(backend.address);
+    let flags = "--shutdown-delay 0s --drain-deadline 0s --drain-mode linger --linger 300s";
+    let mut postern = Postern::start_with(&[site], &flags.split(' ').collect::<Vec<_>>()).await;
+    let mut idle = Wire::connect(postern.http).await;
+    idle.send(GET).await;
+    idle.answer().await;
+    let mut socket = ws::open(postern.http, HOST, "/").await;
+    postern.terminate();
+    // Nothing new is taken.
+    let refused = async || TcpStream::connect(postern.http).await.is_err();
+    eventually("new connections are refused", refused).await;
+    assert_eq!(idle.rest().await, (Vec::new(), End::Fin));
+    socket.send("still here").await;
+    assert_eq!(socket.exactly(10).await, b"still here");
+    assert_eq!(postern.probe("/livez").await, 200);
+    assert_eq!(postern.has_exited(), None);
+    drop(socket);
+    assert_eq!(exits(&mut postern).await, Some(0));
+}
+
+#[tokio::test]
+async fn lingering_ends_when_its_time_is_up() {
+    let backend = Backend::echoing().await;
+    let site = Site::new("app", HOST).to(backend.address);
+    let flags = "--shutdown-delay 0s --drain-deadline 1s --drain-mode linger --linger 2s";
+    let mut postern = Postern::start_with(&[site], &flags.split(' ').collect::<Vec<_>>()).await;
+    let mut socket = ws::open(postern.http, HOST, "/").await;
+    let start = Instant::now();
+    postern.terminate();
+    assert_eq!(socket.rest().await, (Vec::new(), End::Fin));
+    assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
+    drop(socket);
+    assert_eq!(exits(&mut postern).await, Some(0));
 }
 
 #[tokio::test]
