@@ -19,6 +19,8 @@ use postern::api::deployment::{DeploymentSpec, ServiceRef};
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
 use postern::store::{self, Batch, Event, Object, ObjectKey, Store};
+use postern::watch::trim;
+use serde_json::json;
 
 const NAMESPACES: usize = 100;
 const ENDPOINTS: u8 = 5;
@@ -39,6 +41,19 @@ fn main() {
             Object::Deployment(deployment(at, &format!("edited-{round}.example.com")))
         });
         println!("  a hostname is edited         {edit:>10.1?} (median of {ROUNDS})");
+        // One before each Deployment, and one before all of a namespace.
+        for at in 0..count {
+            world.apply(Object::SentinelPolicy(policy(at, Some(at), 1)));
+        }
+        let all = world.compile();
+        println!("  with a policy before each    {all:>10.1?}");
+        let narrow = world.rounds(|world, round| {
+            let at = world.pick(round);
+            Object::SentinelPolicy(policy(at, Some(at), 2 + round))
+        });
+        println!("  the policy of one is edited  {narrow:>10.1?} (median of {ROUNDS})");
+        let broad = world.rounds(|_, round| Object::SentinelPolicy(policy(count, None, round)));
+        println!("  that of {:>4} is edited      {broad:>10.1?} (median of {ROUNDS})", count / NAMESPACES);
     }
 }
 
@@ -169,6 +184,25 @@ fn deployment(at: usize, hostname: &str) -> store::Deployment {
         spec: Ok(Arc::new(spec)),
         status: None,
     }
+}
+
+/// Before one Deployment, or before all of its namespace.
+fn policy(at: usize, before: Option<usize>, round: usize) -> store::Policy {
+    let rules = json!([
+        {"name": "keys", "apiKey": {"secretSelector": {"matchLabels": {"app": "app"}}}},
+        {"name": "limit", "rateLimit": {"limit": round + 1, "window": "1m"}},
+    ]);
+    let spec = match before {
+        Some(before) => json!({"targetRefs": [{"name": format!("app-{before}")}], "rules": rules}),
+        None => json!({"targetSelector": {}, "rules": rules}),
+    };
+    let object = json!({
+        "apiVersion": "postern.dev/v1alpha1",
+        "kind": "SentinelPolicy",
+        "metadata": {"name": format!("policy-{at}"), "namespace": format!("team-{}", at % NAMESPACES), "uid": format!("policy-{at}")},
+        "spec": spec,
+    });
+    trim::policy(serde_json::from_value(object).unwrap()).unwrap()
 }
 
 fn service(at: usize) -> store::Service {
