@@ -53,7 +53,10 @@ fn main() {
         });
         println!("  the policy of one is edited  {narrow:>10.1?} (median of {ROUNDS})");
         let broad = world.rounds(|_, round| Object::SentinelPolicy(policy(count, None, round)));
-        println!("  that of {:>4} is edited      {broad:>10.1?} (median of {ROUNDS})", count / NAMESPACES);
+        println!(
+            "  that of {:>4} is edited      {broad:>10.1?} (median of {ROUNDS})",
+            count / NAMESPACES
+        );
     }
 }
 
