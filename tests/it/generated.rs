@@ -6,10 +6,10 @@ use postern::api;
 
 #[test]
 fn crds_on_disk_are_those_of_the_code() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-    for crd in api::crds() {
-        let path = folder.join(format!("{}.yaml", crd.metadata.name.as_deref().unwrap()));
-        let wanted = api::yaml(&crd);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (crd, folder) in api::crds().iter().flat_map(|crd| [(crd, "crds"), (crd, "charts/postern/files/crds")]) {
+        let path = root.join(folder).join(format!("{}.yaml", crd.metadata.name.as_deref().unwrap()));
+        let wanted = api::yaml(crd);
         if std::env::var_os("UPDATE_GENERATED").is_some() {
             std::fs::write(&path, &wanted).unwrap();
         }
