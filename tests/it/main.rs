@@ -21,6 +21,7 @@ mod cli;
 mod client_tls;
 mod compile;
 mod dial;
+mod docs;
 mod edits;
 mod errors;
 mod generated;
