@@ -28,7 +28,7 @@ use crate::admin::question::Question;
 use crate::admin::why::explain;
 use crate::api::duration::Duration as Text;
 use crate::app::App;
-use crate::config::{self, Flags, LogFormat};
+use crate::config::{self, AccessMode, Flags, LogFormat};
 use crate::live::LiveCell;
 use crate::policy::Services;
 use crate::telemetry::log;
@@ -268,6 +268,7 @@ fn flags(folder: &Path) -> Flags {
         // A manifest that cannot be read should be heard of; all else would only be in the way.
         log: "error,postern::watch=warn".to_owned(),
         log_format: LogFormat::Text,
+        access_log: AccessMode::Off,
         ..Flags::default()
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpMode, LogFormat, TlsVersion};
+use super::{AccessMode, HttpMode, LogFormat, TlsVersion};
 use crate::api::duration::Duration;
 use crate::snapshot::Listener;
 
@@ -128,6 +128,10 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_LOG", value_name = "LEVELS", default_value_t = Self::default().log, help_heading = APPLIES_AT_ONCE)]
     pub log: String,
 
+    /// Which requests the access log tells of, on stdout: all, those that a `logging` rule is for, or none
+    #[arg(long, env = "POSTERN_ACCESS_LOG", value_name = "MODE", value_enum, default_value_t = Self::default().access_log, help_heading = APPLIES_AT_ONCE)]
+    pub access_log: AccessMode,
+
     /// IP addresses or hostnames for `status.addresses`, separated by commas [default: none]
     #[arg(long, env = "POSTERN_PUBLISH_ADDRESS", value_name = "ADDRESSES", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub publish_address: Vec<String>,
@@ -192,7 +196,8 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 20] = [
+pub const HOT: [&str; 21] = [
+    "accessLog",
     "allowEgress",
     "apexDomain",
     "defaultTlsSecret",
@@ -243,6 +248,7 @@ impl Default for Flags {
             shutdown_delay: seconds(5),
             drain_deadline: seconds(45),
             log: "info".to_owned(),
+            access_log: AccessMode::default(),
             publish_address: Vec::new(),
             http: None,
             default_tls_secret: Vec::new(),

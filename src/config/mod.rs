@@ -16,6 +16,7 @@ pub use listeners::own_listeners;
 pub use settings::{Acme, EndpointRules, HttpMode, Listen, LogFormat, Routing, Settings, Source};
 
 pub use crate::snapshot::TlsVersion;
+pub use crate::telemetry::access::Mode as AccessMode;
 pub use watch::watch;
 
 #[derive(Debug, thiserror::Error)]

@@ -23,6 +23,7 @@ pub mod preface;
 pub mod proxy_protocol;
 pub mod stream;
 pub mod target;
+pub mod telling;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ use crate::live::LiveCell;
 use crate::policy::Services;
 use crate::snapshot::Listener;
 use crate::state::State;
+use crate::telemetry::Telemetry;
 use crate::tls;
 
 /// What every connection shares.
@@ -42,6 +44,7 @@ pub struct Proxy {
     pub state: Arc<State>,
     pub tls: tls::server::Server,
     pub services: Arc<Services>,
+    pub telemetry: Arc<Telemetry>,
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
@@ -49,12 +52,19 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn new(live: Arc<LiveCell>, state: Arc<State>, tls: tls::server::Server, services: Arc<Services>) -> Self {
+    pub fn new(
+        live: Arc<LiveCell>,
+        state: Arc<State>,
+        tls: tls::server::Server,
+        services: Arc<Services>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
         Self {
             live,
             state,
             tls,
             services,
+            telemetry,
             draining: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             connections: connection::Count::default(),

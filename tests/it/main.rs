@@ -14,6 +14,7 @@ mod support;
 #[macro_use]
 mod over;
 
+mod access_log;
 mod balance;
 mod browser;
 mod challenge;

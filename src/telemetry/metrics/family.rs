@@ -37,6 +37,8 @@ macro_rules! families {
 }
 
 families! {
+    ACCESS_LOG_DROPPED = Counter "access_log_dropped" []
+        "Lines of the access log that were dropped since stdout did not take them in time";
     BUILD_INFO = Gauge "build_info" ["version"] "The version that runs, as a label";
     CERTIFICATE_EXPIRY = Gauge "certificate_expiry_timestamp_seconds" ["namespace", "secret"]
         "When each certificate that is served expires";

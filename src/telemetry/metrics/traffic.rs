@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::family::{self, Family};
-use crate::reason::Reason;
+use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::state::rule::{Decision, MODES};
 use crate::state::tls::{Handshakes, Outcome};
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
@@ -36,6 +36,8 @@ impl Collector for ByDeployment {
         decisions(encoder, &self.0)?;
         let errors = ConstCounter::new(self.0.store_errors.load(Relaxed));
         errors.encode(family::STORE_ERRORS.begin(encoder)?)?;
+        let dropped = ConstCounter::new(self.0.access_log_dropped.load(Relaxed));
+        dropped.encode(family::ACCESS_LOG_DROPPED.begin(encoder)?)?;
         requests(encoder, &all)?;
         histograms(encoder, &family::REQUEST_DURATION, &all, |traffic| &traffic.duration)?;
         counters(encoder, &family::DIAL_ATTEMPTS, &all, |t| {
@@ -115,7 +117,7 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, all: &All<'_>) -> fmt::Result {
             .into_iter()
             .zip(&traffic.answered)
             .map(|(class, count)| (class, "", count.load(Relaxed)));
-        let abandoned = ("4xx", "client:closed_request", traffic.abandoned.load(Relaxed));
+        let abandoned = ("4xx", CLOSED_REQUEST, traffic.abandoned.load(Relaxed));
         let refused = Reason::ALL.into_iter().map(|reason| {
             let class = usize::from(reason.status().as_u16() / 100) - 1;
             (CLASSES[class], reason.code(), traffic.refused.get(reason))
