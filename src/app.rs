@@ -31,6 +31,8 @@ use crate::state::State;
 use crate::status::lease::{self, Candidate};
 use crate::status::{self, Failures, Mailbox};
 use crate::store::{Batch, Kind};
+use crate::telemetry::Telemetry;
+use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
 use crate::watch::cluster;
@@ -42,6 +44,8 @@ const BATCHES: usize = 1024;
 const STORE: Duration = Duration::from_secs(1);
 /// After the last FIN, for the tunnels to read to the end.
 const LAST_BYTES: Duration = Duration::from_secs(3);
+/// For the access log to be written to its end.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A running Postern. Dropping it stops it at once; `shutdown` stops it in order.
 pub struct App {
@@ -116,7 +120,11 @@ impl App {
         });
         // The first request should not find it away; if it is, that has been logged.
         let _ = timeout_at(Instant::now() + STORE, services.shared.connected()).await;
-        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, services));
+        let dropped = state.access_log_dropped.clone();
+        let access = AccessLog::start(now.access_log, std::io::stdout(), dropped)
+            .context("cannot start the access log's thread")?;
+        let telemetry = Arc::new(Telemetry { access });
+        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, services, telemetry.clone()));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
             let _its_reactor = data_plane.enter();
@@ -150,6 +158,13 @@ impl App {
         let published = publisher.run(batches, settings.clone(), readiness.clone());
         app.spawn("publish", async move {
             published.await;
+            Ok(())
+        });
+        let mut changes = settings.clone();
+        app.spawn("the access log's setting", async move {
+            while changes.changed().await.is_ok() {
+                telemetry.access.set(changes.borrow_and_update().access_log);
+            }
             Ok(())
         });
         let view = View {
@@ -224,6 +239,8 @@ impl App {
             let _ = timeout_at(Instant::now() + LAST_BYTES, self.drained()).await;
         }
         self.parts.shutdown().await;
+        let telemetry = self.proxy.telemetry.clone();
+        let _ = tokio::task::spawn_blocking(move || telemetry.access.flush(LAST_LINES)).await;
         info!("stopped");
     }
 

@@ -48,6 +48,9 @@ pub enum Reason {
     UriTooLong,
 }
 
+/// Of a request that was answered by nobody, since its client left: not a reason to answer, but told of beside them.
+pub const CLOSED_REQUEST: &str = "client:closed_request";
+
 impl Reason {
     /// In the order of the variants, so that `reason as usize` is an index.
     pub const ALL: [Self; 39] = [

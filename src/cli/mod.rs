@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod crds;
 mod echo;
+mod hello;
 mod offline;
 mod run;
 mod terminal;
@@ -40,6 +41,8 @@ enum Verb {
     Crds,
     /// The sample app: echoes HTTP and WebSocket messages
     Echo(echo::Args),
+    /// One WebSocket message to an app that echoes, and back
+    Hello(hello::Args),
 }
 
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -50,6 +53,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Why(args) => on_runtime(why::run(*args)),
         Verb::Crds => crds::run(),
         Verb::Echo(args) => on_runtime(echo::run(args)),
+        Verb::Hello(args) => on_runtime(hello::run(args)),
     }
 }
 

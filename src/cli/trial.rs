@@ -9,26 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite::Message;
 
 use super::authority::Authority;
+use super::hello::converse;
 use super::terminal::Terminal;
 use super::{Signals, client, echo};
 use crate::admin::question::Question;
 use crate::admin::why::explain;
 use crate::api::duration::Duration as Text;
 use crate::app::App;
-use crate::config::{self, Flags, LogFormat};
+use crate::config::{self, AccessMode, Flags, LogFormat};
 use crate::live::LiveCell;
 use crate::policy::Services;
 use crate::telemetry::log;
@@ -43,7 +40,6 @@ pub struct Args {
 /// Every machine knows itself by this name, and so do browsers: nothing has to be set up for it.
 const HOST: &str = "localhost";
 const WILDCARD: &str = "*.localhost";
-const GREETING: &str = "hello, socket";
 const START: Duration = Duration::from_secs(20);
 const EXCHANGE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
@@ -209,31 +205,6 @@ fn authority(address: SocketAddr) -> String {
     format!("{HOST}:{}", address.port())
 }
 
-/// One message there and back, and an end in order.
-async fn converse<S>(out: &mut Terminal, url: &str, stream: S) -> anyhow::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    out.sent(&format!("GET {url}, Upgrade: websocket"))?;
-    let (mut socket, answer) = client_async(url, stream).await?;
-    out.received(&format!("{:?} {}", answer.version(), answer.status()))?;
-    out.sent(GREETING)?;
-    socket.send(GREETING.into()).await?;
-    let message = socket
-        .next()
-        .await
-        .context("the socket was closed without an answer")??;
-    out.received(&message.to_string())?;
-    ensure!(
-        message == Message::from(format!("echo: {GREETING}")),
-        "the app should have echoed the message"
-    );
-    // The Close handshake: both sides are done in order.
-    socket.close(None).await?;
-    while let Some(Ok(_)) = socket.next().await {}
-    Ok(())
-}
-
 /// A line whenever something else is served than before.
 async fn announce(out: &mut Terminal, live: &LiveCell) -> anyhow::Result<()> {
     let mut ticks = interval(POLL);
@@ -268,6 +239,7 @@ fn flags(folder: &Path) -> Flags {
         // A manifest that cannot be read should be heard of; all else would only be in the way.
         log: "error,postern::watch=warn".to_owned(),
         log_format: LogFormat::Text,
+        access_log: AccessMode::Off,
         ..Flags::default()
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use serde::{Deserialize, Serialize};
 
-use super::{DrainMode, HttpMode, LogFormat, TlsVersion};
+use super::{AccessMode, DrainMode, HttpMode, LogFormat, TlsVersion};
 use crate::api::duration::Duration;
 use crate::snapshot::Listener;
 
@@ -136,6 +136,10 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_LOG", value_name = "LEVELS", default_value_t = Self::default().log, help_heading = APPLIES_AT_ONCE)]
     pub log: String,
 
+    /// Which requests the access log tells of, on stdout: all, those that a `logging` rule is for, or none
+    #[arg(long, env = "POSTERN_ACCESS_LOG", value_name = "MODE", value_enum, default_value_t = Self::default().access_log, help_heading = APPLIES_AT_ONCE)]
+    pub access_log: AccessMode,
+
     /// IP addresses or hostnames for `status.addresses`, separated by commas [default: none]
     #[arg(long, env = "POSTERN_PUBLISH_ADDRESS", value_name = "ADDRESSES", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub publish_address: Vec<String>,
@@ -200,7 +204,8 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 22] = [
+pub const HOT: [&str; 23] = [
+    "accessLog",
     "allowEgress",
     "apexDomain",
     "defaultTlsSecret",
@@ -255,6 +260,7 @@ impl Default for Flags {
             drain_mode: DrainMode::Close,
             linger: seconds(4 * 3600),
             log: "info".to_owned(),
+            access_log: AccessMode::default(),
             publish_address: Vec::new(),
             http: None,
             default_tls_secret: Vec::new(),

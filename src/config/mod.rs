@@ -11,11 +11,12 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use flags::{Args, Flags};
+pub use flags::{Args, Flags, HOT};
 pub use listeners::own_listeners;
 pub use settings::{Acme, DrainMode, EndpointRules, HttpMode, Listen, LogFormat, Routing, Settings, Source};
 
 pub use crate::snapshot::TlsVersion;
+pub use crate::telemetry::access::Mode as AccessMode;
 pub use watch::watch;
 
 #[derive(Debug, thiserror::Error)]

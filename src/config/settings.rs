@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Flags, Invalid};
+use super::{AccessMode, Flags, Invalid};
 use crate::api;
 use crate::shared::Store;
 use crate::snapshot::{HostName, Listener};
@@ -29,6 +29,7 @@ pub struct Settings {
     pub workers: NonZeroUsize,
     pub log: String,
     pub log_format: LogFormat,
+    pub access_log: AccessMode,
     #[serde(serialize_with = "duration_text")]
     pub shutdown_delay: Duration,
     #[serde(serialize_with = "duration_text")]
@@ -151,6 +152,7 @@ impl Flags {
             workers: self.workers,
             log: self.log.clone(),
             log_format: self.log_format,
+            access_log: self.access_log,
             shutdown_delay: self.shutdown_delay.0,
             drain_deadline: self.drain_deadline.0,
             drain_mode: self.drain_mode,

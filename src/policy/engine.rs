@@ -358,9 +358,6 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if !self.passed.logged.is_empty() {
-            self.passed.policies = self.policies.to_vec();
-        }
     }
 
     fn applying_cors(&self) -> Option<&'a Cors> {

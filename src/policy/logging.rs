@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::Policy;
 use super::credentials::Place;
@@ -54,23 +55,27 @@ impl<'a> Redacted<'a> {
         redacted
     }
 
-    /// The headers that are asked for and there, as JSON.
-    pub fn headers(&self, asked: &[HeaderName], headers: &HeaderMap) -> String {
-        let mut told = serde_json::Map::new();
+    /// The headers that are asked for and there.
+    pub fn headers<'b>(&self, asked: impl Iterator<Item = &'b HeaderName>, headers: &HeaderMap) -> Map<String, Value> {
+        let mut told = Map::new();
         for name in asked {
-            let values: Vec<_> = headers
-                .get_all(name)
-                .iter()
-                .map(|value| match self.hides(name) {
-                    true => REDACTED.to_owned(),
-                    false => cut(&String::from_utf8_lossy(value.as_bytes())),
-                })
-                .collect();
+            let lines = headers.get_all(name).iter();
+            let values: Vec<_> = lines.map(|value| self.header(name, value)).collect();
             if !values.is_empty() {
                 told.insert(name.to_string(), values.join(", ").into());
             }
         }
-        serde_json::Value::Object(told).to_string()
+        told
+    }
+
+    pub fn header<'b>(&self, name: &HeaderName, value: &'b HeaderValue) -> Cow<'b, str> {
+        if self.hides(name) {
+            return Cow::Borrowed(REDACTED);
+        }
+        match String::from_utf8_lossy(value.as_bytes()) {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..text.floor_char_boundary(MAX_VALUE)]),
+            Cow::Owned(text) => Cow::Owned(cut(&text)),
+        }
     }
 
     /// The query as it was sent, less the values of credentials.

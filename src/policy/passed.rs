@@ -37,8 +37,6 @@ pub struct Passed {
     leases: Vec<Lease>,
     /// Rules that want a record of this request.
     pub logged: Vec<(Arc<Policy>, usize)>,
-    /// All that stand before the app, where a record is wanted: what it may not hold is theirs to say.
-    pub policies: Vec<Arc<Policy>>,
 }
 
 impl Passed {

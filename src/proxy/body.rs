@@ -20,6 +20,7 @@ use super::h2c::Place;
 use super::headers;
 use super::incoming::{self, Incoming};
 use super::pool::Lease;
+use super::telling::Telling;
 use crate::reason::Reason;
 use crate::state;
 
@@ -38,7 +39,7 @@ pub struct AppBody {
     pause: Pause,
     held: Option<Held>,
     /// Told when it is dropped.
-    _account: Account,
+    account: Account,
 }
 
 /// What an answer has of a connection to the app until it ends.
@@ -61,6 +62,9 @@ pub struct Account {
     pub deployment: Arc<state::Deployment>,
     pub status: StatusCode,
     pub started: std::time::Instant,
+    pub bytes: u64,
+    pub complete: bool,
+    pub telling: Option<Box<Telling>>,
 }
 
 /// A client's request body on its way to the app.
@@ -91,6 +95,7 @@ pub struct Sent {
     pub whole: AtomicBool,
     /// Frames handed over so far.
     pub frames: AtomicU64,
+    pub bytes: AtomicU64,
     /// A `Fault`, once there is one.
     fault: AtomicU8,
 }
@@ -131,17 +136,27 @@ impl AppBody {
             incoming,
             pause: Pause::new(idle, end),
             held: Some(held),
-            _account: account,
+            account,
         };
         body.release_if_ended();
         body
     }
 
+    /// What is to be said at its end.
+    pub fn tell(&mut self, telling: Box<Telling>) {
+        self.account.telling = Some(telling);
+    }
+
     /// At once when the last frame is out, so that the next request finds the connection in the pool.
     fn release_if_ended(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(held) = self.held.take()
-        {
+        if self.incoming.is_end_stream() {
+            self.ended();
+        }
+    }
+
+    fn ended(&mut self) {
+        self.account.complete = true;
+        if let Some(held) = self.held.take() {
             held.release();
         }
     }
@@ -166,6 +181,9 @@ impl Drop for Account {
             .traffic
             .count_answer(self.status, self.started.elapsed());
         self.client.clock.idle();
+        if let Some(telling) = self.telling.take() {
+            telling.end(&self.client.proxy.telemetry, self.bytes, self.complete);
+        }
     }
 }
 
@@ -181,8 +199,11 @@ impl http_body::Body for Body {
                 let polled = body.pause.poll(cx, &mut body.incoming);
                 if let Poll::Ready(frame) = &polled {
                     match frame {
-                        None => body.held.take().into_iter().for_each(Held::release),
-                        Some(Ok(_)) => body.release_if_ended(),
+                        None => body.ended(),
+                        Some(Ok(frame)) => {
+                            body.account.bytes += length(frame);
+                            body.release_if_ended();
+                        }
                         Some(Err(_)) => body.held = None,
                     }
                 }
@@ -260,6 +281,9 @@ impl http_body::Body for ClientBody {
         };
         let polled = ready!(this.pause.poll(cx, incoming));
         this.sent.frames.fetch_add(1, Relaxed);
+        if let Some(Ok(frame)) = &polled {
+            this.sent.bytes.fetch_add(length(frame), Relaxed);
+        }
         match &polled {
             None => this.sent.whole.store(true, Relaxed),
             Some(Ok(_)) if incoming.is_end_stream() => this.sent.whole.store(true, Relaxed),
@@ -343,6 +367,10 @@ impl Pause {
             timer.as_mut().reset(due);
         }
     }
+}
+
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
 }
 
 /// RFC 9110 section 6.5.1: fields for framing, routing, authentication and the like have no place in trailers.

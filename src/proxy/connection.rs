@@ -27,8 +27,8 @@ use super::incoming::Incoming;
 use super::peer::Peer;
 use super::stream::Stream;
 use super::{Proxy, exchange};
-use crate::policy::connection_limit::Lease;
 use crate::reason::Reason;
+use crate::websocket::socket::Registered;
 use crate::websocket::tunnel::{self, Opening, Tunnel};
 
 /// From a connection's first moment to its first byte, and from a head's first byte to its end.
@@ -261,10 +261,10 @@ impl Client {
         *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(opening);
     }
 
-    /// What limits how many there are goes with the socket.
-    pub fn hold_with_socket(&self, leases: Vec<Lease>) {
-        if let Some(opening) = &mut *self.opening.lock().unwrap_or_else(PoisonError::into_inner) {
-            opening.socket.hold(leases);
+    /// What is to be known of the socket before the client has it, if there is one.
+    pub fn with_socket(&self, say: impl FnOnce(&Registered)) {
+        if let Some(opening) = &*self.opening.lock().unwrap_or_else(PoisonError::into_inner) {
+            say(&opening.socket);
         }
     }
 

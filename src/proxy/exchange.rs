@@ -22,11 +22,18 @@ use super::incoming::Incoming;
 use super::origin::Origin;
 use super::peer::Peer;
 use super::target::Target;
-use crate::policy::{Passed, Policy, Refusal};
-use crate::reason::Reason;
+use super::telling::{Course, Outcome, Telling};
+use crate::policy::Refusal;
+use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Protocol, Route, Snapshot, UpstreamTls};
 use crate::state::Traffic;
 use crate::websocket::handshake::Handshake;
+
+/// That no answer was sent; as nginx says it.
+const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::REQUEST_TIMEOUT,
+};
 
 /// Always an answer: the app's, or one of ours that says why not.
 pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Response<Body> {
@@ -39,12 +46,6 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         (Origin::of(&client.peer, &head.headers, listener), hsts)
     };
     let request_id = origin.request_id.cloned().unwrap_or_else(request_id);
-    let mut account = Account {
-        client,
-        deployment: None,
-        passed: None,
-        answered: false,
-    };
     let phases = Phases {
         client,
         head: &head,
@@ -52,7 +53,12 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         request_id: &request_id,
         started,
     };
-    let answered = AssertUnwindSafe(phases.run(incoming, &mut account.deployment, &mut account.passed))
+    let mut account = Account {
+        phases,
+        course: Course::default(),
+        answered: false,
+    };
+    let answered = AssertUnwindSafe(phases.run(incoming, &mut account.course))
         .catch_unwind()
         .await;
     account.answered = true;
@@ -63,40 +69,40 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
     };
     let mut response = match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(refusal)) => account.refuse(*refusal, &head, &request_id, started),
+        Ok(Err(refusal)) => account.refuse(*refusal),
         // The panic hook has logged it; it costs this request alone.
-        Err(_panic) => account.refuse(Reason::InternalError.into(), &head, &request_id, started),
+        Err(_panic) => account.refuse(Reason::InternalError.into()),
     };
-    if let Some(passed) = &mut account.passed {
-        client.hold_with_socket(passed.take_leases());
+    if let Some(passed) = &mut account.course.passed {
+        let leases = passed.take_leases();
+        client.with_socket(|socket| socket.hold(leases));
         let status = response.status();
         passed.finish(status, response.headers_mut(), refused.is_some());
-        guard::log(passed, &phases, account.deployment.as_deref(), &response, refused);
     }
     if let Some(hsts) = hsts.filter(|_| origin.https) {
         // The app's own, if it sends one, is for its name; ours is for all.
         let headers = response.headers_mut();
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
     }
+    account.tell(&mut response, refused);
     response
 }
 
 /// Whose request it is, as far as is known; and that it was given up if it ends without an answer.
 struct Account<'a> {
-    client: &'a Client,
-    deployment: Option<Arc<Deployment>>,
-    /// What rules have said; None: there are none.
-    passed: Option<Box<Passed>>,
+    phases: Phases<'a>,
+    course: Course,
     answered: bool,
 }
 
 impl Account<'_> {
-    fn refuse(&self, refusal: Refusal, head: &Parts, request_id: &HeaderValue, started: Instant) -> Response<Body> {
-        self.traffic().count_refusal(refusal.reason, started.elapsed());
-        self.client.clock.idle();
+    fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        let phases = &self.phases;
+        self.traffic().count_refusal(refusal.reason, phases.started.elapsed());
+        phases.client.clock.idle();
         let asker = Asker {
-            accept: &head.headers,
-            request_id,
+            accept: &phases.head.headers,
+            request_id: phases.request_id,
             detail: refusal.detail.as_deref(),
         };
         let mut response = match refusal.answer {
@@ -108,9 +114,29 @@ impl Account<'_> {
     }
 
     fn traffic(&self) -> &Traffic {
-        match &self.deployment {
+        match &self.course.deployment {
             Some(deployment) => &deployment.runtime.get().traffic,
-            None => &self.client.proxy.state.unrouted,
+            None => &self.phases.client.proxy.state.unrouted,
+        }
+    }
+
+    /// Whoever has the end of it tells of it.
+    fn tell(&self, response: &mut Response<Body>, refused: Option<Reason>) {
+        let outcome = Outcome {
+            status: response.status(),
+            code: refused.map(Reason::code),
+            headers: Some(response.headers()),
+        };
+        let Some(telling) = Telling::of(&self.phases, &self.course, outcome) else {
+            return;
+        };
+        let Phases { client, head, .. } = self.phases;
+        let telemetry = &client.proxy.telemetry;
+        let is_socket = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        match response.body_mut() {
+            Body::App(body) => body.tell(telling),
+            _ if is_socket => client.with_socket(|socket| socket.tell(telling.opened(telemetry))),
+            body => telling.own(telemetry, &head.method, body),
         }
     }
 }
@@ -119,11 +145,20 @@ impl Drop for Account<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.traffic().abandoned.fetch_add(1, Relaxed);
+            let outcome = Outcome {
+                status: CLIENT_CLOSED_REQUEST,
+                code: Some(CLOSED_REQUEST),
+                headers: None,
+            };
+            if let Some(telling) = Telling::of(&self.phases, &self.course, outcome) {
+                telling.end(&self.phases.client.proxy.telemetry, 0, false);
+            }
         }
     }
 }
 
 /// One request on its way through the phases.
+#[derive(Clone, Copy)]
 pub struct Phases<'a> {
     pub client: &'a Arc<Client>,
     pub head: &'a Parts,
@@ -144,17 +179,10 @@ struct Found {
     upstream_tls: Option<Arc<UpstreamTls>>,
     /// Whether the host asks clients for certificates.
     asks_clients: bool,
-    /// What stands before the app.
-    policies: Option<Arc<[Arc<Policy>]>>,
 }
 
 impl Phases<'_> {
-    async fn run(
-        &self,
-        mut incoming: Incoming,
-        found: &mut Option<Arc<Deployment>>,
-        passed: &mut Option<Box<Passed>>,
-    ) -> Result<Response<Body>, Box<Refusal>> {
+    async fn run(&self, mut incoming: Incoming, course: &mut Course) -> Result<Response<Body>, Box<Refusal>> {
         let Self { client, head, .. } = *self;
         // Given back by the first request, whatever it turns out to be.
         let turn = client.take_turn();
@@ -163,13 +191,19 @@ impl Phases<'_> {
             return Ok(response);
         }
         let upgrade = Handshake::parse(head)?;
-        let way = match self.route(&target, upgrade.is_some(), found)? {
+        let way = match self.route(&target, upgrade.is_some(), course)? {
             Way::App(way) => way,
-            Way::Redirect => return Ok(self.redirect(&target, found.as_deref())),
+            Way::Redirect => return Ok(self.redirect(&target, course.deployment.as_deref())),
         };
+        let Course {
+            deployment,
+            policies,
+            passed,
+            trail,
+        } = course;
         let verified_here = way.asks_clients.then(|| self.origin.verified_here(&client.peer));
-        let deployment = found.as_ref().ok_or(Reason::InternalError)?;
-        if let Some(policies) = &way.policies {
+        let deployment = deployment.as_ref().ok_or(Reason::InternalError)?;
+        if let Some(policies) = policies {
             let passed = passed.insert(Box::default());
             // Boxed: most requests have none before them.
             let guarded = guard::run(self, &target, deployment, policies, upgrade.is_some(), incoming, passed);
@@ -205,8 +239,8 @@ impl Phases<'_> {
         };
         Ok(match upgrade {
             // Boxed: it is the larger one, and every plain request's future would have its size.
-            Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn)).await?,
-            None => forward::plain(errand, incoming).await?,
+            Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn, trail)).await?,
+            None => forward::plain(errand, incoming, trail).await?,
         })
     }
 
@@ -224,13 +258,13 @@ impl Phases<'_> {
     }
 
     /// By host, then by path, then by weight. The one look at the routes that this request takes.
-    fn route(&self, target: &Target, upgrade: bool, found: &mut Option<Arc<Deployment>>) -> Result<Way, Reason> {
+    fn route(&self, target: &Target, upgrade: bool, course: &mut Course) -> Result<Way, Reason> {
         let live = self.client.proxy.live.look();
         let snapshot = &live.as_ref().ok_or(Reason::Starting)?.snapshot;
         let hostname = target.hostname();
         let host = snapshot.hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
         let route = host.find(target.path()).ok_or(Reason::PathNotFound)?;
-        *found = Some(route.deployment.clone());
+        course.deployment = Some(route.deployment.clone());
         if !self.origin.https && (snapshot.listener.redirect || demands_certificate(route)) {
             // A WebSocket client follows no redirect (RFC 6455 section 4.1): it is told.
             return if upgrade {
@@ -248,12 +282,12 @@ impl Phases<'_> {
         match &route.action {
             Action::Forward(backends) => {
                 let mut upstreams = backends.iter().filter_map(|backend| backend.upstream.as_ref());
+                course.policies = route.policies.clone();
                 let speaks_tls = upstreams.any(|upstream| upstream.protocol == Protocol::Https);
                 Ok(Way::App(Found {
                     backends: backends.clone(),
                     upstream_tls: speaks_tls.then(|| route.upstream_tls.clone()),
                     asks_clients: host.tls.client.is_some() || route.client_tls.is_some(),
-                    policies: route.policies.clone(),
                 }))
             }
             Action::Refuse(reason) => Err(*reason),

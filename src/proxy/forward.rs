@@ -32,6 +32,7 @@ use super::origin::Origin;
 use super::pool::Lease;
 use super::stream::Stream;
 use super::target::Target;
+use super::telling::Trail;
 use super::{balance, dial};
 use crate::policy::Passed;
 use crate::reason::Reason;
@@ -66,7 +67,8 @@ pub struct Errand<'a> {
 }
 
 /// The dials of one request.
-struct Attempts {
+struct Attempts<'t> {
+    trail: &'t mut Trail,
     end: Instant,
     tried: Vec<usize>,
     /// To be dialled next, whatever the balance says by then.
@@ -92,22 +94,23 @@ enum Failed<R> {
 }
 
 /// A plain request.
-pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Body>, Reason> {
+pub async fn plain(errand: Errand<'_>, incoming: Incoming, trail: &mut Trail) -> Result<Response<Body>, Reason> {
     if errand.upstream.protocol == Protocol::H2c {
         // Boxed: requests in HTTP/1.1 are not to pay for its size.
-        return Box::pin(h2c::plain(errand, incoming)).await;
+        return Box::pin(h2c::plain(errand, incoming, trail)).await;
     }
     let timeouts = &errand.deployment.timeouts;
     let end = timeouts.total.map(|total| Instant::now() + total);
     let (opener, hold) = hold(errand.head, &incoming);
     let body = ClientBody::new(incoming, timeouts.idle, end, hold);
+    trail.sent = Some(body.sent());
     // RFC 9110 section 9.2.2.
     let repeatable = errand.head.method.is_idempotent() && body.is_end_stream();
     let mut request = errand.request(body, None, opener.is_some());
     if let Some(opener) = opener {
         open_on_continue(&mut request, opener);
     }
-    let mut attempts = errand.attempts(Instant::now() + KERNEL_LIMIT);
+    let mut attempts = errand.attempts(Instant::now() + KERNEL_LIMIT, trail);
     let mut lease = errand.lease(&mut attempts, true).await?;
     let response = loop {
         match errand.send(&mut lease, request, end).await {
@@ -128,7 +131,12 @@ pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Bo
 }
 
 /// A WebSocket handshake, always on a connection of its own: a 101 consumes it.
-pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn>) -> Result<Response<Body>, Reason> {
+pub async fn upgrade(
+    errand: Errand<'_>,
+    handshake: Handshake,
+    turn: Option<Turn>,
+    trail: &mut Trail,
+) -> Result<Response<Body>, Reason> {
     let runtime = errand.deployment.runtime.get();
     // Not its own: another's place, should the first look at the head have found another Deployment.
     let turn = turn.filter(|turn| turn.is_in_line_of(&runtime.upgrades));
@@ -139,7 +147,7 @@ pub async fn upgrade(errand: Errand<'_>, handshake: Handshake, turn: Option<Turn
     };
     let (deadline, waited) = (turn.deadline, turn.waited);
     let permit = turn.permit.ok_or(Reason::Overloaded)?;
-    let (stream, open) = match errand.dial(&mut errand.attempts(deadline)).await {
+    let (stream, open) = match errand.dial(&mut errand.attempts(deadline, trail)).await {
         // It was the wait that left no time to reach anyone.
         Err(Reason::Unreachable) if waited && deadline <= Instant::now() => return Err(Reason::Overloaded),
         dialled => dialled?,
@@ -225,9 +233,10 @@ impl Halves {
 
 impl Errand<'_> {
     /// Dials until `deadline`, and within the budget.
-    fn attempts(&self, deadline: Instant) -> Attempts {
+    fn attempts<'t>(&self, deadline: Instant, trail: &'t mut Trail) -> Attempts<'t> {
         let budget = self.deployment.timeouts.dial_budget.unwrap_or(KERNEL_LIMIT);
         Attempts {
+            trail,
             end: deadline.min(Instant::now() + budget),
             tried: Vec::new(),
             chosen: None,
@@ -236,10 +245,12 @@ impl Errand<'_> {
     }
 
     /// A pooled connection (`reuse`), or a fresh one.
-    async fn lease(&self, attempts: &mut Attempts, reuse: bool) -> Result<Lease, Reason> {
+    async fn lease(&self, attempts: &mut Attempts<'_>, reuse: bool) -> Result<Lease, Reason> {
         let runtime = self.deployment.runtime.get();
         if reuse && let Some(index) = balance::choose_endpoint(self.deployment.strategy, self.upstream, &[]) {
-            let endpoint = self.upstream.endpoints[index].runtime.get();
+            let chosen = &self.upstream.endpoints[index];
+            attempts.trail.endpoint = Some(chosen.address);
+            let endpoint = chosen.runtime.get();
             match endpoint.pool.take(Open::at(endpoint), self.upstream_tls, runtime) {
                 Ok(lease) => return Ok(lease),
                 // The balance holds: the one that was chosen is dialled first.
@@ -254,7 +265,7 @@ impl Errand<'_> {
     }
 
     /// Endpoint after endpoint, each at most once.
-    async fn dial(&self, attempts: &mut Attempts) -> Result<(Stream, Open), Reason> {
+    async fn dial(&self, attempts: &mut Attempts<'_>) -> Result<(Stream, Open), Reason> {
         loop {
             let Attempt { address, open, limit } = self.next_attempt(attempts)?;
             let tls = self.upstream_tls.map(|tls| tls::client::Upstream {
@@ -268,7 +279,7 @@ impl Errand<'_> {
         }
     }
 
-    fn next_attempt(&self, attempts: &mut Attempts) -> Result<Attempt, Reason> {
+    fn next_attempt(&self, attempts: &mut Attempts<'_>) -> Result<Attempt, Reason> {
         let (index, open) = match attempts.chosen.take() {
             Some(chosen) => chosen,
             None => {
@@ -282,14 +293,16 @@ impl Errand<'_> {
             return Err(attempts.worst);
         }
         attempts.tried.push(index);
+        let address = self.upstream.endpoints[index].address;
+        attempts.trail.endpoint = Some(address);
         Ok(Attempt {
-            address: self.upstream.endpoints[index].address,
+            address,
             open,
             limit: left.min(self.deployment.timeouts.connect.unwrap_or(KERNEL_LIMIT)),
         })
     }
 
-    fn note_failure(&self, attempts: &mut Attempts, address: SocketAddr, result: DialResult) -> Result<(), Reason> {
+    fn note_failure(&self, attempts: &mut Attempts<'_>, address: SocketAddr, result: DialResult) -> Result<(), Reason> {
         match result {
             DialResult::NoDescriptors => return Err(Reason::Overloaded),
             // Of this endpoint's address alone: another one may have ports left.
@@ -422,6 +435,9 @@ impl Errand<'_> {
             deployment: self.deployment.runtime.get().clone(),
             status: head.status,
             started: self.started,
+            bytes: 0,
+            complete: false,
+            telling: None,
         };
         // A long pause is the connection's clock's to notice: while the app is silent, nothing moves to the client.
         let idle = timeouts.idle.filter(|idle| *idle < COARSE);

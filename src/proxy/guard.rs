@@ -17,8 +17,7 @@ use super::forward::KERNEL_LIMIT;
 use super::incoming::{Incoming, ReadBody};
 use super::target::Target;
 use crate::policy::engine::{Progress, Run};
-use crate::policy::logging::Redacted;
-use crate::policy::{Kind, Mode, Passed, Policy, Refusal, Request};
+use crate::policy::{Mode, Passed, Policy, Refusal, Request};
 use crate::reason::Reason;
 use crate::snapshot::Deployment;
 
@@ -118,40 +117,4 @@ async fn read(
     };
     body.data = data.freeze();
     Ok(read.map(|()| body.data.clone()))
-}
-
-/// The records that rules have asked for.
-pub fn log(
-    passed: &Passed,
-    phases: &Phases<'_>,
-    deployment: Option<&Deployment>,
-    response: &Response<Body>,
-    refused: Option<Reason>,
-) {
-    for (policy, rule) in &passed.logged {
-        let Some(Kind::Logging(logging)) = policy.rules.get(*rule).map(|rule| &rule.kind) else {
-            continue;
-        };
-        let redacted = Redacted::by(&passed.policies);
-        let uri = &phases.head.uri;
-        let query = uri.query().filter(|_| logging.query).map(|query| redacted.query(query));
-        tracing::info!(
-            target: "postern::access",
-            request_id = phases.request_id.to_str().unwrap_or_default(),
-            deployment = deployment.map(|deployment| tracing::field::display(&deployment.key)),
-            policy = %policy.key,
-            rule = &*policy.rules[*rule].name,
-            client = %phases.origin.ip,
-            method = phases.head.method.as_str(),
-            host = phases.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()),
-            path = uri.path(),
-            query,
-            status = response.status().as_u16(),
-            reason = refused.map(Reason::code),
-            duration_ms = phases.started.elapsed().as_secs_f64() * 1e3,
-            request_headers = redacted.headers(&logging.request_headers, &phases.head.headers),
-            response_headers = redacted.headers(&logging.response_headers, response.headers()),
-            "request"
-        );
-    }
 }

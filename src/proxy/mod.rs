@@ -23,6 +23,7 @@ pub mod preface;
 pub mod proxy_protocol;
 pub mod stream;
 pub mod target;
+pub mod telling;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ use crate::live::LiveCell;
 use crate::policy::Services;
 use crate::snapshot::Listener;
 use crate::state::State;
+use crate::telemetry::Telemetry;
 use crate::tls;
 
 /// What every connection shares.
@@ -44,6 +46,7 @@ pub struct Proxy {
     pub services: Arc<Services>,
     /// Whether HTTP/1 clients are told to come back by another connection.
     is_leaving: AtomicBool,
+    pub telemetry: Arc<Telemetry>,
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
@@ -51,13 +54,20 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn new(live: Arc<LiveCell>, state: Arc<State>, tls: tls::server::Server, services: Arc<Services>) -> Self {
+    pub fn new(
+        live: Arc<LiveCell>,
+        state: Arc<State>,
+        tls: tls::server::Server,
+        services: Arc<Services>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
         Self {
             live,
             state,
             tls,
             services,
             is_leaving: AtomicBool::new(false),
+            telemetry,
             draining: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             connections: connection::Count::default(),

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::Traffic;
 use crate::policy::connection_limit::Lease;
+use crate::proxy::telling::Witness;
 use crate::websocket::socket::Socket;
 
 /// Handshakes with the app that one Deployment may have under way. A handshake costs ten times the memory of the socket that
@@ -26,6 +27,8 @@ struct Sockets {
     open: HashMap<u64, Arc<Socket>>,
     /// Of those that are counted by rules which limit how many there may be.
     leases: HashMap<u64, Vec<Lease>>,
+    /// Of those that are to be told of at their end.
+    witnesses: HashMap<u64, Box<Witness>>,
     /// Deleted or Stopped: a handshake that was under way then ends as soon as it is a socket.
     closed: bool,
 }
@@ -46,13 +49,19 @@ impl Deployment {
         }
     }
 
-    pub(crate) fn deregister(&self, id: u64) {
-        let leases = {
+    pub(crate) fn tell(&self, id: u64, witness: Witness) {
+        self.lock().witnesses.insert(id, Box::new(witness));
+    }
+
+    /// Returns who is to be told that it has ended.
+    pub(crate) fn deregister(&self, id: u64) -> Option<Box<Witness>> {
+        let (leases, witness) = {
             let mut sockets = self.lock();
             take(&mut sockets.open, id);
-            take(&mut sockets.leases, id)
+            (take(&mut sockets.leases, id), take(&mut sockets.witnesses, id))
         };
         drop(leases);
+        witness
     }
 
     /// From now on no socket is to stay; returns those that are open, for the caller to end.

@@ -45,6 +45,8 @@ pub struct State {
     pub tls: tls::Handshakes,
     /// Calls to the store that replicas share which nothing came of.
     pub store_errors: Arc<AtomicU64>,
+    /// Lines of the access log that nobody took in time.
+    pub access_log_dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 
 use crate::policy::connection_limit::Lease;
+use crate::proxy::telling::Witness;
 use crate::state::endpoint::Open;
 use crate::state::traffic::ClosedBy;
 use crate::state::{self, Traffic};
@@ -20,6 +21,8 @@ pub struct Socket {
     ending: AtomicBool,
     /// A `ClosedBy`, once one is known.
     closed_by: AtomicU8,
+    bytes_to_app: AtomicU64,
+    bytes_to_client: AtomicU64,
     tunnel: AtomicWaker,
     deployment: Arc<state::Deployment>,
 }
@@ -30,6 +33,13 @@ pub struct Registered {
     socket: Arc<Socket>,
     /// Counts it at its endpoint.
     _open: Open,
+}
+
+/// Counts the bytes of one direction.
+#[derive(Clone, Copy)]
+pub struct Meter<'a> {
+    own: &'a AtomicU64,
+    all: &'a AtomicU64,
 }
 
 const STILL_OPEN: u8 = u8::MAX;
@@ -43,6 +53,8 @@ impl Socket {
             opened: Instant::now(),
             ending: AtomicBool::new(false),
             closed_by: AtomicU8::new(STILL_OPEN),
+            bytes_to_app: AtomicU64::new(0),
+            bytes_to_client: AtomicU64::new(0),
             tunnel: AtomicWaker::new(),
             deployment: deployment.clone(),
         });
@@ -65,8 +77,13 @@ impl Socket {
 
 impl Registered {
     /// What counts it where rules limit how many there may be.
-    pub fn hold(&mut self, leases: Vec<Lease>) {
+    pub fn hold(&self, leases: Vec<Lease>) {
         self.socket.deployment.hold(self.socket.id, leases);
+    }
+
+    /// Who is told when it has ended.
+    pub fn tell(&self, witness: Witness) {
+        self.socket.deployment.tell(self.socket.id, witness);
     }
 
     /// Whether `end` was called; if not yet, `waker` will hear of it.
@@ -75,8 +92,22 @@ impl Registered {
         self.socket.ending.load(Ordering::Acquire)
     }
 
-    pub fn traffic(&self) -> &Traffic {
+    fn traffic(&self) -> &Traffic {
         &self.socket.deployment.traffic
+    }
+
+    pub fn to_app(&self) -> Meter<'_> {
+        Meter {
+            own: &self.socket.bytes_to_app,
+            all: &self.traffic().socket_bytes_to_app,
+        }
+    }
+
+    pub fn to_client(&self) -> Meter<'_> {
+        Meter {
+            own: &self.socket.bytes_to_client,
+            all: &self.traffic().socket_bytes_to_client,
+        }
     }
 
     /// Who ended it; the first word counts.
@@ -88,20 +119,31 @@ impl Registered {
     }
 }
 
+impl Meter<'_> {
+    pub fn add(self, bytes: usize) {
+        let bytes = bytes as u64;
+        // The tunnel alone writes it.
+        self.own
+            .store(self.own.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         let traffic = self.traffic();
         let by = usize::from(self.socket.closed_by.load(Ordering::Relaxed));
         // Without a word the tunnel never began: the client was gone before its 101.
-        let by = if by < ClosedBy::ALL.len() {
-            by
-        } else {
-            ClosedBy::Client as usize
-        };
-        traffic.sockets_closed[by].fetch_add(1, Ordering::Relaxed);
+        let by = ClosedBy::ALL.get(by).copied().unwrap_or(ClosedBy::Client);
+        let open = self.socket.opened.elapsed();
+        traffic.sockets_closed[by as usize].fetch_add(1, Ordering::Relaxed);
         traffic.sockets_open.fetch_sub(1, Ordering::Relaxed);
-        traffic.socket_duration.observe(self.socket.opened.elapsed());
-        self.socket.deployment.deregister(self.socket.id);
+        traffic.socket_duration.observe(open);
+        if let Some(witness) = self.socket.deployment.deregister(self.socket.id) {
+            let bytes = [&self.socket.bytes_to_app, &self.socket.bytes_to_client];
+            let [to_app, to_client] = bytes.map(|bytes| bytes.load(Ordering::Relaxed));
+            witness.closed(open, (to_app, to_client), by);
+        }
     }
 }
 

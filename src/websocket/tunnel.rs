@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
-use super::socket::Registered;
+use super::socket::{Meter, Registered};
 use crate::proxy::stream::Stream;
 use crate::state::traffic::ClosedBy;
 
@@ -128,11 +127,10 @@ impl<C: Side> Future for Tunnel<C> {
             this.timer = Some(Box::pin(tokio::time::sleep(ENDING)));
         }
         loop {
-            let traffic = this.socket.traffic();
             let (ending, to_app, to_client) = (this.ending, &mut this.to_app, &mut this.to_client);
-            let bytes = (&traffic.socket_bytes_to_app, &traffic.socket_bytes_to_client);
-            let up = to_app.poll(cx, &mut this.client, &mut this.app, ending, bytes.0);
-            let down = to_client.poll(cx, &mut this.app, &mut this.client, ending, bytes.1);
+            let meters = (this.socket.to_app(), this.socket.to_client());
+            let up = to_app.poll(cx, &mut this.client, &mut this.app, ending, meters.0);
+            let down = to_client.poll(cx, &mut this.app, &mut this.client, ending, meters.1);
             if up.is_ready() && down.is_ready() {
                 // Both may have ended at once: a stream that is reset has no end of its own.
                 this.tell_first_end();
@@ -192,14 +190,7 @@ impl Direction {
     }
 
     /// Ready when there is nothing left to do for this direction.
-    fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut R,
-        to: &mut W,
-        ending: bool,
-        count: &AtomicU64,
-    ) -> Poll<()>
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W, ending: bool, meter: Meter<'_>) -> Poll<()>
     where
         R: AsyncRead + Unpin,
         W: Side,
@@ -223,7 +214,7 @@ impl Direction {
                     self.flow = Flow::Dropping;
                 }
                 Flow::Open | Flow::Dropping => {
-                    ready!(BUFFER.with_borrow_mut(|buffer| self.poll_pass(cx, from, to, buffer, count)));
+                    ready!(BUFFER.with_borrow_mut(|buffer| self.poll_pass(cx, from, to, buffer, meter)));
                 }
             }
         }
@@ -236,7 +227,7 @@ impl Direction {
         from: &mut R,
         to: &mut W,
         buffer: &mut [u8],
-        count: &AtomicU64,
+        meter: Meter<'_>,
     ) -> Poll<()>
     where
         R: AsyncRead + Unpin,
@@ -253,7 +244,7 @@ impl Direction {
         match self.flow {
             Flow::Open if bytes.is_empty() => self.end(cause, Flow::Ended),
             Flow::Open => {
-                count.fetch_add(bytes.len() as u64, Relaxed);
+                meter.add(bytes.len());
                 self.unflushed = true;
                 match Pin::new(to).poll_write(cx, bytes) {
                     Poll::Ready(Ok(written)) if written == bytes.len() => {}
@@ -326,6 +317,6 @@ mod tests {
     #[test]
     fn a_tunnel_and_its_task_fit_into_256_bytes() {
         assert!(size_of::<Tunnel<Stream>>() <= 144);
-        assert!(size_of::<Socket>() <= 64, "{}", size_of::<Socket>());
+        assert!(size_of::<Socket>() <= 80, "{}", size_of::<Socket>());
     }
 }

@@ -1,27 +1,42 @@
-//! What the docs name exists.
+//! Tables in the documentation say what the code says. `UPDATE_GENERATED=1 cargo test docs` rewrites them; what stands around
+//! them is written by hand, and names only what exists.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use postern::reason::Reason;
+use postern::reason::{CLOSED_REQUEST, Reason};
+use postern::telemetry::metrics::family::{self, Kind};
 
-fn docs() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = fs::read_dir(root.join("charts/postern/docs")).unwrap();
-    let pages = folder.map(|entry| entry.unwrap().path());
-    let pages = pages.chain([root.join("README.md")]);
-    pages
-        .map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()))
-        .collect()
+#[test]
+fn metrics_are_those_of_the_code() {
+    let rows = family::ALL.iter().map(|family| {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        [
+            code(&family.full_name()),
+            kind(family.kind).to_owned(),
+            labels.join(", "),
+            family.help.to_owned(),
+        ]
+    });
+    assert_table(
+        "metrics.md",
+        "metrics",
+        ["metric", "type", "labels", "what it says"],
+        rows,
+    );
 }
 
 #[test]
 fn error_codes_in_the_docs_are_those_of_the_code() {
-    let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    let codes: BTreeSet<_> = Reason::ALL
+        .iter()
+        .map(|reason| reason.code())
+        .chain([CLOSED_REQUEST])
+        .collect();
     let owners: BTreeSet<_> = codes.iter().filter_map(|code| code.split(':').next()).collect();
     let mut named = BTreeSet::new();
-    for (page, text) in docs() {
+    for (page, text) in pages() {
         for word in text.split(|c: char| !c.is_ascii_lowercase() && c != ':' && c != '_') {
             if let Some((owner, code)) = word.split_once(':')
                 && owners.contains(owner)
@@ -33,4 +48,54 @@ fn error_codes_in_the_docs_are_those_of_the_code() {
         }
     }
     assert!(named.len() > 15, "{named:?}");
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    }
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+/// Between the markers of this name, in a file of the documentation.
+fn assert_table<const N: usize>(file: &str, name: &str, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    let mut lines = vec![line(&head.map(str::to_owned)), line(&head.map(|_| "---".to_owned()))];
+    lines.extend(rows.into_iter().map(|row| line(&row)));
+    let wanted = format!("\n{}\n", lines.join("\n"));
+    let path = documentation().join(file);
+    let text = fs::read_to_string(&path).expect("reads");
+    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("\n<!-- end {name} -->"));
+    let (before, rest) = text.split_once(&begin).expect("the table begins");
+    let (found, after) = rest.split_once(&end).expect("the table ends");
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        fs::write(&path, format!("{before}{begin}{wanted}{end}{after}")).expect("writes");
+    } else {
+        let stale = format!("{file} is stale: run UPDATE_GENERATED=1 cargo test docs");
+        assert_eq!(found, wanted, "{stale}");
+    }
+}
+
+fn line<const N: usize>(cells: &[String; N]) -> String {
+    format!(
+        "| {} |",
+        cells.each_ref().map(|cell| cell.replace('|', "\\|")).join(" | ")
+    )
+}
+
+fn documentation() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/postern/docs")
+}
+
+fn pages() -> Vec<(String, String)> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let folder = fs::read_dir(documentation()).expect("is there");
+    let pages = folder.map(|entry| entry.expect("is there").path()).chain([readme]);
+    pages
+        .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("reads")))
+        .collect()
 }

@@ -7,8 +7,13 @@ use postern::api;
 #[test]
 fn crds_on_disk_are_those_of_the_code() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (crd, folder) in api::crds().iter().flat_map(|crd| [(crd, "crds"), (crd, "charts/postern/files/crds")]) {
-        let path = root.join(folder).join(format!("{}.yaml", crd.metadata.name.as_deref().unwrap()));
+    for (crd, folder) in api::crds()
+        .iter()
+        .flat_map(|crd| [(crd, "crds"), (crd, "charts/postern/files/crds")])
+    {
+        let path = root
+            .join(folder)
+            .join(format!("{}.yaml", crd.metadata.name.as_deref().unwrap()));
         let wanted = api::yaml(crd);
         if std::env::var_os("UPDATE_GENERATED").is_some() {
             std::fs::write(&path, &wanted).unwrap();

@@ -14,9 +14,11 @@ mod support;
 #[macro_use]
 mod over;
 
+mod access_log;
 mod balance;
 mod browser;
 mod challenge;
+mod chart;
 mod cli;
 mod client_tls;
 mod compile;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use postern::telemetry::metrics::family;
 use serde_json::json;
 
 use crate::support::backend::{Backend, next};
@@ -186,5 +187,103 @@ async fn text_is_openmetrics_and_names_no_host_path_or_client() {
             .iter()
             .any(|end| name.strip_suffix(end).is_some_and(|name| families.contains(name)));
         assert!(known, "{line} belongs to no family");
+    }
+}
+
+#[tokio::test]
+async fn the_series_of_a_deployment_go_with_it_and_its_last_socket() {
+    let (backend, mut sockets) = Backend::sockets().await;
+    let policy = json!({
+        "apiVersion": "postern.dev/v1alpha1", "kind": "SentinelPolicy",
+        "metadata": {"name": "app", "namespace": "default"},
+        "spec": {"targetRefs": [{"name": "app"}], "rules": [{"name": "open", "firewall": {"action": "Allow"}}]},
+    });
+    let postern = Postern::start(&[Site::new("app", HOST).to(backend.address).with(policy)]).await;
+    let client = ws::open(postern.http, HOST, "/").await;
+    let mut app = next(&mut sockets).await.wire;
+    let series = async |labels: &'static str| {
+        let text = postern.ask_admin("/metrics").await.text();
+        text.lines().filter(|line| line.contains(labels)).count()
+    };
+    assert!(series("deployment=\"app\"").await > 5);
+    assert!(series("policy=\"app\"").await > 0);
+
+    postern.remove("app");
+    postern.refuses(HOST, "routing:host_not_found").await;
+    assert_eq!(
+        postern.metric("postern_websockets_open", &[APP]).await,
+        1.0,
+        "a socket that is open is told of"
+    );
+    drop(client);
+    app.rest().await;
+    drop(app);
+    eventually("no series is left", async || {
+        series("deployment=\"app\"").await == 0 && series("policy=\"app\"").await == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_clients_send_makes_no_series() {
+    let backend = Backend::saying("ok").await;
+    let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
+    let ask = async |nth: usize| {
+        for (host, line) in [
+            (HOST.to_owned(), format!("GET /{nth}?q={nth}")),
+            (HOST.to_owned(), format!("X{nth} /")),
+            (format!("h{nth}.test"), "GET /".to_owned()),
+        ] {
+            let mut client = Wire::connect(postern.http).await;
+            client
+                .send(format!("{line} HTTP/1.1\r\nHost: {host}\r\nX-N{nth}: {nth}\r\n\r\n"))
+                .await;
+            client.answer().await;
+        }
+    };
+    let series = async || {
+        let text = postern.ask_admin("/metrics").await.text();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let names = lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()));
+        // Gauges of connections come and go with time.
+        let names = names.filter(|name| !name.starts_with("postern_upstream_connections"));
+        names.collect::<BTreeSet<_>>()
+    };
+    ask(0).await;
+    let before = series().await;
+    for nth in 1..50 {
+        ask(nth).await;
+    }
+    assert_eq!(series().await, before);
+}
+
+#[tokio::test]
+async fn every_sample_has_the_labels_that_its_family_is_said_to_have() {
+    let (backend, mut sockets) = Backend::sockets().await;
+    let postern = Postern::start(&[Site::new("app", HOST).to(backend.address)]).await;
+    let client = ws::open(postern.http, HOST, "/").await;
+    let app = next(&mut sockets).await.wire;
+    get(postern.http, "unknown.test", "/").await;
+    drop((client, app));
+    let closed = async || postern.metric("postern_websockets_closed_total", &[APP]).await == 1.0;
+    eventually("the socket is closed", closed).await;
+    let text = postern.ask_admin("/metrics").await.text();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').expect("a sample");
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let labels = labels
+            .trim_end_matches('}')
+            .split("\",")
+            .filter(|label| !label.is_empty());
+        let labels: Vec<_> = labels.filter_map(|label| Some(label.split_once('=')?.0)).collect();
+        let family = family::ALL.iter().find(|family| {
+            let full = family.full_name();
+            name.strip_prefix(&full)
+                .is_some_and(|end| ["", "_bucket", "_sum", "_count"].contains(&end))
+        });
+        let family = family.unwrap_or_else(|| panic!("{line} is of no family"));
+        let le = name.ends_with("_bucket").then_some("le");
+        let said: Vec<_> = le.into_iter().chain(family.labels.iter().copied()).collect();
+        assert_eq!(labels, said, "{line}");
     }
 }

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod black_hole;
 pub mod browser;
 pub mod certs;
+pub mod chart;
 pub mod chromium;
 pub mod control_plane;
 pub mod firefox;

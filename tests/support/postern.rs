@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -28,6 +28,9 @@ pub struct Postern {
     settings: TempDir,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    access: Arc<Mutex<Vec<Value>>>,
+    /// Where nobody reads it.
+    _stdout: Option<ChildStdout>,
 }
 
 impl Postern {
@@ -70,7 +73,20 @@ impl Postern {
             fs::write(path(&folder, &site.name), site.manifest()).expect("writes");
         }
         command.arg("--manifests").arg(folder.path()).args(flags);
-        let postern = Self::spawn(command, folder, settings);
+        let postern = Self::spawn(command, folder, settings, true);
+        postern.is_ready().await;
+        postern
+    }
+
+    /// With a stdout that nobody reads.
+    pub async fn start_unread(sites: &[Site]) -> Self {
+        let [folder, settings] = [(); 2].map(|()| tempfile::tempdir().expect("makes a folder"));
+        for site in sites {
+            fs::write(path(&folder, &site.name), site.manifest()).expect("writes");
+        }
+        let mut command = command();
+        command.arg("--manifests").arg(folder.path());
+        let postern = Self::spawn(command, folder, settings, false);
         postern.is_ready().await;
         postern
     }
@@ -85,18 +101,26 @@ impl Postern {
         }
         let folders = [(); 2].map(|()| tempfile::tempdir().expect("makes a folder"));
         let [folder, settings] = folders;
-        Self::spawn(command, folder, settings)
+        Self::spawn(command, folder, settings, true)
     }
 
     pub async fn is_ready(&self) {
         eventually("Postern is ready", async || self.probe("/readyz").await == 200).await;
     }
 
-    fn spawn(mut command: Command, folder: TempDir, settings: TempDir) -> Self {
-        command.stderr(Stdio::piped());
+    fn spawn(mut command: Command, folder: TempDir, settings: TempDir, read: bool) -> Self {
+        command.stderr(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("starts");
         let stderr = child.stderr.take().expect("is piped");
         let log = Arc::new(Mutex::new(Vec::new()));
+        let access = Arc::new(Mutex::new(Vec::new()));
+        let stdout = child.stdout.take().expect("is piped");
+        let unread = if read {
+            gather(stdout, Arc::clone(&access));
+            None
+        } else {
+            Some(stdout)
+        };
         let [http, https, admin] = follow(stderr, Arc::clone(&log));
         Self {
             http,
@@ -106,6 +130,8 @@ impl Postern {
             settings,
             child,
             log,
+            access,
+            _stdout: unread,
         }
     }
 
@@ -126,6 +152,21 @@ impl Postern {
     /// Every line of the log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("nobody panics here").clone()
+    }
+
+    /// Every record of the access log so far.
+    pub fn records(&self) -> Vec<Value> {
+        self.access.lock().expect("nobody panics here").clone()
+    }
+
+    /// Waits until the access log has so many records of this path.
+    pub async fn recorded(&self, path: &str, count: usize) -> Vec<Value> {
+        let of_path = || -> Vec<Value> {
+            let records = self.records().into_iter();
+            records.filter(|record| record["path"] == path).collect()
+        };
+        eventually(&format!("{count} records of {path}"), async || of_path().len() >= count).await;
+        of_path()
     }
 
     /// Waits for an event in the log.
@@ -249,6 +290,16 @@ fn replace(folder: &TempDir, name: &str, text: &str) {
 
 fn path(folder: &TempDir, name: &str) -> PathBuf {
     folder.path().join(format!("{name}.yaml"))
+}
+
+/// Collects the access log on a thread of its own; a line of anything else fails the test that looks for it.
+fn gather(stdout: ChildStdout, access: Arc<Mutex<Vec<Value>>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let record = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            access.lock().expect("nobody panics here").push(record);
+        }
+    });
 }
 
 /// Collects the log on a thread of its own; returns the bound addresses, which it tells.

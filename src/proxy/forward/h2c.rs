@@ -17,6 +17,7 @@ use super::{Attempts, Errand, Failed, KERNEL_LIMIT, hold};
 use crate::proxy::body::{Body, ClientBody, Held, Sent};
 use crate::proxy::h2c::{self, Content, Place, Upload};
 use crate::proxy::incoming::Incoming;
+use crate::proxy::telling::Trail;
 use crate::reason::Reason;
 
 /// How often a request is sent again over a connection that turns out to have been on its way out.
@@ -31,16 +32,17 @@ struct Unsent {
 
 type Answered = (Response<h2::RecvStream>, Held);
 
-pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Body>, Reason> {
+pub async fn plain(errand: Errand<'_>, incoming: Incoming, trail: &mut Trail) -> Result<Response<Body>, Reason> {
     let timeouts = &errand.deployment.timeouts;
     let end = timeouts.total.map(|total| Instant::now() + total);
     let (opener, hold) = hold(errand.head, &incoming);
     let body = ClientBody::new(incoming, timeouts.idle, end, hold);
+    trail.sent = Some(body.sent());
     // RFC 9110 section 9.2.2.
     let mut repeatable = errand.head.method.is_idempotent() && body.is_end_stream();
     let content = Content::new(body);
     let mut unsent = Unsent { content, opener };
-    let mut attempts = errand.attempts(Instant::now() + KERNEL_LIMIT);
+    let mut attempts = errand.attempts(Instant::now() + KERNEL_LIMIT, trail);
     for _ in 0..=MAX_RESENDS {
         let place = errand.place(&mut attempts).await?;
         let reused = place.reused;
@@ -64,7 +66,7 @@ pub async fn plain(errand: Errand<'_>, incoming: Incoming) -> Result<Response<Bo
 
 impl Errand<'_> {
     /// Endpoint after endpoint; one whose connection was open before may come again.
-    async fn place(&self, attempts: &mut Attempts) -> Result<Place, Reason> {
+    async fn place(&self, attempts: &mut Attempts<'_>) -> Result<Place, Reason> {
         loop {
             let attempt = self.next_attempt(attempts)?;
             let (address, limit) = (attempt.address, attempt.limit);

@@ -1,0 +1,190 @@
+//! What is told of one request when it has ended: gathered on its way, put together when its answer begins, said when the
+//! answer's last byte is out or the socket that it became is closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use http_body::Body as _;
+
+use super::body::{Body, Sent};
+use super::exchange::Phases;
+use crate::policy::logging::Redacted;
+use crate::policy::{Kind, Logging, Passed, Policy};
+use crate::snapshot::Deployment;
+use crate::state::traffic::ClosedBy;
+use crate::telemetry::Telemetry;
+use crate::telemetry::access::{Event, Head, Record, Tail};
+use crate::telemetry::traces::context::Context;
+
+/// What is found out about a request on its way.
+#[derive(Default)]
+pub struct Course {
+    pub deployment: Option<Arc<Deployment>>,
+    /// What stands before the app.
+    pub policies: Option<Arc<[Arc<Policy>]>>,
+    /// What they have said; None: there are none.
+    pub passed: Option<Box<Passed>>,
+    pub trail: Trail,
+}
+
+/// Of the way to the app.
+#[derive(Default)]
+pub struct Trail {
+    /// The endpoint that was tried last.
+    pub endpoint: Option<SocketAddr>,
+    /// How far the request's body got.
+    pub sent: Option<Arc<Sent>>,
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy)]
+pub struct Outcome<'a> {
+    pub status: StatusCode,
+    /// None: by the app, or as it should be.
+    pub code: Option<&'static str>,
+    pub headers: Option<&'a HeaderMap>,
+}
+
+/// What waits for the end.
+#[derive(Debug)]
+pub struct Telling {
+    record: Record,
+    sent: Option<Arc<Sent>>,
+    started: Instant,
+}
+
+/// The same of a socket, which outlives its client's connection.
+#[derive(Debug)]
+pub struct Witness {
+    telemetry: Arc<Telemetry>,
+    telling: Telling,
+}
+
+impl Telling {
+    /// None where nobody wants to hear of it.
+    pub fn of(phases: &Phases<'_>, course: &Course, outcome: Outcome<'_>) -> Option<Box<Self>> {
+        let telemetry = &phases.client.proxy.telemetry;
+        let asked = course.passed.as_ref().is_some_and(|passed| !passed.logged.is_empty());
+        if !telemetry.access.wants(asked) {
+            return None;
+        }
+        Some(Box::new(Self {
+            record: Record::of(&head(phases, course, outcome))?,
+            sent: course.trail.sent.clone(),
+            started: phases.started,
+        }))
+    }
+
+    /// An answer that ends when it begins: Postern's own.
+    pub fn own(self, telemetry: &Telemetry, method: &Method, body: &Body) {
+        let bytes = match *method {
+            Method::HEAD => 0,
+            _ => body.size_hint().exact().unwrap_or_default(),
+        };
+        self.end(telemetry, bytes, true);
+    }
+
+    pub fn end(self, telemetry: &Telemetry, bytes_out: u64, complete: bool) {
+        let tail = Tail {
+            duration: self.started.elapsed(),
+            bytes_in: Some(self.sent.map_or(0, |sent| sent.bytes.load(Relaxed))),
+            bytes_out: Some(bytes_out),
+            complete,
+            closed_by: None,
+        };
+        telemetry.access.write(Event::Request, &self.record, &tail);
+    }
+
+    /// The client is about to be told that it has a socket.
+    pub fn opened(self, telemetry: &Arc<Telemetry>) -> Witness {
+        let tail = Tail {
+            duration: self.started.elapsed(),
+            bytes_in: None,
+            bytes_out: None,
+            complete: true,
+            closed_by: None,
+        };
+        telemetry.access.write(Event::SocketOpened, &self.record, &tail);
+        Witness {
+            telemetry: telemetry.clone(),
+            telling: self,
+        }
+    }
+}
+
+impl Witness {
+    pub fn closed(self, open: Duration, (bytes_in, bytes_out): (u64, u64), by: ClosedBy) {
+        let tail = Tail {
+            duration: open,
+            bytes_in: Some(bytes_in),
+            bytes_out: Some(bytes_out),
+            complete: true,
+            closed_by: Some(by.label()),
+        };
+        let access = &self.telemetry.access;
+        access.write(Event::SocketClosed, &self.telling.record, &tail);
+    }
+}
+
+fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) -> Head<'a> {
+    let Phases { head, origin, .. } = *phases;
+    let deployment = course.deployment.as_ref().map(|deployment| &deployment.key);
+    let redacted = Redacted::by(course.policies.as_deref().unwrap_or_default());
+    let rules: Vec<&Logging> = course.passed.as_deref().map(asking).unwrap_or_default();
+    let wanted = rules.iter().flat_map(|rule| &rule.request_headers);
+    let request_headers = redacted.headers(wanted, &head.headers);
+    let wanted = rules.iter().flat_map(|rule| &rule.response_headers);
+    let response_headers = outcome.headers.map(|headers| redacted.headers(wanted, headers));
+    let query = head.uri.query().filter(|_| rules.iter().any(|rule| rule.query));
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let principal = course.passed.as_ref().and_then(|passed| passed.principal.as_ref());
+    Head {
+        request_id: phases.request_id.to_str().unwrap_or_default(),
+        trace_id: Context::of(&head.headers).map(|context| context.trace.to_string()),
+        remote_ip: origin.ip,
+        protocol: match head.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2",
+            _ => "HTTP/1.1",
+        },
+        scheme: if origin.https { "https" } else { "http" },
+        method: head.method.as_str(),
+        host: head.uri.authority().map(|authority| authority.as_str()).or(host),
+        path: cut(head.uri.path()),
+        query: query.map(|query| redacted.query(query)),
+        status: outcome.status.as_u16(),
+        code: outcome.code,
+        namespace: deployment.map(|key| &*key.namespace),
+        deployment: deployment.map(|key| &*key.name),
+        upstream: course.trail.endpoint,
+        principal: principal.map(|principal| principal.subject()),
+        user_agent: head
+            .headers
+            .get(header::USER_AGENT)
+            .map(|value| redacted.header(&header::USER_AGENT, value)),
+        request_headers,
+        response_headers: response_headers.unwrap_or_default(),
+    }
+}
+
+/// The rules that want a record of this request.
+fn asking(passed: &Passed) -> Vec<&Logging> {
+    let kinds = passed
+        .logged
+        .iter()
+        .filter_map(|(policy, rule)| Some(&policy.rules.get(*rule)?.kind));
+    let logging = kinds.filter_map(|kind| match kind {
+        Kind::Logging(logging) => Some(logging),
+        _ => None,
+    });
+    logging.collect()
+}
+
+/// A record is a line.
+fn cut(path: &str) -> &str {
+    const MAX_PATH: usize = 2048;
+    &path[..path.floor_char_boundary(MAX_PATH)]
+}

@@ -1,0 +1,168 @@
+//! The access log: a line of JSON on stdout for every request, and for a socket one when it opens and one when it closes. What
+//! stands in a record is here; how it is found out is `proxy::telling`'s.
+
+mod queue;
+
+use std::borrow::Cow;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use queue::Queue;
+
+/// Which requests are told of.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    #[default]
+    All,
+    /// Those that a `logging` rule is for.
+    Rules,
+    Off,
+}
+
+#[derive(Debug)]
+pub struct AccessLog {
+    mode: AtomicU8,
+    queue: Arc<Queue>,
+}
+
+/// All that is known of a request when its answer begins. A line begins with `Stamp`, and ends with `Tail`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head<'a> {
+    pub request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    pub remote_ip: IpAddr,
+    pub protocol: &'static str,
+    pub scheme: &'static str,
+    pub method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'a str>,
+    pub path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub request_headers: Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub response_headers: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct Stamp {
+    /// When it was written: a request's end.
+    time: String,
+    event: Event,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Event {
+    Request,
+    SocketOpened,
+    SocketClosed,
+}
+
+/// What is known once it has ended.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tail {
+    #[serde(rename = "durationMs", serialize_with = "millis")]
+    pub duration: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
+    /// False: the answer broke off.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<&'static str>,
+}
+
+/// A head, written down at once: what it tells of is gone by the end.
+#[derive(Debug)]
+pub struct Record(Box<[u8]>);
+
+impl AccessLog {
+    /// A thread of its own writes to `out`; what it cannot keep up with is dropped, and counted.
+    pub fn start(mode: Mode, out: impl io::Write + Send + 'static, dropped: Arc<AtomicU64>) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new(dropped));
+        let writer = queue.clone();
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || writer.write_to(out))?;
+        Ok(Self {
+            mode: AtomicU8::new(mode as u8),
+            queue,
+        })
+    }
+
+    /// From the next request on.
+    pub fn set(&self, mode: Mode) {
+        self.mode.store(mode as u8, Relaxed);
+    }
+
+    /// Whether a request is to be told of. `asked`: a rule wants it.
+    pub fn wants(&self, asked: bool) -> bool {
+        let mode = self.mode.load(Relaxed);
+        mode == Mode::All as u8 || asked && mode == Mode::Rules as u8
+    }
+
+    pub fn write(&self, event: Event, record: &Record, tail: &Tail) {
+        let time = format!("{:.3}", jiff::Timestamp::now());
+        let mut line = Vec::with_capacity(record.0.len() + 256);
+        // Of three objects one. Writing to memory does not fail, and none of them is empty.
+        let _ = serde_json::to_writer(&mut line, &Stamp { time, event });
+        append(&mut line, &record.0);
+        let end = serde_json::to_vec(tail).unwrap_or_default();
+        append(&mut line, &end);
+        line.push(b'\n');
+        self.queue.push(&line);
+    }
+
+    /// Waits until all that was told so far is written, for a while.
+    pub fn flush(&self, limit: Duration) {
+        self.queue.flush(limit);
+    }
+}
+
+impl Record {
+    pub fn of(head: &Head<'_>) -> Option<Self> {
+        Some(Self(serde_json::to_vec(head).ok()?.into()))
+    }
+}
+
+/// The fields of another object.
+fn append(line: &mut Vec<u8>, object: &[u8]) {
+    if let Some(fields) = object.strip_prefix(b"{") {
+        line.pop();
+        line.push(b',');
+        line.extend_from_slice(fields);
+    }
+}
+
+fn millis<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    // To the microsecond: more would be noise.
+    to.serialize_f64(duration.as_micros() as f64 / 1e3)
+}
