@@ -43,6 +43,7 @@ mod shutdown;
 mod timeouts;
 mod tls;
 mod tls_abuse;
+mod traces;
 mod trust;
 mod upgrade;
 mod upstream;

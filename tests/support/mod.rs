@@ -9,6 +9,7 @@ pub mod black_hole;
 pub mod browser;
 pub mod certs;
 pub mod chromium;
+pub mod collector;
 pub mod control_plane;
 pub mod firefox;
 pub mod frames;
