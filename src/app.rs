@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
-use crate::config::{DrainMode, Settings, Source, own_listeners};
+use crate::config::{DrainMode, Settings, Source, Traces, own_listeners};
 use crate::egress::Egress;
 use crate::live::LiveCell;
 use crate::policy::{Services, Signer};
@@ -34,6 +34,8 @@ use crate::store::{Batch, Kind};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Tracer;
+use crate::telemetry::traces::export::Exporter;
 use crate::tls;
 use crate::watch::cluster;
 use crate::watch::folder::Folder;
@@ -44,6 +46,8 @@ const BATCHES: usize = 1024;
 const STORE: Duration = Duration::from_secs(1);
 /// After the last FIN, for the tunnels to read to the end.
 const LAST_BYTES: Duration = Duration::from_secs(3);
+/// For the collector to take what it has not yet.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 /// For the access log to be written to its end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -123,7 +127,8 @@ impl App {
         let dropped = state.access_log_dropped.clone();
         let access = AccessLog::start(now.access_log, std::io::stdout(), dropped)
             .context("cannot start the access log's thread")?;
-        let telemetry = Arc::new(Telemetry { access });
+        let (tracer, exporter) = tracing_to(&now.traces, &egress, &state).unzip();
+        let telemetry = Arc::new(Telemetry { access, tracer });
         let proxy = Arc::new(Proxy::new(live, state.clone(), tls, services, telemetry.clone()));
         let accepting = CancellationToken::new();
         for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
@@ -161,12 +166,22 @@ impl App {
             Ok(())
         });
         let mut changes = settings.clone();
-        app.spawn("the access log's setting", async move {
+        app.spawn("what is told of requests", async move {
             while changes.changed().await.is_ok() {
-                telemetry.access.set(changes.borrow_and_update().access_log);
+                let settings = changes.borrow_and_update();
+                telemetry.access.set(settings.access_log);
+                if let Some(tracer) = &telemetry.tracer {
+                    tracer.set(settings.traces.sample);
+                }
             }
             Ok(())
         });
+        if let Some(exporter) = exporter {
+            app.spawn("the exporter of traces", async move {
+                exporter.run().await;
+                Ok(())
+            });
+        }
         let view = View {
             metrics,
             live: proxy.live.clone(),
@@ -237,6 +252,9 @@ impl App {
                 deployment.close().iter().for_each(|socket| socket.end());
             }
             let _ = timeout_at(Instant::now() + LAST_BYTES, self.drained()).await;
+        }
+        if let Some(tracer) = &self.proxy.telemetry.tracer {
+            let _ = timeout_at(Instant::now() + LAST_SPANS, tracer.flush()).await;
         }
         self.parts.shutdown().await;
         let telemetry = self.proxy.telemetry.clone();
@@ -352,6 +370,20 @@ impl App {
             .map(|(_, deployment)| deployment.socket_count())
             .sum()
     }
+}
+
+/// What follows requests, and what sends that on; where there is a collector.
+fn tracing_to(traces: &Traces, egress: &Arc<Egress>, state: &State) -> Option<(Tracer, Exporter)> {
+    let endpoint = traces.endpoint.clone()?;
+    let (tracer, spans) = Tracer::new(traces.sample, state.spans.clone());
+    let exporter = Exporter {
+        spans,
+        egress: egress.clone(),
+        endpoint,
+        instance: lease::identity(),
+        counts: state.spans.clone(),
+    };
+    Some((tracer, exporter))
 }
 
 impl Drop for App {

@@ -104,6 +104,11 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_REDIS_CREDENTIALS", value_name = "DIR", help_heading = NEEDS_RESTART)]
     pub redis_credentials: Option<PathBuf>,
 
+    /// Where spans of requests are sent: the base URL of a collector that takes OTLP over HTTP, such as
+    /// http://collector.monitoring:4318 [default: none; what clients say of traces passes as it is]
+    #[arg(long, env = "POSTERN_OTLP_ENDPOINT", value_name = "URL", help_heading = NEEDS_RESTART)]
+    pub otlp_endpoint: Option<String>,
+
     /// Assign each Deployment the hostname <name>-<namespace>.DOMAIN [default: none]
     #[arg(long, env = "POSTERN_APEX_DOMAIN", value_name = "DOMAIN", help_heading = APPLIES_AT_ONCE)]
     pub apex_domain: Option<String>,
@@ -139,6 +144,10 @@ pub struct Flags {
     /// Which requests the access log tells of, on stdout: all, those that a `logging` rule is for, or none
     #[arg(long, env = "POSTERN_ACCESS_LOG", value_name = "MODE", value_enum, default_value_t = Self::default().access_log, help_heading = APPLIES_AT_ONCE)]
     pub access_log: AccessMode,
+
+    /// Of the traces that begin at Postern, the part that is followed, 0 to 1. Of those that clients began they have decided
+    #[arg(long, env = "POSTERN_OTLP_SAMPLE", value_name = "RATIO", default_value_t = Self::default().otlp_sample, help_heading = APPLIES_AT_ONCE)]
+    pub otlp_sample: f64,
 
     /// IP addresses or hostnames for `status.addresses`, separated by commas [default: none]
     #[arg(long, env = "POSTERN_PUBLISH_ADDRESS", value_name = "ADDRESSES", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
@@ -204,7 +213,7 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 23] = [
+pub const HOT: [&str; 24] = [
     "accessLog",
     "allowEgress",
     "apexDomain",
@@ -219,6 +228,7 @@ pub const HOT: [&str; 23] = [
     "keepAliveTimeout",
     "linger",
     "log",
+    "otlpSample",
     "proxyProtocol",
     "publishAddress",
     "requirePolicy",
@@ -252,6 +262,8 @@ impl Default for Flags {
             acme_ca: None,
             redis_url: None,
             redis_credentials: None,
+            otlp_endpoint: None,
+            otlp_sample: 1.0,
             apex_domain: None,
             selectorless_services: true,
             require_policy: false,

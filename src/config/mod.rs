@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 pub use flags::{Args, Flags, HOT};
 pub use listeners::own_listeners;
-pub use settings::{Acme, DrainMode, EndpointRules, HttpMode, Listen, LogFormat, Routing, Settings, Source};
+pub use settings::{Acme, DrainMode, EndpointRules, HttpMode, Listen, LogFormat, Routing, Settings, Source, Traces};
 
 pub use crate::snapshot::TlsVersion;
 pub use crate::telemetry::access::Mode as AccessMode;

@@ -41,6 +41,7 @@ pub struct Settings {
     pub lease_namespace: Option<String>,
     pub watch_namespaces: Vec<String>,
     pub acme: Acme,
+    pub traces: Traces,
     /// Where limits are counted that all replicas share.
     pub store: Option<Store>,
     /// Where URLs of policies may lead besides.
@@ -74,6 +75,17 @@ pub struct Acme {
     pub email: Option<String>,
     /// None: the system's authorities vouch for the server.
     pub ca: Option<PathBuf>,
+}
+
+/// Which requests are followed, and where that is told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traces {
+    /// Whole, with its path. None: no request is followed.
+    #[serde(serialize_with = "url_text")]
+    pub endpoint: Option<Uri>,
+    /// From 0 to 1.
+    pub sample: f64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
@@ -161,6 +173,7 @@ impl Flags {
             lease_namespace: self.lease_namespace.clone(),
             watch_namespaces: no_empty("watchNamespaces", &self.watch_namespaces)?,
             acme: self.acme()?,
+            traces: self.traces()?,
             store: self.store()?,
             allow_egress: networks("allowEgress", &self.allow_egress)?,
             principal_signing_key: self.principal_signing_key.clone(),
@@ -199,6 +212,35 @@ impl Flags {
             directory: self.acme_directory.clone(),
             email: self.acme_email.clone(),
             ca: self.acme_ca.clone(),
+        })
+    }
+
+    fn traces(&self) -> Result<Traces, Invalid> {
+        if !(0.0..=1.0).contains(&self.otlp_sample) {
+            return Err(invalid("otlpSample", "is not between 0 and 1"));
+        }
+        let endpoint = self.otlp_endpoint.as_deref().map(|text| {
+            // What it is stays unsaid: it may hold a password.
+            let not_like = |what: &str| {
+                let like = "it is like \"http://collector.monitoring:4318\"";
+                invalid("otlpEndpoint", format!("{what}: {like}"))
+            };
+            let url = text.parse::<Uri>().map_err(|_| not_like("is not a URL"))?;
+            let authority = url.authority().map_or("", |authority| authority.as_str());
+            if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+                return Err(not_like("is not an http:// or https:// URL"));
+            }
+            if authority.contains('@') || url.query().is_some() {
+                return Err(not_like("holds credentials or a query"));
+            }
+            let base = text.trim_end_matches('/');
+            format!("{base}/v1/traces")
+                .parse()
+                .map_err(|_| not_like("is not a URL"))
+        });
+        Ok(Traces {
+            endpoint: endpoint.transpose()?,
+            sample: self.otlp_sample,
         })
     }
 
@@ -401,6 +443,10 @@ fn invalid(key: &str, cause: impl ToString) -> Invalid {
 
 fn network_texts<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(networks.iter().map(IpNet::to_string))
+}
+
+fn url_text<S: Serializer>(url: &Option<Uri>, to: S) -> Result<S::Ok, S::Error> {
+    url.as_ref().map(Uri::to_string).serialize(to)
 }
 
 fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

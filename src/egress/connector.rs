@@ -35,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct Connector {
-    /// None: the URL's host is an address that was allowed before.
+    /// None: the URL's host is an address that was allowed before, or the operator's own.
     rules: Option<Arc<ArcSwap<Rules>>>,
     /// Made when it is first needed: it holds all of the system's authorities.
     tls: Arc<OnceLock<Arc<ClientConfig>>>,

@@ -1,5 +1,5 @@
-//! The way out that leads to no app: to the servers that policies name, for keys (JWKS) and for decisions (forwardAuth). Who
-//! writes a policy is a tenant, so where it may lead is checked here: see `address`.
+//! The way out that leads to no app: to the servers that policies name, for keys (JWKS) and for decisions (forwardAuth), and to
+//! the operator's collector of traces. Who writes a policy is a tenant, so where it may lead is checked here: see `address`.
 
 pub mod address;
 mod connector;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
@@ -32,8 +32,8 @@ const MAX_HEADERS: usize = 100;
 #[derive(Debug)]
 pub struct Egress {
     rules: Arc<ArcSwap<Rules>>,
-    anywhere: Client<Connector, Empty<Bytes>>,
-    endpoints: Client<Connector, Empty<Bytes>>,
+    checked: Client<Connector, Full<Bytes>>,
+    unchecked: Client<Connector, Full<Bytes>>,
 }
 
 /// What an answer may take.
@@ -77,8 +77,8 @@ impl Egress {
     pub fn new(own: BTreeSet<SocketAddr>, allowed: Box<[IpNet]>) -> Self {
         let rules = Arc::new(ArcSwap::from_pointee(Rules { own, allowed }));
         Self {
-            anywhere: client(Connector::new(Some(rules.clone()))),
-            endpoints: client(Connector::new(None)),
+            checked: client(Connector::new(Some(rules.clone()))),
+            unchecked: client(Connector::new(None)),
             rules,
         }
     }
@@ -97,23 +97,32 @@ impl Egress {
     /// To where the URL says, if that is allowed. An answer whose body fails is an answer still: its status was said.
     pub async fn send(
         &self,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
         limits: Limits,
     ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
-        exchange(&self.anywhere, request, limits).await
+        exchange(&self.checked, request, limits).await
     }
 
     /// To an endpoint of a Service: the URL's host is an address that compile has allowed.
     pub async fn send_to_endpoint(
         &self,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
         limits: Limits,
     ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
-        exchange(&self.endpoints, request, limits).await
+        exchange(&self.unchecked, request, limits).await
+    }
+
+    /// To where the operator's own settings lead, wherever that is.
+    pub async fn send_for_operator(
+        &self,
+        request: Request<Full<Bytes>>,
+        limits: Limits,
+    ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
+        exchange(&self.unchecked, request, limits).await
     }
 }
 
-fn client(connector: Connector) -> Client<Connector, Empty<Bytes>> {
+fn client(connector: Connector) -> Client<Connector, Full<Bytes>> {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_LIMIT)
@@ -124,8 +133,8 @@ fn client(connector: Connector) -> Client<Connector, Empty<Bytes>> {
 }
 
 async fn exchange(
-    client: &Client<Connector, Empty<Bytes>>,
-    request: Request<Empty<Bytes>>,
+    client: &Client<Connector, Full<Bytes>>,
+    request: Request<Full<Bytes>>,
     limits: Limits,
 ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
     let end = Instant::now() + limits.time;

@@ -67,8 +67,8 @@ fn egress(allowed: &[&str]) -> Egress {
     Egress::new(BTreeSet::new(), allowed)
 }
 
-fn get(url: &str) -> Request<Empty<Bytes>> {
-    Request::get(url).body(Empty::new()).unwrap()
+fn get(url: &str) -> Request<Full<Bytes>> {
+    Request::get(url).body(Full::default()).unwrap()
 }
 
 #[tokio::test]

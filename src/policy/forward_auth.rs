@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http_body_util::Full;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use tokio::time::Instant;
@@ -199,8 +199,8 @@ impl ForwardAuth {
     }
 }
 
-fn get(url: Uri, headers: HeaderMap) -> http::Request<Empty<Bytes>> {
-    let mut request = http::Request::new(Empty::new());
+fn get(url: Uri, headers: HeaderMap) -> http::Request<Full<Bytes>> {
+    let mut request = http::Request::new(Full::default());
     *request.uri_mut() = url;
     *request.headers_mut() = headers;
     request

@@ -27,6 +27,7 @@ use crate::policy::Refusal;
 use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Protocol, Route, Snapshot, UpstreamTls};
 use crate::state::Traffic;
+use crate::telemetry::traces::Scope;
 use crate::websocket::handshake::Handshake;
 
 /// That no answer was sent; as nginx says it.
@@ -46,11 +47,18 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         (Origin::of(&client.peer, &head.headers, listener), hsts)
     };
     let request_id = origin.request_id.cloned().unwrap_or_else(request_id);
+    let scope = client
+        .proxy
+        .telemetry
+        .tracer
+        .as_ref()
+        .map(|tracer| tracer.begin(&head.headers));
     let phases = Phases {
         client,
         head: &head,
         origin: &origin,
         request_id: &request_id,
+        scope: scope.as_ref(),
         started,
     };
     let mut account = Account {
@@ -164,6 +172,8 @@ pub struct Phases<'a> {
     pub head: &'a Parts,
     pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
+    /// Its place in a trace; None: there is no collector.
+    pub scope: Option<&'a Scope>,
     pub started: Instant,
 }
 
@@ -234,6 +244,7 @@ impl Phases<'_> {
             target: &target,
             origin: verified_here.as_ref().unwrap_or(self.origin),
             request_id: self.request_id,
+            scope: self.scope,
             passed: passed.as_deref(),
             started: self.started,
         };

@@ -39,6 +39,7 @@ use crate::reason::Reason;
 use crate::snapshot::{Deployment, Protocol, Upstream, UpstreamTls};
 use crate::state::endpoint::Open;
 use crate::state::traffic::DialResult;
+use crate::telemetry::traces::Scope;
 use crate::tls;
 use crate::websocket::handshake::{Handshake, has_token};
 use crate::websocket::socket::Socket;
@@ -61,6 +62,7 @@ pub struct Errand<'a> {
     pub target: &'a Target,
     pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
+    pub scope: Option<&'a Scope>,
     /// What the rules before the app say to it.
     pub passed: Option<&'a Passed>,
     pub started: std::time::Instant,
@@ -321,6 +323,7 @@ impl Errand<'_> {
             host: &self.target.host,
             origin: self.origin,
             request_id: self.request_id,
+            scope: self.scope,
             deployment_id: &self.deployment.id,
             upgrade: upgrade.is_some(),
             expect,

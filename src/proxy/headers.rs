@@ -11,6 +11,8 @@ use super::origin::{
 };
 use crate::policy::reserved::{folds_to, is_reserved};
 use crate::reason::Reason;
+use crate::telemetry::traces::Scope;
+use crate::telemetry::traces::context::{TRACEPARENT, TRACESTATE};
 use crate::websocket::handshake::{has_token, tokens};
 
 const X_DEPLOYMENT_ID: HeaderName = HeaderName::from_static("x-deployment-id");
@@ -22,6 +24,8 @@ pub struct Told<'a> {
     pub host: &'a HeaderValue,
     pub origin: &'a Origin<'a>,
     pub request_id: &'a HeaderValue,
+    /// None: what the client says of a trace passes as it is.
+    pub scope: Option<&'a Scope>,
     pub deployment_id: &'a HeaderValue,
     pub upgrade: bool,
     /// The app's own answer to `Expect` decides whether the client may send its body.
@@ -52,6 +56,13 @@ pub fn to_app(client: &HeaderMap, told: Told<'_>) -> HeaderMap {
         headers.append(header::FORWARDED, forwarded);
     }
     headers.insert(X_REQUEST_ID, told.request_id.clone());
+    if let Some(scope) = told.scope {
+        headers.insert(TRACEPARENT, scope.header());
+        if !scope.continued {
+            // Section 3.3.1.1 of Trace Context: the one goes with the other.
+            remove(&mut headers, &TRACESTATE);
+        }
+    }
     headers.insert(X_DEPLOYMENT_ID, told.deployment_id.clone());
     if told.upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

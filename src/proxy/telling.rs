@@ -18,6 +18,7 @@ use crate::state::traffic::ClosedBy;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Event, Head, Record, Tail};
 use crate::telemetry::traces::context::Context;
+use crate::telemetry::traces::{Scope, Span, Value};
 
 /// What is found out about a request on its way.
 #[derive(Default)]
@@ -51,7 +52,8 @@ pub struct Outcome<'a> {
 /// What waits for the end.
 #[derive(Debug)]
 pub struct Telling {
-    record: Record,
+    record: Option<Record>,
+    span: Option<Box<Span>>,
     sent: Option<Arc<Sent>>,
     started: Instant,
 }
@@ -68,11 +70,15 @@ impl Telling {
     pub fn of(phases: &Phases<'_>, course: &Course, outcome: Outcome<'_>) -> Option<Box<Self>> {
         let telemetry = &phases.client.proxy.telemetry;
         let asked = course.passed.as_ref().is_some_and(|passed| !passed.logged.is_empty());
-        if !telemetry.access.wants(asked) {
+        let wanted = telemetry.access.wants(asked);
+        let scope = phases.scope.filter(|scope| scope.context.sampled);
+        if !wanted && scope.is_none() {
             return None;
         }
+        let head = head(phases, course, outcome);
         Some(Box::new(Self {
-            record: Record::of(&head(phases, course, outcome))?,
+            span: scope.and_then(|scope| span(scope, &head, phases.started)),
+            record: if wanted { Record::of(&head) } else { None },
             sent: course.trail.sent.clone(),
             started: phases.started,
         }))
@@ -95,11 +101,18 @@ impl Telling {
             complete,
             closed_by: None,
         };
-        telemetry.access.write(Event::Request, &self.record, &tail);
+        if let Some(record) = &self.record {
+            telemetry.access.write(Event::Request, record, &tail);
+        }
+        if let (Some(mut span), Some(tracer)) = (self.span, &telemetry.tracer) {
+            span.number("http.request.body.size", tail.bytes_in.unwrap_or_default());
+            span.number("http.response.body.size", bytes_out);
+            tracer.end(span);
+        }
     }
 
     /// The client is about to be told that it has a socket.
-    pub fn opened(self, telemetry: &Arc<Telemetry>) -> Witness {
+    pub fn opened(mut self, telemetry: &Arc<Telemetry>) -> Witness {
         let tail = Tail {
             duration: self.started.elapsed(),
             bytes_in: None,
@@ -107,7 +120,13 @@ impl Telling {
             complete: true,
             closed_by: None,
         };
-        telemetry.access.write(Event::SocketOpened, &self.record, &tail);
+        if let Some(record) = &self.record {
+            telemetry.access.write(Event::SocketOpened, record, &tail);
+        }
+        if let Some(span) = &mut self.span {
+            span.name = "WebSocket";
+            span.event("socket.open", Vec::new());
+        }
         Witness {
             telemetry: telemetry.clone(),
             telling: self,
@@ -124,8 +143,17 @@ impl Witness {
             complete: true,
             closed_by: Some(by.label()),
         };
-        let access = &self.telemetry.access;
-        access.write(Event::SocketClosed, &self.telling.record, &tail);
+        let Self { telemetry, telling } = self;
+        if let Some(record) = &telling.record {
+            telemetry.access.write(Event::SocketClosed, record, &tail);
+        }
+        if let (Some(mut span), Some(tracer)) = (telling.span, &telemetry.tracer) {
+            span.number("postern.socket.bytes_to_app", bytes_in);
+            span.number("postern.socket.bytes_to_client", bytes_out);
+            let by = Value::Text(by.label().to_owned());
+            span.event("socket.close", vec![("postern.socket.closed_by", by)]);
+            tracer.end(span);
+        }
     }
 }
 
@@ -143,7 +171,10 @@ fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) ->
     let principal = course.passed.as_ref().and_then(|passed| passed.principal.as_ref());
     Head {
         request_id: phases.request_id.to_str().unwrap_or_default(),
-        trace_id: Context::of(&head.headers).map(|context| context.trace.to_string()),
+        trace_id: match phases.scope {
+            Some(scope) => Some(scope.context.trace.to_string()),
+            None => Context::of(&head.headers).map(|context| context.trace.to_string()),
+        },
         remote_ip: origin.ip,
         protocol: match head.version {
             Version::HTTP_10 => "HTTP/1.0",
@@ -168,6 +199,46 @@ fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) ->
         request_headers,
         response_headers: response_headers.unwrap_or_default(),
     }
+}
+
+/// In the words of OpenTelemetry's semantic conventions, as far as they have any.
+fn span(scope: &Scope, head: &Head<'_>, started: Instant) -> Option<Box<Span>> {
+    let name = match head.method {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        // A client may make up as many as it likes.
+        _ => "HTTP",
+    };
+    let mut span = scope.span(name, started)?;
+    span.is_error = head.status >= 500;
+    span.text("http.request.method", head.method);
+    span.number("http.response.status_code", head.status.into());
+    span.text("url.scheme", head.scheme);
+    span.text("url.path", head.path);
+    span.text("network.protocol.version", head.protocol.trim_start_matches("HTTP/"));
+    span.text("client.address", head.remote_ip.to_string());
+    span.text("postern.request_id", head.request_id);
+    let texts = [
+        ("server.address", head.host),
+        ("user_agent.original", head.user_agent.as_deref()),
+        ("error.type", head.code),
+        ("postern.namespace", head.namespace),
+        ("postern.deployment", head.deployment),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            span.text(name, text);
+        }
+    }
+    if let Some(upstream) = head.upstream {
+        span.text("postern.upstream", upstream.to_string());
+    }
+    Some(span)
 }
 
 /// The rules that want a record of this request.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http_body_util::Full;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -188,7 +188,7 @@ async fn rest(keys: &Weak<Jwks>, wanted: &Notify, due: Instant) {
 
 /// The keys, and for how long they are fresh.
 async fn fetch(egress: &Egress, url: &Uri) -> Result<(KeySet, Duration), Error> {
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(Full::<Bytes>::default());
     *request.uri_mut() = url.clone();
     let accept = header::HeaderValue::from_static("application/jwk-set+json, application/json");
     request.headers_mut().insert(header::ACCEPT, accept);

@@ -31,6 +31,7 @@ use crate::policy::jwt::{Jwt, Keys};
 use crate::policy::{Kind, Policy};
 use crate::snapshot::{Upstream, UpstreamKey};
 use crate::store::ObjectKey;
+use crate::telemetry::traces;
 
 /// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
 #[derive(Debug, Default)]
@@ -47,6 +48,7 @@ pub struct State {
     pub store_errors: Arc<AtomicU64>,
     /// Lines of the access log that nobody took in time.
     pub access_log_dropped: Arc<AtomicU64>,
+    pub spans: Arc<traces::Counts>,
 }
 
 #[derive(Debug)]

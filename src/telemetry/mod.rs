@@ -1,4 +1,4 @@
-//! What Postern says about itself: logs, the access log and metrics.
+//! What Postern says about itself: logs, the access log, metrics and traces.
 
 pub mod access;
 pub mod log;
@@ -6,9 +6,12 @@ pub mod metrics;
 pub mod traces;
 
 use access::AccessLog;
+use traces::Tracer;
 
 /// Where the data plane tells of what it does.
 #[derive(Debug)]
 pub struct Telemetry {
     pub access: AccessLog,
+    /// None: there is no collector.
+    pub tracer: Option<Tracer>,
 }

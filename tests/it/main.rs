@@ -44,6 +44,7 @@ mod shutdown;
 mod timeouts;
 mod tls;
 mod tls_abuse;
+mod traces;
 mod trust;
 mod upgrade;
 mod upstream;

@@ -10,6 +10,7 @@ pub mod browser;
 pub mod certs;
 pub mod chart;
 pub mod chromium;
+pub mod collector;
 pub mod control_plane;
 pub mod firefox;
 pub mod frames;

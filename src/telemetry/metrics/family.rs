@@ -62,6 +62,8 @@ families! {
     SNAPSHOT_VERSION = Gauge "snapshot_version" [] "Swaps of this process";
     STATUS_WRITES = Counter "status_writes" ["result"] "Writes of a status to the apiserver: written, gone or failed";
     TLS_HANDSHAKES = Counter "tls_handshakes" ["result"] "TLS handshakes with clients";
+    TRACE_SPANS = Counter "trace_spans" ["result"]
+        "Spans of requests: exported; dropped, since too many were waiting; failed, since the collector did not take them";
     UNDECODABLE = Counter "undecodable" ["kind"] "Objects that could not be decoded";
     UPSTREAM_CONNECTIONS = Gauge "upstream_connections" ["namespace", "deployment", "state"]
         "Connections to endpoints, open sockets apart: active or idle";

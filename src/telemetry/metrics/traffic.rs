@@ -16,6 +16,7 @@ use crate::state::tls::{Handshakes, Outcome};
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
 use crate::state::{RuleKey, State, Traffic};
 use crate::store::ObjectKey;
+use crate::telemetry::traces::Counts;
 
 #[derive(Debug)]
 pub struct ByDeployment(pub Arc<State>);
@@ -38,6 +39,7 @@ impl Collector for ByDeployment {
         errors.encode(family::STORE_ERRORS.begin(encoder)?)?;
         let dropped = ConstCounter::new(self.0.access_log_dropped.load(Relaxed));
         dropped.encode(family::ACCESS_LOG_DROPPED.begin(encoder)?)?;
+        spans(encoder, &self.0.spans)?;
         requests(encoder, &all)?;
         histograms(encoder, &family::REQUEST_DURATION, &all, |traffic| &traffic.duration)?;
         counters(encoder, &family::DIAL_ATTEMPTS, &all, |t| {
@@ -86,6 +88,19 @@ fn handshakes(encoder: &mut DescriptorEncoder<'_>, handshakes: &Handshakes) -> f
     for outcome in Outcome::ALL {
         let labels = family::TLS_HANDSHAKES.labelled([outcome.label()]);
         ConstCounter::new(handshakes.get(outcome)).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn spans(encoder: &mut DescriptorEncoder<'_>, counts: &Counts) -> fmt::Result {
+    let mut metric = family::TRACE_SPANS.begin(encoder)?;
+    for (result, count) in [
+        ("dropped", &counts.dropped),
+        ("exported", &counts.exported),
+        ("failed", &counts.failed),
+    ] {
+        let labels = family::TRACE_SPANS.labelled([result]);
+        ConstCounter::new(count.load(Relaxed)).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }
