@@ -35,12 +35,12 @@ fn what_cannot_stand_together_is_refused() {
             &["autoscaling.enabled=true", "autoscaling.cpu=null"],
             "autoscaling.openSockets",
         ),
-        (&["image.digest=latest"], "image.digest"),
-        (&["config.shutdownDelay=5"], "config.shutdownDelay"),
-        (&["config.shutdownDelay=5 minutes"], "config.shutdownDelay"),
-        (&["config.drainMode=now"], "config.drainMode"),
-        (&["config.class=edge"], "class is not allowed"),
-        (&["service.type=ExternalName"], "service.type"),
+        (&["image.digest=latest"], "/image/digest"),
+        (&["config.shutdownDelay=5"], "/config/shutdownDelay"),
+        (&["config.shutdownDelay=5 minutes"], "/config/shutdownDelay"),
+        (&["config.drainMode=now"], "/config/drainMode"),
+        (&["config.class=edge"], "'class' not allowed"),
+        (&["service.type=ExternalName"], "/service/type"),
     ] {
         let error = render(values).expect_err("is refused");
         assert!(error.contains(says), "{values:?}: {error}");
