@@ -241,6 +241,15 @@ impl Wire {
         }
     }
 
+    /// How it ends, whenever that is.
+    pub async fn end(mut self) -> End {
+        loop {
+            if let Err(end) = self.fill().await {
+                return end;
+            }
+        }
+    }
+
     /// True if nothing comes, and no end either, for that long.
     pub async fn quiet_for(&mut self, time: Duration) -> bool {
         self.buffer.is_empty() && tokio::time::timeout(time, self.fill()).await.is_err()

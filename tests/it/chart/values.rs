@@ -126,7 +126,7 @@ fn rows() -> Vec<Row> {
         (&["extraEnv[0].name=A"], "Deployment", own("/env/1/name"), json!("A")),
         (&["extraVolumes[0].name=a"], "Deployment", pod("/volumes/1/name"), json!("a")),
         (&["extraVolumeMounts[0].name=a"], "Deployment", own("/volumeMounts/1/name"), json!("a")),
-        (&["extraObjects[0].kind=Extra", "extraObjects[0].name={{.Release.Name }}"], "Extra", "/name", json!("postern")),
+        (&["extraObjects[0].kind=Extra", "extraObjects[0].name=of-{{ .Release.Name }}"], "Extra", "/name", json!("of-postern")),
     ]
 }
 

@@ -1,6 +1,7 @@
-// Control-plane is a Kubernetes control plane in one binary, so that tests can
-// run the real thing without downloading release binaries or pulling images:
-// the components share most of their code, and are built and cached as one.
+// Control-plane is Kubernetes in one binary, a node's parts included, so that
+// tests can run the real thing without downloading release binaries or pulling
+// images: the components share most of their code, and are built and cached as
+// one.
 //
 // The first argument names the component, the rest are its own flags:
 //
@@ -28,12 +29,18 @@ import (
 	"k8s.io/component-base/cli"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // components are those built on Kubernetes' common command line.
 var components = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
+	"kube-proxy":              proxy.NewProxyCommand,
+	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 }
 
 func main() {
