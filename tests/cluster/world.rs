@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
-use kube::Client;
 use serde_json::{Value, json};
 
 use crate::support::eventually_within;

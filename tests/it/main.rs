@@ -26,6 +26,7 @@ mod dial;
 mod docs;
 mod edits;
 mod errors;
+mod examples;
 mod generated;
 mod h2c;
 mod headers;

@@ -11,6 +11,7 @@
 mod support;
 
 mod acme;
+mod chart;
 mod cluster;
 mod crd_rules;
 mod leader;

@@ -1,21 +1,50 @@
-//! The rights that Postern needs, and no others: it does all its work with them.
+//! The rights that the chart gives Postern, and no others: it does all its work with them.
 
+use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::Api;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{ListParams, PostParams};
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::acme;
 use crate::cluster::Cluster;
 use crate::pebble::Pebble;
-use crate::support::eventually;
 use crate::support::postern::Postern;
+use crate::support::{chart, eventually};
 
-fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
-    json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
+/// Of the chart, as it is rendered with its defaults.
+fn rules(kind: &str, name: &str) -> Value {
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/postern.yaml");
+    let objects = chart::objects(&std::fs::read_to_string(manifests).expect("reads"));
+    let role = objects
+        .iter()
+        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    role.expect("is there")["rules"].clone()
+}
+
+/// Makes a role of that kind, and gives it to the account.
+async fn grant<R, B>(roles: Api<R>, bindings: Api<B>, name: &str, rules: Value, account: &str)
+where
+    R: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+    B: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+{
+    let role = json!({"metadata": {"name": name}, "rules": rules});
+    let binding = json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": R::kind(&()), "name": name},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": account}],
+    });
+    let params = PostParams::default();
+    let role = serde_json::from_value(role).expect("a role");
+    roles.create(&params, &role).await.expect("creates the role");
+    let binding = serde_json::from_value(binding).expect("a binding");
+    bindings.create(&params, &binding).await.expect("creates the binding");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,35 +52,19 @@ async fn these_rights_suffice_to_watch_lead_tell_and_order() {
     let cluster = Cluster::shared("rights").await;
     let account = format!("system:serviceaccount:{}:postern", cluster.namespace);
     let name = format!("postern-{}", cluster.namespace);
-    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": name}, "rules": [
-        rule("postern.dev", "deployments", &["list", "watch"]),
-        rule("postern.dev", "deployments/status", &["patch"]),
-        rule("postern.dev", "sentinelpolicies", &["list", "watch"]),
-        rule("postern.dev", "sentinelpolicies/status", &["patch"]),
-        rule("", "services", &["list", "watch"]),
-        rule("", "configmaps", &["list", "watch"]),
-        // The leader's ACME client reads, creates, patches and deletes those that it keeps.
-        rule("", "secrets", &["get", "list", "watch", "create", "patch", "delete"]),
-        rule("discovery.k8s.io", "endpointslices", &["list", "watch"]),
-        rule("events.k8s.io", "events", &["create", "patch"]),
-        rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
-    ]}))
-    .expect("a role");
-    let binding: ClusterRoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": account}],
-    }))
-    .expect("a binding");
-    let params = PostParams::default();
-    Api::all(cluster.client.clone())
-        .create(&params, &role)
-        .await
-        .expect("creates the role");
-    Api::all(cluster.client.clone())
-        .create(&params, &binding)
-        .await
-        .expect("creates the binding");
+    let client = || cluster.client.clone();
+    let everywhere = rules("ClusterRole", "postern:postern-system");
+    grant::<ClusterRole, ClusterRoleBinding>(Api::all(client()), Api::all(client()), &name, everywhere, &account).await;
+    let at_home = rules("Role", "postern");
+    let of_namespace = || cluster.namespace.as_str();
+    grant::<Role, RoleBinding>(
+        Api::namespaced(client(), of_namespace()),
+        Api::namespaced(client(), of_namespace()),
+        &name,
+        at_home,
+        &account,
+    )
+    .await;
 
     // The administrator's kubeconfig, but as that account.
     let text = std::fs::read_to_string(&cluster.kubeconfig).expect("a kubeconfig");
