@@ -167,7 +167,7 @@ EOF
 load_image() { ctr --address "$work/containerd.sock" --namespace k8s.io image import "$1" >/dev/null; }
 
 # Where a client outside the pod network finds the NodePorts.
-node_address() { echo 192.168.77.1; }
+node_address() { echo 10.0.0.1; }
 
 # from_outside COMMAND...: as such a client.
 from_outside() { nsenter --net="$outside" "$@"; }

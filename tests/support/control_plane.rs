@@ -152,7 +152,7 @@ impl ControlPlane {
                 // The endpoint of Service `kubernetes`, which may not be a loopback address.
                 "--advertise-address=10.244.255.254",
                 "--service-account-issuer=https://kubernetes.default.svc",
-                "--service-cluster-ip-range=10.96.0.0/16",
+                "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
                 "--authorization-mode=RBAC",
             ]);
         self.apiserver = Some(Process::spawn("kube-apiserver", command, run)?);
