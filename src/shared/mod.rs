@@ -108,7 +108,12 @@ impl Shared {
     }
 
     pub fn visit(&self) -> Visit<'_> {
-        let left = AtomicU64::new(DEADLINE.as_nanos() as u64);
+        self.visit_within(DEADLINE)
+    }
+
+    /// For whom another time is long.
+    pub fn visit_within(&self, patience: Duration) -> Visit<'_> {
+        let left = AtomicU64::new(patience.as_nanos() as u64);
         Visit { shared: self, left }
     }
 
