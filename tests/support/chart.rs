@@ -109,6 +109,7 @@ pub const COMBINATIONS: [(&str, &[&str]); 8] = [
             "extraObjects[0].apiVersion=v1",
             "extraObjects[0].kind=ConfigMap",
             "extraObjects[0].metadata.name=more",
+            "extraObjects[0].metadata.namespace=postern-system",
         ],
     ),
 ];

@@ -193,10 +193,7 @@ fn no_value_is_left_out_of_these_tests() {
                 .is_some_and(|rest| rest.starts_with(['=', '.', '[']))
         };
         // What the settings do is tried by the tests of the settings.
-        assert!(
-            set.iter().any(|value| tried(value)) || leaf.starts_with("config."),
-            "{leaf}"
-        );
+        assert!(set.iter().any(tried) || leaf.starts_with("config."), "{leaf}");
     }
 }
 
