@@ -33,6 +33,7 @@ mod headers;
 mod http;
 mod http2;
 mod hygiene;
+mod image;
 mod layering;
 mod metrics;
 mod misdirected;
