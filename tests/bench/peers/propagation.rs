@@ -110,7 +110,7 @@ impl World {
             Layout::OneFile => std::fs::write(manifests.join("all.yaml"), one_file(&texts))?,
         }
         let (http, admin) = (proxy::free_address()?, proxy::free_address()?);
-        let mut process = proxy::postern(&manifests, http, None, admin)?;
+        let mut process = proxy::postern(&manifests, http, None, admin, "off")?;
         proxy::wait_served(&mut process, http, &hostname(deployments - 1))?;
         Ok(Self {
             process,

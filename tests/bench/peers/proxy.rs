@@ -20,7 +20,12 @@ const START: Duration = Duration::from_secs(60);
 pub enum Kind {
     Nginx,
     Haproxy,
+    /// Without an access log, as the others.
     Postern,
+    /// With the access log that it keeps unasked.
+    PosternLogging,
+    /// With nginx' usual access log.
+    NginxLogging,
 }
 
 /// A running proxy that answers. Ends when dropped.
@@ -36,20 +41,22 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Postern => "postern",
+            Self::PosternLogging => "postern, logging",
+            Self::NginxLogging => "nginx, logging",
         }
     }
 
     /// RFC 8441.
     pub fn has_sockets_over_http2(self) -> bool {
-        self != Self::Nginx
+        !matches!(self, Self::Nginx | Self::NginxLogging)
     }
 
     /// What it says of its own version.
     pub fn version(self) -> anyhow::Result<String> {
         let (program, flag) = match self {
-            Self::Nginx => ("nginx".to_owned(), "-v"),
+            Self::Nginx | Self::NginxLogging => ("nginx".to_owned(), "-v"),
             Self::Haproxy => ("haproxy".to_owned(), "-v"),
-            Self::Postern => (postern_binary(), "--version"),
+            Self::Postern | Self::PosternLogging => (postern_binary(), "--version"),
         };
         let output = Command::new(&program).arg(flag).output();
         let output =
@@ -72,8 +79,13 @@ impl Kind {
             write(&folder, settings::PEM, &certificate.pem())?;
         }
         let process = match self {
-            Self::Nginx => {
-                let path = write(&folder, "nginx.conf", &settings::nginx(http, https, app, folder.path()))?;
+            Self::Nginx | Self::NginxLogging => {
+                let logs = self == Self::NginxLogging;
+                let path = write(
+                    &folder,
+                    "nginx.conf",
+                    &settings::nginx(http, https, app, folder.path(), logs),
+                )?;
                 Process::spawn(
                     "nginx",
                     &["-p".into(), folder.path().display().to_string(), "-c".into(), path],
@@ -87,12 +99,13 @@ impl Kind {
                 )?;
                 Process::spawn("haproxy", &["-f".into(), path])?
             }
-            Self::Postern => {
+            Self::Postern | Self::PosternLogging => {
                 write(&folder, "bench.yaml", &manifests::app("bench", wire::HOST, app))?;
                 if let Some(certificate) = certificate {
                     write(&folder, "certificate.yaml", &certificate.secret())?;
                 }
-                postern(folder.path(), http, https, free_address()?)?
+                let log = if self == Self::PosternLogging { "all" } else { "off" };
+                postern(folder.path(), http, https, free_address()?, log)?
             }
         };
         let mut proxy = Proxy {
@@ -131,12 +144,13 @@ pub fn wait_served(process: &mut Process, address: SocketAddr, host: &str) -> an
     }
 }
 
-/// Postern as it ships, on a folder of manifests. With an address for TLS, these have the certificate as well.
+/// Postern on a folder of manifests. With an address for TLS, these have the certificate as well.
 pub fn postern(
     folder: &Path,
     http: SocketAddr,
     https: Option<SocketAddr>,
     admin: SocketAddr,
+    access_log: &str,
 ) -> anyhow::Result<Process> {
     let default = https.map_or_else(String::new, |_| {
         format!("--default-tls-secret {} ", certificate::SECRET)
@@ -144,6 +158,7 @@ pub fn postern(
     let https = https.map_or_else(free_address, Ok)?;
     let flags = format!(
         "run --http-address {http} --https-address {https} --admin-address {admin} {default}--workers 2 --log error \
+         --access-log {access_log} \
          --shutdown-delay 0s --drain-deadline 0s"
     );
     let mut arguments: Vec<String> = flags.split(' ').map(str::to_owned).collect();

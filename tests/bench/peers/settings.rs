@@ -9,8 +9,9 @@ use super::wire;
 pub const PEM: &str = "tls.pem";
 
 /// With the headers that an ingress sends to its app, as Postern sends them unasked.
-pub fn nginx(http: SocketAddr, https: Option<SocketAddr>, app: SocketAddr, folder: &Path) -> String {
+pub fn nginx(http: SocketAddr, https: Option<SocketAddr>, app: SocketAddr, folder: &Path, logs: bool) -> String {
     let folder = folder.display();
+    let log = if logs { "/dev/null combined" } else { "off" };
     let tls = https.map_or_else(String::new, |https| {
         format!(
             "listen {https} ssl backlog=4096; ssl_protocols TLSv1.3;
@@ -25,7 +26,7 @@ pid {folder}/pid;
 error_log stderr crit;
 events {{ worker_connections 20000; }}
 http {{
-  access_log off;
+  access_log {log};
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   keepalive_requests 1000000000;
