@@ -16,7 +16,7 @@ use crate::policy::{Kind, Logging, Passed, Policy};
 use crate::snapshot::Deployment;
 use crate::state::traffic::ClosedBy;
 use crate::telemetry::Telemetry;
-use crate::telemetry::access::{Event, Head, Record, Tail};
+use crate::telemetry::access::{Event, Head, Identity, Record, Tail};
 use crate::telemetry::traces::context::Context;
 use crate::telemetry::traces::{Scope, Span, Value};
 
@@ -58,11 +58,12 @@ pub struct Telling {
     started: Instant,
 }
 
-/// The same of a socket, which outlives its client's connection.
+/// The same of a socket, which outlives its client's connection. It stays small, as the socket does.
 #[derive(Debug)]
 pub struct Witness {
     telemetry: Arc<Telemetry>,
-    telling: Telling,
+    record: Option<Record>,
+    span: Option<Box<Span>>,
 }
 
 impl Telling {
@@ -112,7 +113,7 @@ impl Telling {
     }
 
     /// The client is about to be told that it has a socket.
-    pub fn opened(mut self, telemetry: &Arc<Telemetry>) -> Witness {
+    pub fn opened(self, telemetry: &Arc<Telemetry>) -> Witness {
         let tail = Tail {
             duration: self.started.elapsed(),
             bytes_in: None,
@@ -123,13 +124,15 @@ impl Telling {
         if let Some(record) = &self.record {
             telemetry.access.write(Event::SocketOpened, record, &tail);
         }
-        if let Some(span) = &mut self.span {
+        let mut span = self.span;
+        if let Some(span) = &mut span {
             span.name = "WebSocket";
             span.event("socket.open", Vec::new());
         }
         Witness {
             telemetry: telemetry.clone(),
-            telling: self,
+            record: self.record.map(Record::identity),
+            span,
         }
     }
 }
@@ -143,11 +146,15 @@ impl Witness {
             complete: true,
             closed_by: Some(by.label()),
         };
-        let Self { telemetry, telling } = self;
-        if let Some(record) = &telling.record {
+        let Self {
+            telemetry,
+            record,
+            span,
+        } = self;
+        if let Some(record) = &record {
             telemetry.access.write(Event::SocketClosed, record, &tail);
         }
-        if let (Some(mut span), Some(tracer)) = (telling.span, &telemetry.tracer) {
+        if let (Some(mut span), Some(tracer)) = (span, &telemetry.tracer) {
             span.number("postern.socket.bytes_to_app", bytes_in);
             span.number("postern.socket.bytes_to_client", bytes_out);
             let by = Value::Text(by.label().to_owned());
@@ -169,13 +176,18 @@ fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) ->
     let query = head.uri.query().filter(|_| rules.iter().any(|rule| rule.query));
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let principal = course.passed.as_ref().and_then(|passed| passed.principal.as_ref());
-    Head {
+    let identity = Identity {
         request_id: phases.request_id.to_str().unwrap_or_default(),
         trace_id: match phases.scope {
             Some(scope) => Some(scope.context.trace.to_string()),
             None => Context::of(&head.headers).map(|context| context.trace.to_string()),
         },
         remote_ip: origin.ip,
+        namespace: deployment.map(|key| &*key.namespace),
+        deployment: deployment.map(|key| &*key.name),
+    };
+    Head {
+        identity,
         protocol: match head.version {
             Version::HTTP_10 => "HTTP/1.0",
             Version::HTTP_2 => "HTTP/2",
@@ -188,8 +200,6 @@ fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) ->
         query: query.map(|query| redacted.query(query)),
         status: outcome.status.as_u16(),
         code: outcome.code,
-        namespace: deployment.map(|key| &*key.namespace),
-        deployment: deployment.map(|key| &*key.name),
         upstream: course.trail.endpoint,
         principal: principal.map(|principal| principal.subject()),
         user_agent: head
@@ -221,14 +231,14 @@ fn span(scope: &Scope, head: &Head<'_>, started: Instant) -> Option<Box<Span>> {
     span.text("url.scheme", head.scheme);
     span.text("url.path", head.path);
     span.text("network.protocol.version", head.protocol.trim_start_matches("HTTP/"));
-    span.text("client.address", head.remote_ip.to_string());
-    span.text("postern.request_id", head.request_id);
+    span.text("client.address", head.identity.remote_ip.to_string());
+    span.text("postern.request_id", head.identity.request_id);
     let texts = [
         ("server.address", head.host),
         ("user_agent.original", head.user_agent.as_deref()),
         ("error.type", head.code),
-        ("postern.namespace", head.namespace),
-        ("postern.deployment", head.deployment),
+        ("postern.namespace", head.identity.namespace),
+        ("postern.deployment", head.identity.deployment),
     ];
     for (name, text) in texts {
         if let Some(text) = text {

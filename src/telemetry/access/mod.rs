@@ -33,14 +33,26 @@ pub struct AccessLog {
     queue: Arc<Queue>,
 }
 
-/// All that is known of a request when its answer begins. A line begins with `Stamp`, and ends with `Tail`.
+/// Which request it was. This much is kept of a socket while it is open: there are many of them, for long.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Head<'a> {
+pub struct Identity<'a> {
     pub request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
     pub remote_ip: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<&'a str>,
+}
+
+/// What else is known of it when its answer begins.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head<'a> {
+    #[serde(skip)]
+    pub identity: Identity<'a>,
     pub protocol: &'static str,
     pub scheme: &'static str,
     pub method: &'a str,
@@ -52,10 +64,6 @@ pub struct Head<'a> {
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,9 +108,14 @@ pub struct Tail {
     pub closed_by: Option<&'static str>,
 }
 
-/// A head, written down at once: what it tells of is gone by the end.
+/// A head, written down at once: what it tells of is gone by the end. A line begins with `Stamp`, and ends with `Tail`.
 #[derive(Debug)]
-pub struct Record(Box<[u8]>);
+pub struct Record {
+    /// An object, `Identity` first.
+    json: Box<[u8]>,
+    /// How much of it that is, without its end.
+    identity: u32,
+}
 
 impl AccessLog {
     /// A thread of its own writes to `out`; what it cannot keep up with is dropped, and counted.
@@ -131,10 +144,10 @@ impl AccessLog {
 
     pub fn write(&self, event: Event, record: &Record, tail: &Tail) {
         let time = format!("{:.3}", jiff::Timestamp::now());
-        let mut line = Vec::with_capacity(record.0.len() + 256);
+        let mut line = Vec::with_capacity(record.json.len() + 256);
         // Of three objects one. Writing to memory does not fail, and none of them is empty.
         let _ = serde_json::to_writer(&mut line, &Stamp { time, event });
-        append(&mut line, &record.0);
+        append(&mut line, &record.json);
         let end = serde_json::to_vec(tail).unwrap_or_default();
         append(&mut line, &end);
         line.push(b'\n');
@@ -149,7 +162,17 @@ impl AccessLog {
 
 impl Record {
     pub fn of(head: &Head<'_>) -> Option<Self> {
-        Some(Self(serde_json::to_vec(head).ok()?.into()))
+        let mut json = serde_json::to_vec(&head.identity).ok()?;
+        let identity = u32::try_from(json.len() - 1).ok()?;
+        append(&mut json, &serde_json::to_vec(head).ok()?);
+        let json = json.into();
+        Some(Self { json, identity })
+    }
+
+    /// Which request it was, and nothing else.
+    pub fn identity(self) -> Self {
+        let json = [&self.json[..self.identity as usize], b"}"].concat().into();
+        Self { json, ..self }
     }
 }
 
