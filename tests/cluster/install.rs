@@ -63,7 +63,7 @@ async fn kubectl_tells_what_is_served_and_what_is_not() {
         table.lines().nth(1).unwrap_or_default().to_owned()
     };
     eventually_within(LONG, "the endpoints are counted", async || {
-        row("app").await.contains("2/2")
+        row("app").await.split_whitespace().nth(3) == Some("2")
     })
     .await;
     let app = row("app").await;

@@ -1,5 +1,6 @@
 # A whole real node in network namespaces of its own, from registry packages: etcd, the control plane, kubelet, kube-proxy,
-# containerd, CNI. To be sourced; `$work` is a fresh folder, `$control_plane` the binary with Kubernetes' components.
+# containerd, CNI, CoreDNS. To be sourced; `$work` is a fresh folder, `$apps` one for what is built, `$control_plane` the binary
+# with Kubernetes' components.
 #
 #   outside (192.168.77.2) ── veth ── node (192.168.77.1, 10.0.0.1) ── veth ── each pod (10.244.0.0/24)
 #
@@ -49,6 +50,9 @@ cluster_up() {
   start containerd "$control_plane" exec containerd --config "$work/containerd.toml"
   until_true 60 "containerd answers" ctr --address "$work/containerd.sock" version
   load_image "$images/pause.tar"
+  go build -C "$here/coredns" -trimpath -buildvcs=false -o "$apps/coredns" -ldflags "-s -w" .
+  # At the node's address, where a kubelet may send pods as well as to a Service.
+  start coredns "$control_plane" exec "$apps/coredns" -conf "$work/Corefile"
   component kubelet --config="$work/kubelet.yaml" --kubeconfig="$KUBECONFIG" --root-dir="$work/kubelet" --hostname-override=node \
     --node-ip=10.0.0.1 --cert-dir="$work/kubelet-certificates"
   component kube-proxy --config="$work/kube-proxy.yaml"
@@ -61,7 +65,7 @@ start_apiserver() {
     status=137
     while ((status == 137)); do
       component kube-apiserver --etcd-servers=http://127.0.0.1:2379 --secure-port=6443 --bind-address=10.0.0.1 \
-        --advertise-address=10.0.0.1 --cert-dir="$work/apiserver" --authorization-mode=Node,RBAC --allow-privileged \
+        --advertise-address=10.0.0.1 --kubelet-preferred-address-types=InternalIP --cert-dir="$work/apiserver" --authorization-mode=Node,RBAC --allow-privileged \
         --token-auth-file="$work/tokens.csv" --service-cluster-ip-range=10.96.0.0/16 \
         --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$work/service-accounts.pem" \
         --service-account-signing-key-file="$work/service-accounts.pem" --audit-policy-file="$work/audit.yaml" \
@@ -149,9 +153,20 @@ enforceNodeAllocatable: []
 failSwapOn: false
 evictionHard: {}
 containerRuntimeEndpoint: unix://$work/containerd.sock
+clusterDNS: [10.0.0.1]
+clusterDomain: cluster.local
 podLogsDir: $work/logs
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
+EOF
+  cat >"$work/Corefile" <<EOF
+. {
+  bind 10.0.0.1
+  errors
+  kubernetes cluster.local {
+    kubeconfig $KUBECONFIG
+  }
+}
 EOF
   cat >"$work/kube-proxy.yaml" <<EOF
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
@@ -191,7 +206,7 @@ cluster_down() {
     done >/dev/null 2>&1
   fi
   exec 9>&-
-  stop containerd etcd
+  stop containerd coredns etcd
   pkill -KILL --full "containerd-shim-runc-v2 .*$work" || true
   # The deepest first.
   for path in $(awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | sort --reverse); do umount --lazy "$path"; done

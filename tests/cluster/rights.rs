@@ -124,10 +124,11 @@ async fn an_uninstalled_release_leaves_the_crds_and_the_users_objects() {
         "CustomResourceDefinition//sentinelpolicies.postern.dev",
         "Namespace//postern-system",
     ];
-    // The namespace is the one that helm was told to make, with what every namespace has.
+    // The namespace is the one that helm was told to make, with what every namespace has; the last follows from the CRDs.
     let everywhere = [
         "ConfigMap/postern-system/kube-root-ca.crt",
         "ServiceAccount/postern-system/default",
+        "APIService//v1alpha1.postern.dev",
     ];
     let expected: BTreeSet<_> = kept.iter().chain(&everywhere).map(|name| (*name).to_owned()).collect();
     eventually_within(LONG, "nothing else is left", async || left(&all()) == expected).await;

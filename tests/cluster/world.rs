@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
+
+use tokio::net::TcpStream;
 
 use crate::support::eventually_within;
 
@@ -157,9 +160,15 @@ impl World {
             .iter()
             .find(|found| found.name.as_deref() == Some(port))
             .and_then(|found| found.node_port);
-        format!("{}:{}", self.node, node_port.expect("a node port"))
+        let address: SocketAddr = format!("{}:{}", self.node, node_port.expect("a node port"))
             .parse()
-            .expect("an address")
+            .expect("an address");
+        // kube-proxy hears of the Service and of its endpoints as everybody does.
+        eventually_within(LONG, "the node port leads to a pod", async || {
+            TcpStream::connect(address).await.is_ok()
+        })
+        .await;
+        address
     }
 
     pub async fn http(&self) -> SocketAddr {
@@ -191,11 +200,15 @@ impl World {
         (!pod.is_empty()).then_some(pod)
     }
 
-    /// Waits until two replicas are ready, and none leaves any more.
+    /// Waits until two replicas are ready, none leaves any more, and the disruption budget has noticed.
     pub async fn settled(&self) {
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), NAMESPACE);
         eventually_within(LONG, "two replicas are ready and alone", async || {
             let pods = self.pods(NAMESPACE, "app.kubernetes.io/name=postern").await;
-            pods.len() == 2 && pods.iter().all(is_ready)
+            let budget = budgets.get("postern").await.expect("is there").status;
+            let one_may_go =
+                budget.is_some_and(|status| status.current_healthy == 2 && status.disruptions_allowed == 1);
+            pods.len() == 2 && pods.iter().all(is_ready) && one_may_go
         })
         .await;
     }
