@@ -37,6 +37,7 @@ mod image;
 mod layering;
 mod metrics;
 mod misdirected;
+mod observability;
 mod plaintext;
 mod policy;
 mod rotation;

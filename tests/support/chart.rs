@@ -105,6 +105,7 @@ pub const COMBINATIONS: [(&str, &[&str]); 8] = [
             "serviceAccount.annotations.i=j",
             "updateStrategy.type=Recreate",
             "minReadySeconds=5",
+            "metrics.dashboards.enabled=true",
             "networkPolicy.from[0].ipBlock.cidr=192.0.2.0/24",
             "extraObjects[0].apiVersion=v1",
             "extraObjects[0].kind=ConfigMap",

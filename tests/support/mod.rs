@@ -24,6 +24,7 @@ pub mod netns;
 pub mod pods;
 pub mod postern;
 pub mod process;
+pub mod prometheus;
 pub mod redis;
 pub mod site;
 pub mod tls;

@@ -122,6 +122,14 @@ fn rows() -> Vec<Row> {
         (&["metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.interval=9s"], "ServiceMonitor", "/spec/endpoints/0/interval", json!("9s")),
         (&["metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.a=b"], "ServiceMonitor", "/metadata/labels/a", json!("b")),
         (&["metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.relabelings[0].action=drop"], "ServiceMonitor", "/spec/endpoints/0/relabelings/0/action", json!("drop")),
+        (&["metrics.podMonitor.enabled=true"], "PodMonitor", "/spec/podMetricsEndpoints/0/honorLabels", json!(true)),
+        (&["metrics.serviceMonitor.enabled=true"], "ServiceMonitor", "/spec/endpoints/0/honorLabels", json!(true)),
+        (&["metrics.prometheusRule.enabled=true"], "PrometheusRule", "/spec/groups/0/name", json!("postern")),
+        (&["metrics.prometheusRule.enabled=true", "metrics.prometheusRule.labels.a=b"], "PrometheusRule", "/metadata/labels/a", json!("b")),
+        (&["metrics.dashboards.enabled=true"], "ConfigMap", "/metadata/labels/grafana_dashboard", json!("1")),
+        (&["metrics.dashboards.enabled=true", "metrics.dashboards.namespace=a"], "ConfigMap", "/metadata/namespace", json!("a")),
+        (&["metrics.dashboards.enabled=true", "metrics.dashboards.labels.a=b"], "ConfigMap", "/metadata/labels/a", json!("b")),
+        (&["metrics.dashboards.enabled=true", "metrics.dashboards.annotations.a=b"], "ConfigMap", "/metadata/annotations/a", json!("b")),
         (&["extraArgs={--log=debug}"], "Deployment", own("/args/5"), json!("--log=debug")),
         (&["extraEnv[0].name=A"], "Deployment", own("/env/1/name"), json!("A")),
         (&["extraVolumes[0].name=a"], "Deployment", pod("/volumes/1/name"), json!("a")),
@@ -163,8 +171,9 @@ fn paths(value: &Value, path: &str, leaves: &mut BTreeSet<String>, maps: &mut BT
 }
 
 /// Whatever Kubernetes takes there may stand there.
-const OPEN: [&str; 7] = [
+const OPEN: [&str; 8] = [
     "autoscaling.behavior",
+    "metrics.dashboards.labels",
     "podSecurityContext",
     "securityContext",
     "resources",
