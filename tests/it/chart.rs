@@ -1,6 +1,6 @@
 //! The chart, rendered by Helm: every value does what it says, a typo is refused, and what the pods are given is understood.
 
-mod values;
+pub mod values;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -195,6 +195,29 @@ fn run_is_ready_answers_why_and_stops_in_order() {
     assert_eq!(postern.exit_code(), Some(0));
 }
 
+/// The chart's appVersion is the image's tag.
+#[test]
+fn the_version_is_the_same_wherever_it_is_told() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(run(&["--version"]), (Some(0), format!("postern {version}\n")));
+    let folder = manifests(SHOP);
+    let mut postern = Running::start(&[
+        "run",
+        "--manifests",
+        text(folder.path()),
+        "--http=off",
+        "--https-address=127.0.0.1:0",
+        "--admin-address=127.0.0.1:0",
+    ]);
+    let listening = postern.record("listening");
+    let metrics = get(listening["admin"].as_str().unwrap(), "/metrics").unwrap();
+    let line = format!("postern_build_info{{version=\"{version}\"}} 1\n");
+    assert!(metrics.contains(&line), "{metrics}");
+    let chart = std::fs::read_to_string(crate::support::chart::folder().join("Chart.yaml")).unwrap();
+    let chart: Value = serde_saphyr::from_str(&chart).unwrap();
+    assert_eq!(chart["appVersion"], version);
+}
+
 #[test]
 fn run_follows_its_settings_file() {
     let folder = manifests(SHOP);

@@ -1,6 +1,12 @@
 //! Tables in the documentation say what the code says. `UPDATE_GENERATED=1 cargo test docs` rewrites them; what stands around
 //! them is written by hand, and names only what exists.
 
+mod errors;
+mod flags;
+mod limits;
+mod links;
+mod values;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,12 +35,7 @@ fn metrics_are_those_of_the_code() {
 
 #[test]
 fn error_codes_in_the_docs_are_those_of_the_code() {
-    let codes: BTreeSet<_> = Reason::ALL
-        .iter()
-        .map(|reason| reason.code())
-        .chain([CLOSED_REQUEST])
-        .collect();
-    let owners: BTreeSet<_> = codes.iter().filter_map(|code| code.split(':').next()).collect();
+    let (codes, owners) = (codes(), owners());
     let mut named = BTreeSet::new();
     for (page, text) in pages() {
         for word in text.split(|c: char| !c.is_ascii_lowercase() && c != ':' && c != '_') {
@@ -48,6 +49,16 @@ fn error_codes_in_the_docs_are_those_of_the_code() {
         }
     }
     assert!(named.len() > 15, "{named:?}");
+}
+
+fn codes() -> BTreeSet<&'static str> {
+    let reasons = Reason::ALL.iter().map(|reason| reason.code());
+    reasons.chain([CLOSED_REQUEST]).collect()
+}
+
+/// What codes begin with.
+fn owners() -> BTreeSet<&'static str> {
+    codes().iter().filter_map(|code| code.split(':').next()).collect()
 }
 
 fn kind(kind: Kind) -> &'static str {
@@ -89,6 +100,20 @@ fn line<const N: usize>(cells: &[String; N]) -> String {
 
 fn documentation() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/postern/docs")
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(documentation().join(name)).expect("reads")
+}
+
+/// The lines that are not in a block of code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut in_code = false;
+    text.lines().filter(move |line| {
+        let fence = line.starts_with("```");
+        in_code ^= fence;
+        !fence && !in_code
+    })
 }
 
 fn pages() -> Vec<(String, String)> {

@@ -182,7 +182,8 @@ const OPEN: [&str; 8] = [
     "probes.readiness",
 ];
 
-fn values() -> (BTreeSet<String>, BTreeSet<String>) {
+/// All values, and the maps that they stand in.
+pub fn values() -> (BTreeSet<String>, BTreeSet<String>) {
     let text = fs::read_to_string(folder().join("values.yaml")).unwrap();
     let (mut leaves, mut maps) = (BTreeSet::new(), BTreeSet::new());
     paths(&serde_saphyr::from_str(&text).unwrap(), "", &mut leaves, &mut maps);
