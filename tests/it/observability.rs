@@ -3,6 +3,7 @@
 
 mod alerts;
 mod dashboards;
+mod operator;
 mod scraped;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -30,10 +30,11 @@ fn they_go_by_what_there_is() {
         let variables = dashboard["templating"]["list"].as_array().expect("variables");
         let mut known: BTreeSet<_> = variables.iter().filter_map(|v| v["name"].as_str()).collect();
         known.insert("__rate_interval");
-        let asks = variables.iter().filter_map(|variable| variable["definition"].as_str());
-        for ask in asks {
-            assert_exists(ask);
-        }
+        let asks = variables
+            .iter()
+            .filter_map(|variable| variable["query"]["query"].as_str());
+        let asks: Vec<_> = asks.inspect(|ask| assert_exists(ask)).collect();
+        assert!(!asks.is_empty(), "{name} asks for nothing");
         for target in targets(&dashboard) {
             assert_exists(&target.expression);
             for rest in target.expression.split('$').skip(1) {

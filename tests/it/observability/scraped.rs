@@ -47,7 +47,7 @@ async fn prometheus(postern: &Postern) -> Prometheus {
     let honor_labels = honor_labels();
     assert_eq!(honor_labels, [json!(true), json!(true)]);
     let config = json!({
-        "global": {"scrape_interval": "200ms", "evaluation_interval": "200ms"},
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
         "rule_files": ["alerts.yaml"],
         "scrape_configs": [{
             "job_name": "postern",
@@ -175,13 +175,16 @@ async fn every_expression_says_something_of_a_postern_that_serves() {
         }
         silent = left;
         let panels: Vec<_> = silent.iter().map(|index| &targets[*index].panel).collect();
-        assert!(begun.elapsed() < LIMIT, "nothing is drawn in {panels:?}");
+        assert!(begun.elapsed() < 3 * LIMIT, "nothing is drawn in {panels:?}");
     }
 
-    // Scraped, without an error.
-    let scraped = prometheus.ask("targets").await.unwrap();
-    let target = &scraped["activeTargets"][0];
-    assert_eq!((&target["health"], &target["lastError"]), (&json!("up"), &json!("")));
+    // Without an error; on a busy machine a scrape may come too late.
+    eventually("all that is said is taken", async || {
+        let scraped = prometheus.ask("targets").await.unwrap();
+        let target = &scraped["activeTargets"][0];
+        target["health"] == "up" && target["lastError"] == ""
+    })
+    .await;
 
     // By the Deployment's namespace, and all else by that of the pods.
     for (expression, namespace) in [
