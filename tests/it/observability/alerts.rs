@@ -59,13 +59,31 @@ fn alerts_fire_when_they_should_and_only_then() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/observability/cases.yaml");
     fs::copy(cases, work.path().join("cases.yaml")).unwrap();
     for arguments in [["check", "rules", "alerts.yaml"], ["test", "rules", "cases.yaml"]] {
-        let output = promtool(work.path(), &arguments);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "{}{}",
-            text(&output.stdout),
-            text(&output.stderr)
-        );
+        passes(work.path(), &arguments);
     }
+}
+
+#[test]
+fn the_configuration_without_the_operator_is_one() {
+    let page = fs::read_to_string(folder().join("docs/observability.md")).unwrap();
+    let mut blocks = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"));
+    let (config, _) = blocks.find(|(block, _)| block.contains("scrape_configs")).unwrap();
+    // Debian's Prometheus is built without that discovery.
+    let (before, discovery) = config.split_once("kubernetes_sd_configs:").unwrap();
+    let (_, after) = discovery.split_once('\n').unwrap();
+    let config = format!("{before}static_configs: [{{targets: [localhost]}}]\n{after}");
+    let work = tempfile::tempdir().unwrap();
+    fs::write(work.path().join("prometheus.yml"), config).unwrap();
+    fs::write(work.path().join("alerts.yaml"), file("alerts.yaml")).unwrap();
+    passes(work.path(), &["check", "config", "prometheus.yml"]);
+}
+
+fn passes(folder: &Path, arguments: &[&str]) {
+    let output = promtool(folder, arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let told = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
 }
