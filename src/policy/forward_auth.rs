@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::edits::remove_folded;
 use super::principal::{Kind, Parts, Principal};
 use super::reserved::is_framing;
 use super::{Refusal, Request};
@@ -69,10 +70,13 @@ const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const MAX_BODY: usize = 64 << 10;
 /// Endpoints of a Service that are tried.
 const MAX_TRIES: usize = 3;
-/// What passes of a refusal: where to log in, and as whom one was.
-const PASSED: [HeaderName; 4] = [
+/// What passes of a refusal: where to log in, as whom one was, when to ask again, and what its body is.
+const PASSED: [HeaderName; 7] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
     header::LOCATION,
+    header::RETRY_AFTER,
     header::SET_COOKIE,
     header::WWW_AUTHENTICATE,
 ];
@@ -142,16 +146,20 @@ impl ForwardAuth {
             }
         }
         let target = request.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let proto = if request.https { "https" } else { "http" };
         let values = [
             (X_FORWARDED_METHOD, HeaderValue::try_from(request.method.as_str())),
             (X_FORWARDED_URI, HeaderValue::try_from(target)),
             (X_FORWARDED_FOR, HeaderValue::try_from(request.client.to_string())),
+            (X_FORWARDED_HOST, Ok(request.authority.clone())),
+            (X_FORWARDED_PROTO, Ok(HeaderValue::from_static(proto))),
         ];
-        // A method, a target and an address are text that a header takes.
-        headers.extend(values.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))));
-        headers.insert(X_FORWARDED_HOST, request.authority.clone());
-        let proto = if request.https { "https" } else { "http" };
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        for (name, value) in values {
+            // In place of what a trusted proxy says, or lets a client say.
+            remove_folded(&mut headers, &name);
+            // A method, a target and an address are text that a header takes.
+            headers.extend(value.map(|value| (name, value)));
+        }
         headers
     }
 

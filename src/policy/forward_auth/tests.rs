@@ -91,6 +91,15 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 }
 
 async fn check(rule: &ForwardAuth, egress: &Egress, headers: &HeaderMap) -> Result<Allowed, Refusal> {
+    check_from(rule, egress, headers, false).await
+}
+
+async fn check_from(
+    rule: &ForwardAuth,
+    egress: &Egress,
+    headers: &HeaderMap,
+    trusted: bool,
+) -> Result<Allowed, Refusal> {
     let request = Request {
         method: &Method::GET,
         headers,
@@ -98,7 +107,7 @@ async fn check(rule: &ForwardAuth, egress: &Egress, headers: &HeaderMap) -> Resu
         host: "app.example",
         uri: &Uri::from_static("/chat%20room?key=a&key=b"),
         client: [192, 0, 2, 1].into(),
-        trusted: false,
+        trusted,
         https: true,
         web_socket: true,
         certificate: None,
@@ -171,6 +180,31 @@ async fn the_service_is_told_of_the_request_and_gets_no_upgrade() {
     );
 }
 
+/// A trusted proxy may say such a thing of its own, or let a client's through.
+#[tokio::test]
+async fn what_the_service_is_told_of_the_request_is_said_once_and_by_nobody_else() {
+    let service = Service::start(OK).await;
+    let mut rule = rule(service.url());
+    let names = [
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-method",
+        "x-forwarded-proto",
+        "x-forwarded-uri",
+        "x_forwarded_uri",
+        "x-forwarded-client-cert",
+    ];
+    rule.request_headers = names.map(HeaderName::from_static).into();
+    let sent = headers(&names.map(|name| (name, "another's")));
+    check_from(&rule, &egress(), &sent, true).await.unwrap();
+    let asked = service.asked().remove(0).to_lowercase();
+    let told: Vec<_> = asked.lines().filter(|line| line.contains("another's")).collect();
+    assert_eq!(told, ["x-forwarded-client-cert: another's"], "{asked}");
+    for name in &names[..5] {
+        assert_eq!(asked.matches(&format!("\n{name}: ")).count(), 1, "{asked}");
+    }
+}
+
 #[tokio::test]
 async fn what_it_tells_the_app_stands_in_place_of_the_clients_and_names_the_principal() {
     let answer = "HTTP/1.1 204 No Content\r\nx-user: ann\r\nx-role: a\r\nx-role: b\r\nx-other: 1\r\n\r\n";
@@ -208,7 +242,9 @@ async fn without_a_subject_there_is_no_principal_and_with_an_impossible_one_no_p
 #[tokio::test]
 async fn a_refusal_passes_with_its_status_body_and_the_headers_a_client_needs() {
     let answer = "HTTP/1.1 302 Found\r\nlocation: https://login.example/?a=b\r\nset-cookie: s=1\r\nset-cookie: t=2\r\n\
-                  www-authenticate: Basic\r\ncontent-type: text/html\r\nx-inside: 10.0.0.7\r\ncontent-length: 5\r\n\r\nLogin";
+                  www-authenticate: Basic\r\ncontent-type: text/html\r\ncontent-encoding: br\r\ncache-control: no-store\r\n\
+                  retry-after: 5\r\nx-inside: 10.0.0.7\r\nx-postern-error: none\r\nconnection: keep-alive, x-inside\r\n\
+                  content-length: 5\r\n\r\nLogin";
     let refusal = decided(answer, |rule| rule.fail_open = true).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::AuthRefused);
     let passed = refusal.answer.unwrap();
@@ -222,6 +258,9 @@ async fn a_refusal_passes_with_its_status_body_and_the_headers_a_client_needs() 
         ("set-cookie", "t=2"),
         ("www-authenticate", "Basic"),
         ("content-type", "text/html"),
+        ("content-encoding", "br"),
+        ("cache-control", "no-store"),
+        ("retry-after", "5"),
     ]);
     assert_eq!(*passed.headers(), wanted);
 }
