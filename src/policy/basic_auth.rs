@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier, Version};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -38,8 +38,8 @@ pub struct BasicAuth {
 /// One htpasswd file.
 pub struct Users {
     by_name: HashMap<Box<str>, User>,
-    /// Whose password is hashed for a user who does not exist, so that it takes as long: the one that takes longest.
-    decoy: Option<Stored>,
+    /// What stands in for the hash of a user who does not exist: see `decoy`.
+    decoys: Box<[Stored]>,
     fingerprint: Fingerprint,
 }
 
@@ -53,8 +53,6 @@ struct User {
 struct Stored {
     scheme: Scheme,
     text: Arc<str>,
-    /// About how many microseconds it takes: to compare by.
-    weight: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -126,7 +124,7 @@ impl BasicAuth {
         let shown = shown.ok_or_else(|| self.refusal(Reason::MissingCredentials))?;
         let Shown { user, password } = Shown::read(shown).ok_or_else(|| self.refusal(Reason::InvalidCredentials))?;
         let known = self.users.by_name.get(user.as_str());
-        let stored = known.map(|user| &user.stored).or(self.users.decoy.as_ref());
+        let stored = known.map(|user| &user.stored).or_else(|| self.users.decoy(&user));
         let stored = stored.ok_or_else(|| self.refusal(Reason::InvalidCredentials))?.clone();
         let tag = passwords.tag(&[user.as_bytes(), stored.text.as_bytes(), &password]);
         let exists = known.is_some();
@@ -167,15 +165,13 @@ impl Users {
             let number = index + 1;
             unusable.extend(read.err().map(|problem| UnusableLine { number, problem }));
         }
-        let stored = by_name.values().map(|user: &User| &user.stored);
-        let decoy = stored
-            .max_by(|a, b| (a.weight, &a.text).cmp(&(b.weight, &b.text)))
-            .cloned();
+        let mut decoys: Vec<_> = by_name.values().map(|user: &User| user.stored.clone()).collect();
+        decoys.sort_unstable_by(|a, b| a.text.cmp(&b.text));
         let mut fingerprint = Fingerprint([0; 32]);
         fingerprint.0.copy_from_slice(digest(&SHA256, htpasswd).as_ref());
         let users = Self {
             by_name,
-            decoy,
+            decoys: decoys.into(),
             fingerprint,
         };
         (users, unusable)
@@ -183,6 +179,18 @@ impl Users {
 
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
+    }
+
+    /// Hashed for a user who does not exist: that of some user, for the same name always the same. How long it takes tells
+    /// nothing then, though it takes longer for some users than for others.
+    fn decoy(&self, name: &str) -> Option<&Stored> {
+        let mut context = Context::new(&SHA256);
+        // Known to nobody who could tell by it which one it is.
+        context.update(&self.fingerprint.0);
+        context.update(name.as_bytes());
+        let start = *context.finish().as_ref().first_chunk()?;
+        let at = u64::from_be_bytes(start).checked_rem(self.decoys.len() as u64)?;
+        self.decoys.get(usize::try_from(at).ok()?)
     }
 }
 
@@ -208,10 +216,10 @@ impl User {
 impl Stored {
     fn read(text: &str) -> Result<Self, Problem> {
         let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
-        let (scheme, weight) = if is(&["$2a$", "$2b$", "$2y$"]) {
+        let scheme = if is(&["$2a$", "$2b$", "$2y$"]) {
             let cost = HashParts::from_str(text).map_err(|_| Problem::Malformed)?.get_cost();
             match cost {
-                4..=MAX_COST => (Scheme::Bcrypt, 60 << cost),
+                4..=MAX_COST => Scheme::Bcrypt,
                 0..4 => return Err(Problem::Malformed),
                 _ => return Err(Problem::BcryptCost),
             }
@@ -222,16 +230,15 @@ impl Stored {
             let version = hash.version.and_then(|version| Version::try_from(version).ok());
             let params = Params::try_from(&hash).ok().filter(|_| whole && version.is_some());
             let params = params.ok_or(Problem::Malformed)?;
-            let (memory, passes) = (params.m_cost(), params.t_cost());
-            if memory > MAX_MEMORY || passes > MAX_PASSES || params.p_cost() > MAX_LANES {
+            if params.m_cost() > MAX_MEMORY || params.t_cost() > MAX_PASSES || params.p_cost() > MAX_LANES {
                 return Err(Problem::Argon2Cost);
             }
-            (Scheme::Argon2, u64::from(memory) * u64::from(passes))
+            Scheme::Argon2
         } else {
             return Err(Problem::Scheme);
         };
         let text = text.into();
-        Ok(Self { scheme, text, weight })
+        Ok(Self { scheme, text })
     }
 
     /// Takes its time. bcrypt looks at the first 72 bytes alone, as those who made the hashes did.
