@@ -216,7 +216,12 @@ fn malformed(text: String) -> Unusable {
 fn users(data: &Data) -> Result<UsersFile, String> {
     let file = data.get("auth").ok_or("has no auth")?;
     let (users, unusable) = Users::read(file);
-    let note = unusable.first().map(|first| {
+    let mut notes = Vec::new();
+    if users.is_empty() {
+        // No last good version stands in: whoever takes the last user away, or locks him, means it.
+        notes.push("holds no user under auth: nobody passes".to_owned());
+    }
+    notes.extend(unusable.first().map(|first| {
         let more = match unusable.len() {
             1 => String::new(),
             all => format!(" (and {} more)", all - 1),
@@ -225,14 +230,10 @@ fn users(data: &Data) -> Result<UsersFile, String> {
             "line {} under auth cannot be used: {}{more}",
             first.number, first.problem
         )
-    });
-    if users.is_empty() {
-        let why = note.map_or(String::new(), |note| format!("; {note}"));
-        return Err(format!("holds no user under auth{why}"));
-    }
+    }));
     Ok(UsersFile {
         users: Arc::new(users),
-        note: note.map(Into::into),
+        note: (!notes.is_empty()).then(|| notes.join("; ").into()),
     })
 }
 

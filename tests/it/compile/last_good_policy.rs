@@ -231,9 +231,27 @@ fn a_malformed_reference_is_stood_in_for_and_a_deleted_one_closes() {
         (["users".into(), String::new()], "true ResolvedRefs")
     );
     let before = world.snapshot.clone();
-    world.apply(users("ann:plain"));
+    let mut nameless = users(LINE);
+    nameless["stringData"] = json!({"passwords": LINE});
+    world.apply(nameless);
     assert_eq!(world.snapshot, before);
     assert_eq!(world.told(), ["true Accepted", "false ServingLastGood"]);
+    // Whoever takes the last user away, or locks him, is not to be stood in for.
+    let held = |world: &World| {
+        let policies = world.route("one.test").policies.clone().unwrap();
+        let Rule::BasicAuth(rule) = &policies[0].rules[0].kind else {
+            panic!("it is a rule on users");
+        };
+        serde_json::to_value(rule).unwrap()["users"]["count"].clone()
+    };
+    assert_eq!(held(&world), 1);
+    for nobody in ["", "# ann is away", &format!("ann:!{LINE}"), "ann:plain"] {
+        world.apply(users(nobody));
+        assert_eq!(held(&world), 0, "{nobody:?}");
+        assert_eq!(world.told(), ["true Accepted", "false InvalidReference"]);
+    }
+    world.apply(users(LINE));
+    assert_eq!(held(&world), 1);
     // The last good version of the rules refers to what is there.
     world.guard(spec(
         json!([{"name": "other", "basicAuth": {"secretRef": {"name": "nowhere"}}}]),
