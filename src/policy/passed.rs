@@ -13,6 +13,7 @@ use super::edits::{Edits, remove_folded};
 use super::forward_auth::Allowed;
 use super::rate_limit::{LIMIT, Standing};
 use super::{Credential, Kind, Policy, Principal, Signer, unix_seconds};
+use crate::snapshot::Deployment;
 
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");
 pub const X_POSTERN_PRINCIPAL_TOKEN: HeaderName = HeaderName::from_static("x-postern-principal-token");
@@ -60,10 +61,11 @@ impl Passed {
         self.told.extend(allowed.told);
     }
 
-    /// For the app of this deployment id.
-    pub fn sign(&mut self, signer: Option<&Signer>, audience: &HeaderValue) {
-        if let (Some(signer), Some(principal)) = (signer, &self.principal) {
-            self.token = signer.sign(principal, audience, unix_seconds());
+    /// For the app of this Deployment.
+    pub fn sign(&mut self, signer: Option<&Signer>, deployment: &Deployment) {
+        if let (Some(signer), Some(principal), Ok(id)) = (signer, &self.principal, deployment.id.to_str()) {
+            let audience = format!("{}/{id}", deployment.key.namespace);
+            self.token = signer.sign(principal, &audience, unix_seconds());
         }
     }
 

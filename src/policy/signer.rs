@@ -1,5 +1,6 @@
 //! X-Postern-Principal-Token: the principal as a signed JWT, so that an app can tell that it came by Postern, and for whom it
-//! was meant. Apps verify it by the key set that the admin port serves.
+//! was meant. Apps verify it by the key set that the admin port serves, and by its audience: `namespace/deployment-id`, since
+//! an id is a tenant's to choose, who would have tokens signed for another's app by taking the same.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,7 +26,7 @@ pub struct Signer {
     header: Box<str>,
     /// Its public half (RFC 7517).
     key_set: Bytes,
-    signed: Mutex<HashMap<(usize, HeaderValue), Signed>>,
+    signed: Mutex<HashMap<(usize, Box<str>), Signed>>,
 }
 
 enum Key {
@@ -91,9 +92,9 @@ impl Signer {
         &self.key_set
     }
 
-    /// For the app of this deployment id. None: the key failed, and the app had better be told nothing.
-    pub fn sign(&self, principal: &Arc<Principal>, audience: &HeaderValue, now: i64) -> Option<HeaderValue> {
-        let key = (Arc::as_ptr(principal) as usize, audience.clone());
+    /// None: the key failed, and the app had better be told nothing.
+    pub fn sign(&self, principal: &Arc<Principal>, audience: &str, now: i64) -> Option<HeaderValue> {
+        let key = (Arc::as_ptr(principal) as usize, audience.into());
         let same = |signed: &&Signed| Arc::ptr_eq(&signed.principal, principal) && signed.is_fresh(now);
         if let Some(signed) = self.lock().get(&key).filter(same) {
             return Some(signed.token.clone());
@@ -115,11 +116,11 @@ impl Signer {
         Some(token)
     }
 
-    fn token(&self, principal: &Principal, audience: &HeaderValue, now: i64) -> Option<HeaderValue> {
+    fn token(&self, principal: &Principal, audience: &str, now: i64) -> Option<HeaderValue> {
         // The header is the principal in JSON, bounded and in ASCII.
         let whole = principal.header().to_str().ok()?;
         let subject = Value::from(principal.subject());
-        let audience = Value::from(audience.to_str().ok()?);
+        let audience = Value::from(audience);
         let end = now + LIFETIME;
         let claims = format!(
             r#"{{"iss":"{ISSUER}","sub":{subject},"aud":{audience},"iat":{now},"exp":{end},"principal":{whole}}}"#
@@ -131,7 +132,7 @@ impl Signer {
         HeaderValue::try_from(token).ok()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, HeaderValue), Signed>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, Box<str>), Signed>> {
         self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -236,11 +237,11 @@ mod tests {
     fn a_token_says_whom_and_is_verified_by_the_set_that_is_served() {
         for (signer, algorithm, _) in signers() {
             let ann = principal("J\u{fc}rg \"x\"");
-            let token = signer.sign(&ann, &HeaderValue::from_static("acme-chat"), NOW).unwrap();
+            let token = signer.sign(&ann, "acme/chat", NOW).unwrap();
             let (message, header, claims, signature) = parts(&token);
             assert_eq!(
                 claims,
-                json!({"iss": "postern", "sub": "J\u{fc}rg \"x\"", "aud": "acme-chat", "iat": NOW, "exp": NOW + 60,
+                json!({"iss": "postern", "sub": "J\u{fc}rg \"x\"", "aud": "acme/chat", "iat": NOW, "exp": NOW + 60,
                     "principal": serde_json::from_str::<Value>(ann.header().to_str().unwrap()).unwrap()})
             );
             let keys = KeySet::read(signer.key_set()).unwrap();
@@ -260,14 +261,14 @@ mod tests {
     fn a_token_is_given_again_for_half_its_life_to_the_same_app_and_principal_alone() {
         let [(signer, ..), _] = signers();
         let (ann, bob) = (principal("ann"), principal("bob"));
-        let (chat, files) = (HeaderValue::from_static("chat"), HeaderValue::from_static("files"));
-        let first = signer.sign(&ann, &chat, NOW).unwrap();
-        assert_eq!(signer.sign(&ann, &chat, NOW + 29).unwrap(), first);
+        let (chat, files) = ("acme/chat", "acme/files");
+        let first = signer.sign(&ann, chat, NOW).unwrap();
+        assert_eq!(signer.sign(&ann, chat, NOW + 29).unwrap(), first);
         for other in [
-            signer.sign(&ann, &chat, NOW + 30),
-            signer.sign(&ann, &chat, NOW - 1),
-            signer.sign(&ann, &files, NOW),
-            signer.sign(&bob, &chat, NOW),
+            signer.sign(&ann, chat, NOW + 30),
+            signer.sign(&ann, chat, NOW - 1),
+            signer.sign(&ann, files, NOW),
+            signer.sign(&bob, chat, NOW),
         ] {
             assert_ne!(other.unwrap(), first);
         }
@@ -276,9 +277,8 @@ mod tests {
     #[test]
     fn no_more_tokens_are_kept_than_there_is_room_for() {
         let [(signer, ..), _] = signers();
-        let chat = HeaderValue::from_static("chat");
         for number in 0..MAX_SIGNED + 10 {
-            signer.sign(&principal(&number.to_string()), &chat, NOW).unwrap();
+            signer.sign(&principal(&number.to_string()), "acme/chat", NOW).unwrap();
         }
         assert!((1..=MAX_SIGNED).contains(&signer.lock().len()));
     }

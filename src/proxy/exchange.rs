@@ -227,7 +227,7 @@ impl Phases<'_> {
             passed.get_or_insert_default().fall_back(principal);
         }
         if let Some(passed) = passed {
-            passed.sign(client.proxy.services.signer.as_ref(), &deployment.id);
+            passed.sign(client.proxy.services.signer.as_ref(), deployment);
         }
         let upstream = balance::choose_backend(&way.backends)?;
         // Most speak none, and one stands for all of those: every request would count on it.

@@ -276,7 +276,10 @@ async fn a_signed_principal_is_for_this_app_and_no_client_can_forge_it() {
         assert!(!head.has("x_postern_principal_token"));
         let told = tokens::claims(token);
         assert_eq!((&told["iss"], &told["sub"]), (&json!("postern"), &json!("ann")));
-        assert_eq!(told["aud"].as_str(), head.get("x-deployment-id"));
+        assert_eq!(
+            (head.get("x-deployment-id"), &told["aud"]),
+            (Some("app"), &json!("default/app"))
+        );
         let principal: Value =
             serde_json::from_str(head.get("x-postern-principal").expect("a principal")).expect("JSON");
         assert_eq!(told["principal"], principal);

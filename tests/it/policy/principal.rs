@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, secret, site};
+use crate::support::front::{Front, Transport};
+use crate::support::guarded::{Guarded, HOST, backend, policy, secret, site};
 use crate::support::head::Head;
 use crate::support::site::Site;
+use crate::support::tokens;
 
 over_each! {
     the_app_is_told_who_it_is,
@@ -89,11 +91,47 @@ async fn the_signed_principal_is_verified_by_a_library_that_is_not_ours() {
         let claims = verified_by_node(&keys, token);
         assert_eq!(
             (&claims["iss"], &claims["sub"], &claims["aud"]),
-            (&json!("postern"), &json!("alice"), &json!("app"))
+            (&json!("postern"), &json!("alice"), &json!("default/app"))
         );
         assert_eq!(claims["principal"], principal(&head));
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
     }
+}
+
+/// Whoever may write objects in another namespace has tokens signed for any id and of any name there.
+#[tokio::test]
+async fn no_other_namespace_has_a_principal_signed_for_this_app() {
+    let key = tempfile::NamedTempFile::new().expect("a file");
+    let pem = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+    std::fs::write(key.path(), pem.serialize_pem()).expect("writes");
+    let backend = backend().await;
+    let mut forger = Site::new("forger", "forger.test")
+        .namespace("elsewhere")
+        .spec(json!({"deploymentId": "app"}));
+    for mut object in [
+        policy("guard", json!([{"name": "keys", "apiKey": {"secretSelector": {}}}])),
+        secret("api-key", "one", json!({"key": "sesame", "subject": "alice"})),
+    ] {
+        object["metadata"]["namespace"] = "elsewhere".into();
+        if object["kind"] == "SentinelPolicy" {
+            object["spec"]["targetRefs"] = json!([{"name": "forger"}]);
+        }
+        forger = forger.with(object);
+    }
+    let sites = [keyed(false).to(backend.address), forger.to(backend.address)];
+    let flags = ["--principal-signing-key", key.path().to_str().expect("a path")];
+    let front = Front::start_with(Transport::Plain, &sites, &flags).await;
+    let mut told = Vec::new();
+    for host in [HOST, "forger.test"] {
+        let answer = front.ask(Method::GET, host, "/", KEY, b"").await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        let head = backend.heads().pop().expect("a request");
+        assert_eq!(head.get("x-deployment-id"), Some("app"));
+        let claims = tokens::claims(head.get("x-postern-principal-token").expect("a token"));
+        assert_eq!(claims["sub"], "alice");
+        told.push(claims["aud"].clone());
+    }
+    assert_eq!(told, ["default/app", "elsewhere/app"]);
 }
 
 /// The claims, if Node's crypto takes the signature for that of a key of the set.
