@@ -62,8 +62,8 @@ pub enum Invalid {
 
 /// Keys of a set.
 const MAX_KEYS: usize = 256;
-/// Keys that a token without `kid` is tried with.
-const MAX_TRIED: usize = 8;
+/// Keys that a token is tried with, where it names none or several have its name.
+pub(super) const MAX_TRIED: usize = 8;
 
 #[derive(Deserialize)]
 struct Set {

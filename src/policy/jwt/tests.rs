@@ -11,6 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::prelude::*;
 
+use super::keys::MAX_TRIED;
 use super::*;
 use crate::policy::credentials::Place;
 
@@ -330,6 +331,45 @@ async fn where_the_set_has_no_names_a_tokens_is_no_matter() {
 }
 
 #[tokio::test]
+async fn of_keys_of_one_name_or_of_none_a_few_are_tried() {
+    let others: Vec<_> = (0..MAX_TRIED)
+        .map(|_| {
+            let other = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+            let (x, y) = other.public_key().as_ref()[1..].split_at(32);
+            json!({"kid": "p256", "kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y)})
+        })
+        .collect();
+    let own = ISSUER.keys()["keys"][1].clone();
+    let by = |before: usize| {
+        let keys = [&others[..before], std::slice::from_ref(&own)].concat();
+        Jwt {
+            keys: Keys::Set(set(&json!({"keys": keys}))),
+            ..rule()
+        }
+    };
+    for header in [json!({"alg": "ES256"}), json!({"alg": "ES256", "kid": "p256"})] {
+        let token = ISSUER.token(&header, &claims());
+        assert_eq!(flaw(&by(1), &token).await, None, "{header}");
+        assert_eq!(flaw(&by(MAX_TRIED - 1), &token).await, None, "{header}");
+        assert_eq!(flaw(&by(MAX_TRIED), &token).await, is(Flaw::Signature), "{header}");
+    }
+    // A key that has a name is not tried for a token that names another, nor one without for a token that names one.
+    let mut nameless = own.clone();
+    nameless.as_object_mut().unwrap().remove("kid");
+    let rule = Jwt {
+        keys: Keys::Set(set(&json!({"keys": [others[0], nameless]}))),
+        ..rule()
+    };
+    for (header, wanted) in [
+        (json!({"alg": "ES256"}), None),
+        (json!({"alg": "ES256", "kid": "p256"}), is(Flaw::Signature)),
+        (json!({"alg": "ES256", "kid": "other"}), is(Flaw::Signature)),
+    ] {
+        assert_eq!(flaw(&rule, &ISSUER.token(&header, &claims())).await, wanted, "{header}");
+    }
+}
+
+#[tokio::test]
 async fn what_must_be_understood_is_not_and_what_is_no_token_is_refused() {
     let good = ISSUER.token(&json!({"alg": "ES256"}), &claims());
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -586,6 +626,9 @@ fn a_key_that_cannot_be_used_costs_itself() {
         json!({"kty": "EC", "crv": "P-256", "x": encode(&[1; 32]), "y": encode(&[1; 32])}),
         json!({"kty": "RSA", "n": n}),
         json!({"kty": "RSA", "n": &n[..100], "e": "AQAB"}),
+        // By 1 everybody signs; an even exponent is none.
+        json!({"kty": "RSA", "n": n, "e": "AQ"}),
+        json!({"kty": "RSA", "n": n, "e": "Ag"}),
         json!({"kty": "OKP", "crv": "Ed25519", "x": "!"}),
         json!({"kty": 1}),
         json!("key"),
@@ -593,7 +636,7 @@ fn a_key_that_cannot_be_used_costs_itself() {
         listed.push(unusable);
     }
     for other in [
-        json!({"kty": "oct", "k": "c2VjcmV0"}),
+        json!({"kty": "oct", "k": "c2VjcmV0", "alg": "ES256"}),
         json!({"kty": "RSA", "use": "enc", "n": n, "e": "AQAB"}),
         json!({"kty": "RSA", "alg": "RSA-OAEP", "n": n, "e": "AQAB"}),
         json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}),
@@ -602,7 +645,7 @@ fn a_key_that_cannot_be_used_costs_itself() {
         listed.push(other);
     }
     let set = KeySet::read(keys.to_string().as_bytes()).unwrap();
-    assert_eq!(set.unusable().len(), 7, "{:?}", set.unusable());
+    assert_eq!(set.unusable().len(), 9, "{:?}", set.unusable());
     assert_eq!(serde_json::to_value(&set).unwrap()["keys"], 4);
 }
 

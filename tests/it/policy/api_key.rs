@@ -394,6 +394,61 @@ async fn a_key_is_refused_on_open_connections_too() {
 }
 
 #[tokio::test]
+async fn a_key_is_revoked_while_the_last_good_rules_stand_in_for_a_broken_edit() {
+    let guarded = Guarded::start_with(Transport::Plain, keyed(&["one", "two"]), &[]).await;
+    let broken = |names: &[&str]| {
+        let mut rules = rule(json!({}));
+        let bad = json!({"name": "bad", "match": [{"path": {"regex": "("}}], "firewall": {"action": "Deny"}});
+        rules.as_array_mut().expect("a list").push(bad);
+        let site = names.iter().fold(site(rules), |site, name| {
+            site.with(secret("api-key", name, json!({"key": format!("sesame-{name}")})))
+        });
+        site.to(guarded.backend.address)
+    };
+    let postern = &guarded.front.postern;
+    postern.apply(&broken(&["one", "two"]));
+    let last_good = [("kind", "SentinelPolicy"), ("state", "last_good")];
+    eventually("the last good rules stand in", async || {
+        postern.metric("postern_objects", &last_good).await == 1.0
+    })
+    .await;
+    for key in ["sesame-one", "sesame-two"] {
+        guarded.passes("/", &bearer(key)).await;
+    }
+    postern.apply(&broken(&["two"]));
+    eventually("the key is revoked", async || {
+        guarded.get("/", &bearer("sesame-one")).await.status() == 401
+    })
+    .await;
+    guarded.refuses("/", &bearer("sesame-one"), INVALID.0, INVALID.1).await;
+    guarded.passes("/", &bearer("sesame-two")).await;
+    assert_eq!(postern.metric("postern_objects", &last_good).await, 1.0);
+}
+
+/// The first that authenticates says who it is; each of them has to let the request pass.
+#[tokio::test]
+async fn of_two_rules_on_keys_both_decide_and_the_first_names_the_principal() {
+    let by = |name: &str, header: &str| json!({"name": name, "apiKey": {"secretRefs": [{"name": name}], "from": [{"header": {"name": header}, "forward": false}]}});
+    let site = site(json!([by("one", "X-One"), by("two", "X-Two")]))
+        .with(secret("api-key", "one", json!({"key": "sesame-one"})))
+        .with(secret("api-key", "two", json!({"key": "sesame-two"})));
+    let guarded = Guarded::start_with(Transport::Plain, site, &[]).await;
+    let both = "X-One: sesame-one\r\nX-Two: sesame-two\r\n";
+    assert_eq!(subject(&guarded, "/", both).await, "one");
+    for head in guarded.passes("/", both).await {
+        assert!(!head.has("x-one") && !head.has("x-two"), "{head:?}");
+    }
+    for (more, (status, code)) in [
+        ("X-One: sesame-one\r\n", MISSING),
+        ("X-Two: sesame-two\r\n", MISSING),
+        ("X-One: sesame-two\r\nX-Two: sesame-one\r\n", INVALID),
+        ("X-One: sesame-one\r\nX-Two: sesame-one\r\n", INVALID),
+    ] {
+        guarded.refuses("/", more, status, code).await;
+    }
+}
+
+#[tokio::test]
 async fn a_key_expires_without_an_edit() {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
     let site = site(rule(json!({}))).with(secret(

@@ -10,6 +10,8 @@ use crate::support::site::Site;
 over_each! {
     what_it_allows_passes_with_what_it_says,
     what_it_refuses_is_refused_in_its_words,
+    without_a_decision_nobody_passes_unless_the_rule_says_so,
+    a_url_leads_nowhere_that_the_operator_does_not_allow,
 }
 
 const LOOPBACK: [&str; 2] = ["--allow-egress", "127.0.0.0/8"];
@@ -91,6 +93,13 @@ async fn what_it_refuses_is_refused_in_its_words(over: Transport) {
             302,
             "",
         ),
+        // What it says of itself or of Postern is not the client's to hear.
+        (
+            "HTTP/1.1 403 Forbidden\r\nX-Postern-Error: none\r\nX-Request-Id: 7\r\nConnection: close, X-Inside\r\nX-Inside: 1\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Accept: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+            403,
+            "no",
+        ),
     ] {
         let gate = gate(answer).await;
         let rules = rules(json!({"url": at(&gate), "failOpen": true}));
@@ -99,6 +108,13 @@ async fn what_it_refuses_is_refused_in_its_words(over: Transport) {
             assert_eq!(refused.text(), body);
             assert!(!refused.head.has("x-inside"));
             match status {
+                403 => {
+                    assert_eq!(refused.head.all("x-postern-error").len(), 1);
+                    assert!(refused.head.get("x-request-id").is_some_and(|id| id.len() > 8));
+                    for name in ["upgrade", "sec-websocket-accept", "transfer-encoding"] {
+                        assert!(!refused.head.has(name), "{refused:?}");
+                    }
+                }
                 302 => assert_eq!(refused.head.get("location"), Some("https://login.example/")),
                 _ => {
                     assert_eq!(refused.head.get("www-authenticate"), Some("Basic realm=\"gate\""));
@@ -110,8 +126,7 @@ async fn what_it_refuses_is_refused_in_its_words(over: Transport) {
     }
 }
 
-#[tokio::test]
-async fn without_a_decision_nobody_passes_unless_the_rule_says_so() {
+async fn without_a_decision_nobody_passes_unless_the_rule_says_so(over: Transport) {
     let failing = gate("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await;
     let silent = gate("").await;
     let dead = {
@@ -123,7 +138,7 @@ async fn without_a_decision_nobody_passes_unless_the_rule_says_so() {
             let rules = rules(json!({
                 "url": url, "timeout": "100ms", "failOpen": fail_open, "responseHeaders": ["X-User"],
             }));
-            let guarded = Guarded::start_with(Transport::Plain, site(rules), &LOOPBACK).await;
+            let guarded = Guarded::start_with(over, site(rules), &LOOPBACK).await;
             if fail_open {
                 for head in guarded.passes("/", "X-User: mallory\r\n").await {
                     assert!(!head.has("x-user") && !head.has("x-postern-principal"));
@@ -135,12 +150,14 @@ async fn without_a_decision_nobody_passes_unless_the_rule_says_so() {
     }
 }
 
-#[tokio::test]
-async fn a_url_leads_nowhere_that_the_operator_does_not_allow() {
+async fn a_url_leads_nowhere_that_the_operator_does_not_allow(over: Transport) {
     let gate = gate("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let rules = rules(json!({"url": at(&gate), "failOpen": true}));
-    let guarded = Guarded::start(Transport::Plain, rules).await;
-    guarded.refuses("/", "", UNAVAILABLE.0, UNAVAILABLE.1).await;
+    // By a name that leads there, too, and by an address that means the same.
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+        let url = format!("http://{host}:{}/decide", gate.address.port());
+        let guarded = Guarded::start(over, rules(json!({"url": url, "failOpen": true}))).await;
+        guarded.refuses("/", "", UNAVAILABLE.0, UNAVAILABLE.1).await;
+    }
     assert_eq!(gate.connections(), 0);
 }
 
