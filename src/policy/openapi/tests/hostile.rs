@@ -219,7 +219,8 @@ async fn a_large_body_is_validated_while_others_go_on() {
     };
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     for (item, passes) in [("1", true), ("1.5", false)] {
-        let body = Bytes::from(format!("[{item}{}]", ",1".repeat(MAX_INLINE)));
+        // The last item decides: one that refused at once might be done before anybody looks.
+        let body = Bytes::from(format!("[{}{item}]", "1,".repeat(MAX_INLINE)));
         let uri = Uri::from_static("/");
         let mut validating = pin!(openapi.validate_elsewhere(&Method::POST, &uri, &headers, &body));
         assert!(
