@@ -16,13 +16,14 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::Failure;
 use super::address::Rules;
+use super::lookup::Lookups;
 use crate::proxy::listener;
 use crate::proxy::stream::Stream;
 use crate::tls;
@@ -37,6 +38,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Connector {
     /// None: the URL's host is an address that was allowed before, or the operator's own.
     rules: Option<Arc<ArcSwap<Rules>>>,
+    lookups: Lookups,
     /// Made when it is first needed: it holds all of the system's authorities.
     tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
@@ -49,6 +51,7 @@ impl Connector {
     pub fn new(rules: Option<Arc<ArcSwap<Rules>>>) -> Self {
         Self {
             rules,
+            lookups: Lookups::default(),
             tls: Arc::default(),
         }
     }
@@ -82,9 +85,14 @@ impl Connector {
 
     /// Where the host is, as far as it may be gone to; at least one address.
     async fn allowed(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-        let found = lookup_host((host, port)).await.map_err(|_| Failure::Unresolved)?;
+        let found = self.lookups.find(host).await;
         let rules = self.rules.as_ref().map(|rules| rules.load_full());
         let may = |address: &SocketAddr| rules.as_ref().is_none_or(|rules| rules.allow(*address));
+        let found = found.iter().map(|found| {
+            let mut address = *found;
+            address.set_port(port);
+            address
+        });
         let (allowed, refused): (Vec<_>, Vec<_>) = found.partition(may);
         match (allowed.is_empty(), refused.first()) {
             (false, _) => Ok(allowed),

@@ -3,6 +3,7 @@
 
 pub mod address;
 mod connector;
+mod lookup;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
