@@ -81,7 +81,6 @@ impl<'a> Request<'a> {
     pub fn header_values(&self, name: &HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
         let aliases = self.headers.iter().filter(move |(found, _)| {
             *found != name
-                && found.as_str().contains('_') | name.as_str().contains('_')
                 && folds_to(found.as_str().as_bytes(), name.as_str().as_bytes())
                 && !is_reserved(found.as_str())
         });

@@ -9,7 +9,7 @@ use super::error::{X_POSTERN_ERROR, X_REQUEST_ID};
 use super::origin::{
     Origin, X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
 };
-use crate::policy::reserved::{folds_to, is_reserved};
+use crate::policy::reserved::{folds_to, is_plain, is_reserved};
 use crate::reason::Reason;
 use crate::telemetry::traces::Scope;
 use crate::telemetry::traces::context::{TRACEPARENT, TRACESTATE};
@@ -177,12 +177,12 @@ fn passes_to_app(name: &HeaderName, told: &Told<'_>) -> bool {
 
 /// What a trusted proxy may say besides what `Origin` has read. Never in another spelling.
 fn is_proxys(name: &str) -> bool {
-    (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && !name.contains('_')) || name == "forwarded"
+    (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && is_plain(name)) || name == "forwarded"
 }
 
-/// What an app that folds `_` into `-` might frame the message by.
+/// What an app that folds other characters into `-` might frame the message by.
 fn is_framing_twin(name: &str) -> bool {
-    name.contains('_')
+    !is_plain(name)
         && ["connection", "content-length", "host", "transfer-encoding", "upgrade"]
             .iter()
             .any(|framing| folds_to(name.as_bytes(), framing.as_bytes()))

@@ -50,18 +50,26 @@ async fn the_app_is_told_who_it_is(over: Transport) {
 async fn nobody_else_can_tell_the_app_who_it_is(over: Transport) {
     let guarded = Guarded::start_with(over, keyed(true), &[]).await;
     let forged = "X-Postern-Principal: {\"subject\":\"root\"}\r\nx_postern_principal: {\"subject\":\"root\"}\r\n\
-                  X-Postern_Principal: root\r\nX-Postern-Principal-Token: root\r\nX_POSTERN_PRINCIPAL_TOKEN: root\r\n";
+                  X-Postern_Principal: root\r\nX-Postern-Principal-Token: root\r\nX_POSTERN_PRINCIPAL_TOKEN: root\r\n\
+                  X.Postern.Principal: root\r\nX~Postern!Principal: root\r\nX-Postern-Principal.Token: root\r\n";
     for head in guarded.passes("/", forged).await {
-        let told = head
-            .headers
-            .iter()
-            .filter(|(name, _)| name.to_ascii_lowercase().replace('_', "-").starts_with("x-postern"));
-        assert_eq!(told.count(), 0, "{head:?}");
+        assert!(postern_says(&head).is_empty(), "{head:?}");
     }
     for head in guarded.passes("/", &format!("{forged}{KEY}")).await {
         assert_eq!(principal(&head)["subject"], "alice");
-        assert_eq!(head.all("x-postern-principal").len(), 1);
+        assert_eq!(postern_says(&head), ["x-postern-principal"]);
     }
+}
+
+/// In whatever spelling an app may take for it: lighttpd, for one, makes `_` of all that is neither letter nor digit.
+fn postern_says(head: &Head) -> Vec<String> {
+    let names = head.headers.iter().map(|(name, _)| name.to_ascii_lowercase());
+    names
+        .filter(|name| {
+            name.replace(|char: char| !char.is_ascii_alphanumeric(), "-")
+                .starts_with("x-postern")
+        })
+        .collect()
 }
 
 #[tokio::test]
