@@ -80,7 +80,7 @@ enum Pattern {
     Regex(Regex),
 }
 
-/// Of a path with several readings: whether one of them is enough. A rule that lets somebody through wants all.
+/// Of a path or a method with several readings: whether one of them is enough. A rule that lets somebody through wants all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
     AnyReading,
@@ -95,6 +95,16 @@ impl Match {
         match (&self.on, care) {
             (On::Path(text), Care::AnyReading) => request.readings().any(|path| text.matches(path) != self.not),
             (On::Path(text), Care::AllReadings) => request.readings().all(|path| text.matches(path) != self.not),
+            (On::Method(methods), care) => {
+                // HTTP tells `get` from `GET` (RFC 9110 section 9.1), and some apps do not.
+                let folds = |one: &Method| one.as_str().eq_ignore_ascii_case(request.method.as_str());
+                let exact = methods.contains(request.method) != self.not;
+                let folded = methods.iter().any(folds) != self.not;
+                match care {
+                    Care::AnyReading => exact || folded,
+                    Care::AllReadings => exact && folded,
+                }
+            }
             (other, _) => other.holds(request) != self.not,
         }
     }

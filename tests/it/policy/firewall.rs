@@ -1,9 +1,11 @@
 //! `firewall`, and the matches that decide where any rule applies.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, site};
+use crate::support::guarded::{Guarded, HOST, site};
+use crate::support::wire::ask;
 
 over_each! {
     what_is_denied_never_reaches_the_app,
@@ -11,6 +13,8 @@ over_each! {
     header_spellings_and_lists_are_no_way_past,
     repeated_and_encoded_parameters_are_no_way_past,
     repeated_and_broken_cookies_are_no_way_past,
+    no_spelling_of_a_method_is_a_way_past,
+    no_spelling_of_the_host_is_a_way_past,
 }
 
 const DENIED: (u16, &str) = (403, "client:firewall_denied");
@@ -77,7 +81,28 @@ async fn every_kind_of_match_holds_where_it_should(over: Transport) {
             ("/?k=v", ""),
             ("/?K=v&k=w", ""),
         ),
+        (
+            text(json!({"suffix": "Z", "ignoreCase": true})),
+            ("/", "x-kind: az\r\n"),
+            ("/", "X-Kind: zA\r\n"),
+        ),
+        (text(json!({"exact": ""})), ("/", "x-kind:\r\n"), ("/", "X-Kind: a\r\n")),
         (json!({"query": {"name": "k"}}), ("/?a&k", ""), ("/?kk=1", "")),
+        (
+            json!({"query": {"name": "k", "present": false}}),
+            ("/?kk", ""),
+            ("/?k=", ""),
+        ),
+        (
+            json!({"query": {"name": "k", "value": {"regex": "v[0-9]"}}}),
+            ("/?k=v1", ""),
+            ("/?k=v12", ""),
+        ),
+        (
+            json!({"cookie": {"name": "k", "present": false}}),
+            ("/", "Cookie: K=v\r\n"),
+            ("/", "Cookie: a=b; k=\r\n"),
+        ),
         (
             json!({"cookie": {"name": "k", "value": {"exact": "v"}}}),
             ("/", "Cookie: a=b; k=v\r\n"),
@@ -181,7 +206,78 @@ async fn who_a_client_says_it_is_counts_only_from_a_trusted_proxy() {
 async fn a_rule_can_hold_for_sockets_alone() {
     let guarded = Guarded::start(Transport::Plain, deny(json!([{"webSocket": true}]))).await;
     assert_eq!(guarded.get("/", "").await.status(), 200);
-    let refused = guarded.front.upgrade(crate::support::guarded::HOST, "/", "").await;
+    let refused = guarded.front.upgrade(HOST, "/", "").await;
     assert_eq!(refused.err().map(|answer| answer.status()), Some(403));
     assert_eq!(guarded.backend.hits(), 1);
+}
+
+async fn no_spelling_of_a_method_is_a_way_past(over: Transport) {
+    let deny = |name: &str, path: &str, methods: Value| {
+        let on = json!([{"path": {"prefix": path}}, methods]);
+        json!({"name": name, "match": on, "firewall": {"action": "Deny"}})
+    };
+    let only_get = json!([{"path": {"prefix": "/allow"}}, {"method": ["GET"]}]);
+    let guarded = Guarded::start(
+        over,
+        json!([
+            deny("no", "/no", json!({"method": ["DELETE", "PUT"]})),
+            deny("others", "/get", json!({"method": ["GET"], "not": true})),
+            {"name": "allow", "match": only_get, "firewall": {"action": "Allow"}},
+            deny("rest", "/allow", json!({"webSocket": false})),
+        ]),
+    )
+    .await;
+    let ask = async |method: &str, target: &str, more: &str| {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        guarded.front.ask(method, HOST, target, more, b"").await.status()
+    };
+    for method in ["DELETE", "delete", "Delete", "dELETE", "PUT", "put"] {
+        assert_eq!(ask(method, "/no", "").await, DENIED.0, "{method}");
+    }
+    for method in ["POST", "get", "Get", "OPTIONS", "QUERY", "GETS"] {
+        assert_eq!(ask(method, "/get", "").await, DENIED.0, "{method}");
+    }
+    for method in ["POST", "get", "Get", "OPTIONS"] {
+        assert_eq!(ask(method, "/allow", "").await, DENIED.0, "{method}");
+    }
+    assert_eq!(guarded.backend.hits(), 0);
+    for (method, target) in [("POST", "/no"), ("DELETES", "/no"), ("GET", "/get"), ("GET", "/allow")] {
+        assert_eq!(ask(method, target, "").await, 200, "{method} {target}");
+    }
+    // An app that obeys it has to be told so by a rule on that header.
+    assert_eq!(ask("POST", "/no", "X-HTTP-Method-Override: DELETE\r\n").await, 200);
+}
+
+async fn no_spelling_of_the_host_is_a_way_past(over: Transport) {
+    let guarded = Guarded::start(over, deny(json!([]))).await;
+    for host in [HOST, "APP.example.TEST", "app.example.test.", "app.example.test:8080"] {
+        let plain = guarded.front.get(host, "/").await;
+        let upgrade = guarded.front.upgrade(host, "/", "").await.err().expect("is refused");
+        for answer in [plain, upgrade] {
+            assert_eq!(answer.head.get("x-postern-error"), Some(DENIED.1), "{host}: {answer:?}");
+        }
+    }
+    assert_eq!(guarded.backend.hits(), 0);
+}
+
+#[tokio::test]
+async fn a_target_in_absolute_form_is_no_way_past() {
+    let guarded = Guarded::start(Transport::Plain, deny(json!([{"path": {"prefix": "/admin"}}]))).await;
+    let to = guarded.front.postern.http;
+    for target in [
+        format!("http://{HOST}/admin"),
+        format!("https://{HOST}/admin?x"),
+        format!("HTTP://{HOST}:80/x/../admin"),
+        "http://APP.example.test./%61dmin".to_owned(),
+    ] {
+        for host in [HOST, "elsewhere.test"] {
+            let answer = ask(to, format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+            let told = answer.head.get("x-postern-error");
+            assert_eq!((answer.status(), told), (DENIED.0, Some(DENIED.1)), "{target}");
+        }
+    }
+    // What follows a # no app would be sent, and no rule is asked about.
+    let answer = ask(to, format!("GET /admin#/x HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+    assert!(matches!(answer.status(), 400 | 403), "{answer:?}");
+    assert_eq!(guarded.backend.hits(), 0);
 }

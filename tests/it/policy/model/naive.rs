@@ -212,7 +212,7 @@ fn resolved(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// `all`: of a path that has several forms, all have to match.
+/// `all`: of a path or a method that has several forms, all have to match.
 fn holds(one: &Match, ask: &Ask, path: &str, texts: &Texts<'_>, all: bool) -> bool {
     if let Some(text) = &one.path {
         let matches = |form: &String| {
@@ -249,7 +249,12 @@ fn holds(one: &Match, ask: &Ask, path: &str, texts: &Texts<'_>, all: bool) -> bo
     } else if one.method.is_empty() {
         one.remote_ip.iter().any(|network| lies_in(ask.client, network))
     } else {
-        one.method.iter().any(|method| method == ask.method)
+        let readings = [ask.method.to_owned(), ask.method.to_uppercase()];
+        let mut holding = readings.iter().map(|method| one.method.contains(method) != one.not);
+        return match all {
+            true => holding.all(|holds| holds),
+            false => holding.any(|holds| holds),
+        };
     };
     held != one.not
 }

@@ -284,7 +284,7 @@ fn presence_or_value() -> impl Strategy<Value = Value> {
 }
 
 pub fn ask() -> impl Strategy<Value = Ask> {
-    let method = select(vec!["GET", "GET", "POST", "PUT"]);
+    let method = select(vec!["GET", "GET", "POST", "PUT", "get"]);
     let authority = select(vec![HOST, HOST, "app.test:8443"]);
     let client = select(vec![
         "192.0.2.7",
