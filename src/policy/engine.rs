@@ -73,7 +73,6 @@ enum Effect {
     EndPolicy,
     Answer(Box<Response<Bytes>>),
     Edit,
-    Grant(cors::Grant),
     Allowed(Allowed),
     Authenticated(Authenticated),
     Lease(Lease),
@@ -107,13 +106,15 @@ impl<'a> Run<'a> {
             },
             trace: None,
         };
-        run.note_logging();
+        let cors = run.look_ahead();
+        if cors::is_preflight(request) {
+            run.preflight = cors;
+        } else {
+            run.passed.grant = cors.map(|cors| cors.grant(request));
+        }
         let reads_path = || policies.iter().any(|policy| policy.reads_path());
         if paths == AmbiguousPaths::Reject && request.readings().is_ambiguous() && reads_path() {
             return Err(Reason::AmbiguousPath.into());
-        }
-        if cors::is_preflight(request) {
-            run.preflight = run.applying_cors();
         }
         Ok(run)
     }
@@ -240,10 +241,9 @@ impl<'a> Run<'a> {
                 Ok(standing.map_or(Effect::None, Effect::Standing))
             }
             Kind::Cors(cors) if self.preflight.is_some() => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
-            Kind::Cors(cors) => Ok(Effect::Grant(cors.grant(self.request))),
             Kind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
             Kind::Firewall(Action::Deny) => Err(Reason::FirewallDenied.into()),
-            Kind::Logging(_) => Ok(Effect::None),
+            Kind::Cors(_) | Kind::Logging(_) => Ok(Effect::None),
             Kind::Origin(origin) => origin.check(self.request).map(|()| Effect::None),
             Kind::RequestHeaders(_) | Kind::ResponseHeaders(_) => Ok(Effect::Edit),
         }
@@ -295,7 +295,6 @@ impl<'a> Run<'a> {
             Effect::Standing(standing) => self.passed.stand(standing),
             Effect::Answer(answer) => return Some(*answer),
             Effect::Edit => self.passed.edit(policy, self.at.1 - 1),
-            Effect::Grant(grant) => self.passed.grant = Some(grant),
         }
         None
     }
@@ -346,26 +345,27 @@ impl<'a> Run<'a> {
             .or(self.request.certificate.map(|certificate| &**certificate))
     }
 
-    fn note_logging(&mut self) {
+    /// Notes the rules of which nothing depends on what others say: those that want a record, and the first that says who may
+    /// read the answer. A refusal by a rule before them is told of as well, and can be read.
+    fn look_ahead(&mut self) -> Option<&'a Cors> {
+        let mut first = None;
         for policy in self.policies {
-            for (at, rule) in policy.rules.iter().enumerate() {
-                if let Kind::Logging(logging) = &rule.kind
-                    && rule.mode == Mode::Enforce
-                    && logging.is_due()
-                    && self.applies(rule)
-                {
-                    self.passed.logged.push((policy.clone(), at));
+            for (at, rule) in policy
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(_, rule)| rule.mode == Mode::Enforce)
+            {
+                match &rule.kind {
+                    Kind::Logging(logging) if logging.is_due() && self.applies(rule) => {
+                        self.passed.logged.push((policy.clone(), at));
+                    }
+                    Kind::Cors(cors) if first.is_none() && self.applies(rule) => first = Some(cors),
+                    _ => {}
                 }
             }
         }
-    }
-
-    fn applying_cors(&self) -> Option<&'a Cors> {
-        let mut rules = self.policies.iter().flat_map(|policy| &policy.rules);
-        rules.find_map(|rule| match &rule.kind {
-            Kind::Cors(cors) if rule.mode == Mode::Enforce && self.applies(rule) => Some(cors),
-            _ => None,
-        })
+        first
     }
 }
 
