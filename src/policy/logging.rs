@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::Policy;
 use super::credentials::Place;
 use super::request::decode;
+use super::reserved::folds_to;
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,7 +73,12 @@ impl<'a> Redacted<'a> {
         if self.hides(name) {
             return Cow::Borrowed(REDACTED);
         }
-        match String::from_utf8_lossy(value.as_bytes()) {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        // Referer and Location tell of queries.
+        if let Some((before, query)) = text.split_once('?').filter(|_| !self.parameters.is_empty()) {
+            return Cow::Owned(cut(&format!("{before}?{}", self.query(query))));
+        }
+        match text {
             Cow::Borrowed(text) => Cow::Borrowed(&text[..text.floor_char_boundary(MAX_VALUE)]),
             Cow::Owned(text) => Cow::Owned(cut(&text)),
         }
@@ -111,7 +117,10 @@ impl<'a> Redacted<'a> {
             header::SEC_WEBSOCKET_PROTOCOL,
             header::SET_COOKIE,
         ];
-        always.contains(name) || self.headers.contains(&name) || name.as_str().starts_with("x-postern-principal")
+        // A credential is one in every spelling.
+        let is = |hidden: &HeaderName| folds_to(name.as_str().as_bytes(), hidden.as_str().as_bytes());
+        let mut hidden = always.iter().chain(self.headers.iter().copied());
+        hidden.any(is) || name.as_str().starts_with("x-postern-principal")
     }
 }
 

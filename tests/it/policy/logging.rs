@@ -1,9 +1,11 @@
 //! `logging`: a record of every request that the rule is for, refused ones too, and no credential in any.
 
+use http::Method;
 use serde_json::json;
 
-use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, secret, site};
+use crate::support::backend::Backend;
+use crate::support::front::{Front, Transport};
+use crate::support::guarded::{Guarded, HOST, secret, site};
 
 #[tokio::test]
 async fn every_request_of_the_rule_is_told_of_without_its_credentials() {
@@ -82,4 +84,57 @@ async fn no_spelling_of_a_parameter_brings_its_credential_into_the_log() {
         "my+key=[redacted]",
     ];
     assert_eq!(queries, told);
+}
+
+#[tokio::test]
+async fn no_other_header_brings_a_credential_into_the_log() {
+    let rules = json!([
+        {"name": "keys", "apiKey": {
+            "secretSelector": {"matchLabels": {"app": "app"}}, "optional": true,
+            "from": [{"query": {"name": "key"}}, {"header": {"name": "X-Api-Key"}}],
+        }},
+        {"name": "log", "logging": {
+            "requestHeaders": ["X_Api_Key", "X_API-Key", "Referer", "X-Plain", "Proxy-Authorization"], "responseHeaders": ["Location", "Set-Cookie"],
+        }},
+    ]);
+    let answer =
+        "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /next?key=sesame-1&b=2\r\nSet-Cookie: c=sesame-2\r\n\r\n";
+    let backend = Backend::answering(answer).await;
+    let site = site(rules)
+        .with(secret("api-key", "one", json!({"key": "sesame-1"})))
+        .to(backend.address);
+    let front = Front::start(Transport::Plain, &[site]).await;
+    let more = "X_Api_Key: sesame-1\r\nReferer: https://app.test/page?a=1&key=sesame-1;key=sesame-3\r\nX-Plain: what? why?\r\n\
+                Proxy-Authorization: sesame-4\r\n";
+    assert_eq!(front.ask(Method::GET, HOST, "/asked", more, b"").await.status(), 302);
+    let records = front.postern.recorded("/asked", 1).await;
+    assert_eq!(
+        records[0]["requestHeaders"],
+        json!({
+            "x_api_key": "[redacted]",
+            "referer": "https://app.test/page?a=1&key=[redacted]",
+            "x-plain": "what? why?",
+            "proxy-authorization": "[redacted]",
+        })
+    );
+    assert_eq!(
+        records[0]["responseHeaders"],
+        json!({"location": "/next?key=[redacted]&b=2", "set-cookie": "[redacted]"})
+    );
+}
+
+#[tokio::test]
+async fn of_a_sample_some_requests_are_told_of_and_some_are_not() {
+    const ASKED: usize = 200;
+    let rules = json!([{"name": "log", "logging": {"query": true, "sample": 50}}]);
+    let guarded = Guarded::start(Transport::Plain, rules).await;
+    for _ in 0..ASKED {
+        assert_eq!(guarded.get("/asked?a=b", "").await.status(), 200);
+    }
+    let records = guarded.front.postern.recorded("/asked", ASKED).await;
+    let told = records.iter().filter(|record| record["query"] == "a=b").count();
+    assert!(
+        0 < told && told < ASKED,
+        "{told} of {ASKED}, of which each is as likely as not"
+    );
 }
