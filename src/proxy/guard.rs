@@ -106,7 +106,12 @@ async fn read(
         match timeout_at(until, body.rest.frame()).await {
             Err(_elapsed) => break Err(late),
             Ok(Some(frame)) => match frame.map_err(|_broken| Reason::BadRequest)?.into_data() {
-                Ok(piece) => data.extend_from_slice(&piece),
+                Ok(piece) => {
+                    data.extend_from_slice(&piece);
+                    if !body.held.grow(piece.len()) {
+                        break Err(Reason::Overloaded);
+                    }
+                }
                 Err(frame) => body.trailers = frame.into_trailers().ok(),
             },
             Ok(None) => {

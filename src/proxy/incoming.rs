@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::connection::Client;
+use super::room::Held;
 
 #[derive(Debug)]
 pub enum Incoming {
@@ -27,6 +28,7 @@ pub struct ReadBody {
     pub data: Bytes,
     pub rest: Incoming,
     pub trailers: Option<HeaderMap>,
+    pub held: Held,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,7 @@ impl ReadBody {
                 data: Bytes::new(),
                 rest,
                 trailers: None,
+                held: Held::of_bodies(),
             }),
         }
     }

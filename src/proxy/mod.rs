@@ -21,6 +21,7 @@ pub mod peer;
 pub mod pool;
 pub mod preface;
 pub mod proxy_protocol;
+mod room;
 pub mod stream;
 pub mod target;
 pub mod telling;

@@ -56,7 +56,9 @@ impl Decision {
         match decided {
             Ok(_) => Self::Passed,
             Err(refusal) => match refusal.reason {
-                Reason::AuthUnavailable | Reason::PolicyTimeout | Reason::StoreUnavailable => Self::Failed,
+                Reason::AuthUnavailable | Reason::Overloaded | Reason::PolicyTimeout | Reason::StoreUnavailable => {
+                    Self::Failed
+                }
                 _ => Self::Refused,
             },
         }

@@ -113,8 +113,9 @@ impl<T> Node<T> {
         {
             return Some(end);
         }
-        // Dot segments are resolved by whoever reads them: they are no parameter's value.
-        if matches!(segment.as_ref(), "" | "." | "..") {
+        // Dot segments are resolved by whoever reads them, `..;x=1` by some: they are no parameter's value.
+        let bare = segment.split(';').next();
+        if matches!(bare, None | Some("" | "." | "..")) {
             return None;
         }
         let before = captured.len();

@@ -13,6 +13,7 @@ use super::path::Found;
 use super::validator::Mismatch;
 use super::violation::{Place, Violation};
 use super::{Call, Parts};
+use crate::policy::reserved::folds_to;
 
 impl Document {
     /// Whether a body means anything to the operation.
@@ -126,7 +127,10 @@ fn headers(expected: &[(HeaderName, Parameter)], given: &HeaderMap) -> Result<()
 }
 
 fn header(name: &HeaderName, parameter: &Parameter, given: &HeaderMap) -> Result<(), Mismatch> {
-    let mut lines = given.get_all(name).iter();
+    // In every spelling that an app could read as this name.
+    let folds = |other: &HeaderName| other != name && folds_to(other.as_str().as_bytes(), name.as_str().as_bytes());
+    let aliases = given.iter().filter(|(other, _)| folds(other)).map(|(_, line)| line);
+    let mut lines = given.get_all(name).iter().chain(aliases);
     let Some(first) = lines.next() else {
         return absent(parameter);
     };
