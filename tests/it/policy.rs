@@ -21,3 +21,4 @@ mod rate_limit;
 mod secrets;
 mod shadow;
 mod shared;
+mod targets;

@@ -11,6 +11,7 @@ use super::certs::Leaf;
 pub struct Site {
     pub name: String,
     namespace: String,
+    labels: Value,
     spec: Value,
     app_protocol: Option<String>,
     endpoints: Vec<Endpoint>,
@@ -29,6 +30,7 @@ impl Site {
         Self {
             name: name.to_owned(),
             namespace: "default".to_owned(),
+            labels: json!({}),
             spec: json!({"hostnames": [hostname], "service": {"name": name, "port": 80}}),
             app_protocol: None,
             endpoints: Vec::new(),
@@ -43,6 +45,12 @@ impl Site {
 
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = namespace.to_owned();
+        self
+    }
+
+    /// The Deployment's.
+    pub fn labels(mut self, labels: Value) -> Self {
+        self.labels = labels;
         self
     }
 
@@ -93,13 +101,17 @@ impl Site {
     /// JSON documents, which are YAML.
     pub fn manifest(&self) -> String {
         let Self {
-            name, namespace, spec, ..
+            name,
+            namespace,
+            labels,
+            spec,
+            ..
         } = self;
         let mut documents = vec![
             json!({
                 "apiVersion": "postern.dev/v1alpha1",
                 "kind": "Deployment",
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace, "labels": labels},
                 "spec": spec,
             }),
             json!({
