@@ -57,3 +57,59 @@ async fn a_policy_in_the_shadow_changes_nothing_and_one_that_is_enforced_decides
     guarded.passes("/", "").await;
     guarded.refuses("/no", "", 403, "client:firewall_denied").await;
 }
+
+#[tokio::test]
+async fn a_policy_in_the_shadow_goes_as_far_as_it_would_and_says_so() {
+    let limit = |name: &str, by: Value| json!({"name": name, "rateLimit": {"limit": 1, "window": "1h", "by": by}});
+    let rules = json!([
+        {"name": "free", "match": [{"path": {"prefix": "/free"}}], "firewall": {"action": "Allow"}},
+        {"name": "who", "apiKey": {"secretSelector": {"matchLabels": {}}, "from": [{"query": {"name": "key"}}]}},
+        limit("each", json!([{"authenticatedSubject": {}}])),
+        {"name": "enforced", "mode": "Enforce", "match": [{"path": {"prefix": "/no"}}], "firewall": {"action": "Deny"}},
+    ]);
+    let site = Site::new("app", HOST)
+        .with(policy_with("guard", json!({"mode": "Shadow", "rules": rules})))
+        .with(secret("api-key", "one", json!({"key": "one"})))
+        .with(secret("api-key", "two", json!({"key": "two"})));
+    let guarded = Guarded::start_with(Transport::Plain, site, &[]).await;
+    guarded.passes("/free", "").await;
+    guarded.passes("/", "").await;
+    // Of each subject one passes, though no one is told who it is.
+    for key in ["one", "two"] {
+        for head in guarded.passes(&format!("/?key={key}"), "").await {
+            assert!(!head.has("x-postern-principal") && head.target() == format!("/?key={key}"));
+        }
+    }
+    // What says that it is enforced is, though the shadow ended before it.
+    guarded.refuses("/no", "", 403, "client:firewall_denied").await;
+    let count = async |rule: &str, decision: &str| guarded.decisions(rule, "shadow", decision).await;
+    assert_eq!(
+        (count("free", "passed").await, count("free", "refused").await),
+        (2.0, 0.0)
+    );
+    assert_eq!(
+        (count("who", "passed").await, count("who", "refused").await),
+        (4.0, 4.0)
+    );
+    assert_eq!(
+        (count("each", "passed").await, count("each", "refused").await),
+        (2.0, 2.0)
+    );
+    guarded.front.postern.tells("a shadow rule would have refused").await;
+    let log = guarded.front.postern.log().join("\n");
+    for told in ["client:missing_credentials", "client:rate_limited", "default/guard"] {
+        assert!(log.contains(told), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_rule_in_the_shadow_changes_no_answer() {
+    let broken = json!([
+        {"name": "regex", "mode": "Shadow", "match": [{"path": {"regex": "("}}], "firewall": {"action": "Deny"}},
+        {"name": "no", "match": [{"path": {"prefix": "/no"}}], "firewall": {"action": "Deny"}},
+        {"name": "missing", "mode": "Shadow", "openapi": {"documentRef": {"name": "nowhere"}}},
+    ]);
+    let guarded = Guarded::start(Transport::Plain, broken).await;
+    guarded.passes("/", "").await;
+    guarded.refuses("/no", "", 403, "client:firewall_denied").await;
+}
