@@ -18,7 +18,9 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "PathMatch")]
     pub path: Option<PathMatch>,
-    /// One of these methods, in capitals, at most 16. A WebSocket is opened by GET, over HTTP/2 too.
+    /// One of these methods, in capitals, at most 16. GET is not HEAD. A WebSocket is opened by GET, over HTTP/2 too. One that
+    /// came in small letters is another, and to some apps the same: firewall's Allow takes it for neither, all else for both.
+    /// X-HTTP-Method-Override and the like are not looked at: where an app obeys them, refuse such headers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 16),

@@ -93,7 +93,8 @@ pub struct SentinelPolicySpec {
     /// nothing is taken out of the request. A rule may say otherwise. Default: Enforce.
     #[serde(default)]
     pub mode: Mode,
-    /// The rules, in order, 1 to 64; the first refusal ends it. logging and preflights of cors come before all others.
+    /// The rules, in order, 1 to 64; the first refusal ends it. logging comes before all others, and a preflight that cors
+    /// answers is asked for no credentials.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<PolicyRule>,
@@ -220,7 +221,8 @@ pub struct PolicyRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "OpenApi")]
     pub openapi: Option<OpenApi>,
-    /// Answers preflights before any other rule sees them, and marks answers as readable by other origins.
+    /// Answers preflights, of which no rule asks who is there, and marks all answers as readable by other origins, those of
+    /// rules before it as well. Of several the first that applies counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Cors")]
     pub cors: Option<Cors>,
