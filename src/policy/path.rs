@@ -37,9 +37,10 @@ impl<'a> Readings<'a> {
         }
         let (literal, sound) = decode(path);
         let usual = resolve(&literal);
-        let without_parameters: String = path.split_inclusive('/').map(without_parameters).collect();
-        let (liberal, _) = decode(&without_parameters);
-        let liberal = resolve(&merge(&liberal.replace('\\', "/")));
+        // Some drop parameters before they decode, some after (`..%3Bx=1`).
+        let (liberal, _) = decode(&without_parameters(path));
+        let liberal = without_parameters(&liberal.replace('\\', "/"));
+        let liberal = resolve(&merge(&liberal));
         let differing = |reading: String| (reading != usual).then_some(reading);
         Self {
             ambiguous: !sound || is_ambiguous(path),
@@ -171,13 +172,14 @@ fn merge(path: &str) -> String {
     merged
 }
 
-/// Of one segment, which may end with its slash.
-fn without_parameters(segment: &str) -> String {
-    match segment.split_once(';') {
-        Some((kept, _)) if segment.ends_with('/') => format!("{kept}/"),
-        Some((kept, _)) => kept.to_owned(),
-        None => segment.to_owned(),
-    }
+fn without_parameters(path: &str) -> String {
+    let segments = path.split_inclusive('/');
+    let bare = segments.map(|segment| match segment.split_once(';') {
+        Some((kept, _)) if segment.ends_with('/') => [kept, "/"],
+        Some((kept, _)) => [kept, ""],
+        None => [segment, ""],
+    });
+    bare.flatten().collect()
 }
 
 #[cfg(test)]
@@ -260,6 +262,9 @@ mod tests {
             "/admin;x=1",
             "/;a/admin",
             "/x/..;/admin",
+            "/x/..%3b/admin",
+            "/x/%2e%2e%3Ba=b/admin",
+            "/admin%3Bx=1",
             "/x/../admin",
             "//admin",
             "/%2Fadmin",

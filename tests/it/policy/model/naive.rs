@@ -185,10 +185,11 @@ fn is_ambiguous(path: &str) -> bool {
 /// could be one, and knows of parameters.
 fn forms(path: &str) -> [String; 3] {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let segments = path
-        .split('/')
-        .map(|segment| segment.split(';').next().unwrap_or_default());
-    let mut liberal = decoded(&segments.collect::<Vec<_>>().join("/")).replace('\\', "/");
+    let bare = |path: &str| {
+        let segments = path.split('/').map(|segment| segment.split(';').next());
+        segments.flatten().collect::<Vec<_>>().join("/")
+    };
+    let mut liberal = bare(&decoded(&bare(path)).replace('\\', "/"));
     while liberal.contains("//") {
         liberal = liberal.replace("//", "/");
     }
