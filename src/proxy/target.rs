@@ -39,6 +39,9 @@ impl Target {
             return Err(Reason::HeadersTooLarge);
         }
         check_framing(&head.headers)?;
+        if head.version == Version::HTTP_2 && head.headers.values().any(is_padded) {
+            return Err(Reason::BadRequest);
+        }
         let host = host_header(head)?;
         let uri = &head.uri;
         let is_path = |path: &str| path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS);
@@ -159,6 +162,14 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Reason> {
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Reason::BadRequest),
     }
+}
+
+/// Of HTTP/2: malformed (RFC 9113 section 8.2.1), and h2 lets it through. To the app, in HTTP/1.1, spaces around a value are no
+/// part of it (RFC 9110 section 5.5): it would see another one than the rules do.
+fn is_padded(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(bytes.first()) || is_space(bytes.last())
 }
 
 // By hand: a query may hold a credential.

@@ -1,10 +1,11 @@
 //! `firewall`, and the matches that decide where any rule applies.
 
-use http::Method;
+use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use crate::support::front::Transport;
 use crate::support::guarded::{Guarded, HOST, site};
+use crate::support::http2::Http2;
 use crate::support::wire::ask;
 
 over_each! {
@@ -280,4 +281,32 @@ async fn a_target_in_absolute_form_is_no_way_past() {
     let answer = ask(to, format!("GET /admin#/x HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
     assert!(matches!(answer.status(), 400 | 403), "{answer:?}");
     assert_eq!(guarded.backend.hits(), 0);
+}
+
+/// HTTP/1.1 takes such spaces off (RFC 9110 section 5.5), HTTP/2 forbids them (RFC 9113 section 8.2.1): else a rule would see one
+/// value, and the app another.
+#[tokio::test]
+async fn a_value_of_http2_with_spaces_around_it_is_no_way_past() {
+    let rule = json!([{"header": {"name": "X-Role", "value": {"exact": "admin"}}}]);
+    let guarded = Guarded::start(Transport::Plain, deny(rule)).await;
+    let client = Http2::plain(guarded.front.postern.http).await;
+    for value in [" admin", "admin ", "\tadmin", "admin\t", " ", "user, admin "] {
+        let mut request = client.request(Method::GET, HOST, "/", "");
+        let value = HeaderValue::from_static(value);
+        request.headers_mut().insert("x-role", value.clone());
+        let answer = client.ask(request, b"").await;
+        let told = answer.head.get("x-postern-error");
+        assert_eq!((answer.status(), told), (400, Some("client:bad_request")), "{value:?}");
+    }
+    assert_eq!(guarded.backend.hits(), 0);
+    assert_eq!(
+        client.get(HOST, "/").await.status(),
+        200,
+        "the connection is as good as before"
+    );
+    for value in [" admin", "admin ", "\tadmin\t"] {
+        guarded
+            .refuses("/", &format!("X-Role:{value}\r\n"), DENIED.0, DENIED.1)
+            .await;
+    }
 }
