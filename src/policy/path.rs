@@ -12,6 +12,8 @@ pub struct Readings<'a> {
     literal: Option<String>,
     /// As an app reads it that takes `\` and `%2F` for `/`, merges slashes and drops path parameters (`;x=1`).
     liberal: Option<String>,
+    /// The same of an app to which a path ends where a NUL is.
+    cut: Option<String>,
     ambiguous: bool,
 }
 
@@ -24,6 +26,7 @@ impl<'a> Readings<'a> {
                 usual: Cow::Borrowed(path),
                 literal: None,
                 liberal: Some("/".to_owned()),
+                cut: None,
                 ambiguous: false,
             };
         }
@@ -32,20 +35,21 @@ impl<'a> Readings<'a> {
                 usual: Cow::Borrowed(path),
                 literal: None,
                 liberal: None,
+                cut: None,
                 ambiguous: false,
             };
         }
         let (literal, sound) = decode(path);
         let usual = resolve(&literal);
         // Some drop parameters before they decode, some after (`..%3Bx=1`).
-        let (liberal, _) = decode(&without_parameters(path));
-        let liberal = without_parameters(&liberal.replace('\\', "/"));
-        let liberal = resolve(&merge(&liberal));
+        let (bare, _) = decode(&without_parameters(path));
+        let liberal = |bare: &str| resolve(&merge(&without_parameters(&bare.replace('\\', "/"))));
         let differing = |reading: String| (reading != usual).then_some(reading);
         Self {
             ambiguous: !sound || is_ambiguous(path),
             literal: differing(literal),
-            liberal: differing(liberal),
+            liberal: differing(liberal(&bare)),
+            cut: bare.split_once('\0').map(|(before, _)| liberal(before)),
             usual: Cow::Owned(usual),
         }
     }
@@ -56,7 +60,10 @@ impl<'a> Readings<'a> {
 
     /// The same for all spellings that some app takes for one path.
     pub fn merged(&self) -> &str {
-        self.liberal.as_deref().unwrap_or(&self.usual)
+        self.cut
+            .as_ref()
+            .or(self.liberal.as_ref())
+            .map_or(&self.usual, |text| text)
     }
 
     /// Whether apps may read it differently in ways that no client needs: `%2F`, `%5C`, `%00`, a backslash, encoded dot
@@ -74,7 +81,8 @@ impl<'a> Readings<'a> {
     }
 
     fn others(&self) -> impl Iterator<Item = &str> {
-        self.literal.iter().chain(&self.liberal).map(String::as_str)
+        let others = self.literal.iter().chain(&self.liberal).chain(&self.cut);
+        others.map(String::as_str)
     }
 }
 
@@ -265,6 +273,8 @@ mod tests {
             "/x/..%3b/admin",
             "/x/%2e%2e%3Ba=b/admin",
             "/admin%3Bx=1",
+            "/admin%00.html",
+            "/x/../admin%00/../x",
             "/x/../admin",
             "//admin",
             "/%2Fadmin",

@@ -82,6 +82,8 @@ async fn with_pass_no_spelling_passes_either(over: Transport) {
         "/x/%2e%2e/admin",
         "/x//../admin",
         "/%5Cadmin",
+        "/admin%00",
+        "/admin%00.html",
     ] {
         guarded.refuses(target, "", 403, "client:firewall_denied").await;
     }

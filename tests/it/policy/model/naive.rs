@@ -182,18 +182,23 @@ fn is_ambiguous(path: &str) -> bool {
 }
 
 /// What apps may take a path for: by the standard; by one that resolves nothing; by one that takes all for a slash that
-/// could be one, and knows of parameters.
-fn forms(path: &str) -> [String; 3] {
+/// could be one, and knows of parameters; by one of those to which a NUL is the end.
+fn forms(path: &str) -> [String; 4] {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let bare = |path: &str| {
         let segments = path.split('/').map(|segment| segment.split(';').next());
         segments.flatten().collect::<Vec<_>>().join("/")
     };
-    let mut liberal = bare(&decoded(&bare(path)).replace('\\', "/"));
-    while liberal.contains("//") {
-        liberal = liberal.replace("//", "/");
-    }
-    [resolved(&decoded(path)), decoded(path), resolved(&liberal)]
+    let liberal = |path: &str| {
+        let mut path = bare(&path.replace('\\', "/"));
+        while path.contains("//") {
+            path = path.replace("//", "/");
+        }
+        resolved(&path)
+    };
+    let once = decoded(&bare(path));
+    let whole = once.split('\0').next().unwrap_or_default();
+    [resolved(&decoded(path)), decoded(path), liberal(&once), liberal(whole)]
 }
 
 fn resolved(path: &str) -> String {
@@ -478,7 +483,7 @@ fn parts(limit: &RateLimit, ask: &Ask, path: &str, passage: &Passage) -> Vec<Str
         } else if by.authenticated_subject.is_some() {
             passage.principal.as_ref().map(|subject| format!("subject {subject}"))
         } else if by.path.is_some() {
-            Some(format!("path {}", forms(path)[0]))
+            Some(format!("path {}", forms(path)[3]))
         } else if by.principal_field.is_some() {
             of_principal(PLAN)
         } else {
