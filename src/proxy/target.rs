@@ -64,7 +64,11 @@ impl Target {
                 if is_host(authority.as_str().as_bytes()) && is_path(uri.path()) =>
             {
                 let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadRequest)?;
-                let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+                // In HTTP/2 a path of a fragment alone has become an empty one, which shows as `/` and would be sent as nothing.
+                let path = match uri.path_and_query() {
+                    Some(path) if path != "/" => path.clone(),
+                    _ => PathAndQuery::from_static("/"),
+                };
                 Ok(Self {
                     host,
                     uri: Uri::from(path),

@@ -204,6 +204,25 @@ async fn connection_headers_and_paths_without_slash_never_reach_the_app() {
 }
 
 #[tokio::test]
+async fn a_path_of_a_fragment_alone_is_no_empty_target_to_the_app() {
+    let backend = Backend::saying("hello").await;
+    let postern = start(&backend).await;
+    let mut wire = Wire::connect(postern.http).await;
+    wire.begin_http2().await;
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "#/admin"),
+        (":authority", HOST),
+    ];
+    let flags = frames::END_HEADERS | frames::END_STREAM;
+    wire.send(frames::frame(frames::HEADERS, flags, 1, &frames::block(&fields)))
+        .await;
+    assert_eq!(wire.frame_of(frames::DATA).await.payload, b"hello");
+    assert_eq!(backend.request().await.line, "GET / HTTP/1.1");
+}
+
+#[tokio::test]
 async fn cookie_crumbs_are_one_line_to_the_app() {
     let backend = Backend::saying("hello").await;
     let postern = start(&backend).await;
