@@ -1,5 +1,6 @@
 //! What rules cost a request: the engine with 0, 1, 10 and 50 rules of each kind, all of which apply and pass. Time on one
-//! thread and allocations, of the engine alone. Prints figures; asserts nothing but that every request passes.
+//! thread and allocations, of the engine alone; forwardAuth is not here, which costs what another service takes to answer.
+//! Prints figures; asserts nothing but that every request passes.
 //! `cargo bench --bench policy`
 
 #![allow(
@@ -11,10 +12,15 @@
     reason = "a bench prints, waits, and ends when something is wrong"
 )]
 
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/tokens.rs"]
+mod tokens;
+
 use std::alloc::System;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use postern::compile::{Input, Previous, compile};
 use postern::config::Flags;
@@ -26,6 +32,7 @@ use postern::store::{Batch, Event, Store};
 use postern::watch::files;
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokens::{Issuer, at, config_map};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -44,11 +51,13 @@ fn main() {
         print!("{:<34}", "rules");
         COUNTS.iter().for_each(|count| print!("{count:>16}"));
         println!();
-        for (name, rule) in kinds() {
+        let issuer = Issuer::new("bench");
+        let headers = headers(&issuer);
+        for Kind { name, rule, ask } in kinds() {
             print!("{name:<34}");
             for count in COUNTS {
-                let policies = policies(&rule, count);
-                let (time, allocations) = measure(&policies).await;
+                let policies = policies(&rule, count, &issuer);
+                let (time, allocations) = measure(&policies, &headers, ask).await;
                 print!("{:>16}", format!("{time:.0} ({allocations:.1})"));
             }
             println!();
@@ -56,8 +65,59 @@ fn main() {
     });
 }
 
+struct Kind {
+    name: &'static str,
+    rule: Value,
+    ask: Ask,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ask {
+    Get,
+    /// With a body of a KiB.
+    Post,
+    Socket,
+}
+
+/// What an app's document says of the requests below.
+const DOCUMENT: &str = r#"
+openapi: 3.1.0
+info: {title: Rooms, version: "1"}
+paths:
+  /rooms/{room}/messages:
+    parameters: [{name: room, in: path, required: true, schema: {type: integer, minimum: 1}}]
+    get:
+      parameters:
+        - {name: after, in: query, schema: {type: integer}}
+        - {name: limit, in: query, schema: {type: integer, minimum: 1, maximum: 100}}
+    post:
+      requestBody:
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [text]
+              additionalProperties: false
+              properties:
+                text: {type: string, maxLength: 2000}
+                tags: {type: array, maxItems: 10, items: {type: string}}
+"#;
+
+fn kinds() -> Vec<Kind> {
+    let of = |ask| move |(name, rule)| Kind { name, rule, ask };
+    let gets = gets().into_iter().map(of(Ask::Get));
+    let openapi = || json!({"openapi": {"documentRef": {"name": "rooms"}}});
+    let sockets = json!({"connectionLimit": {"max": 1_000_000, "by": [{"remoteIp": {}}]}});
+    gets.chain([
+        of(Ask::Get)(("openapi, three parameters", openapi())),
+        of(Ask::Post)(("openapi, JSON of a KiB", openapi())),
+        of(Ask::Socket)(("connectionLimit by address", sockets)),
+    ])
+    .collect()
+}
+
 /// Rules that apply to the request below and let it pass.
-fn kinds() -> Vec<(&'static str, Value)> {
+fn gets() -> Vec<(&'static str, Value)> {
     let keys = json!({"secretSelector": {"matchLabels": {}}, "from": [{"header": {"name": "X-Api-Key"}}], "permissions": "read AND (write OR admin)"});
     let deny = |matching: Value| json!({"match": [matching], "firewall": {"action": "Deny"}});
     vec![
@@ -91,6 +151,17 @@ fn kinds() -> Vec<(&'static str, Value)> {
         ),
         ("apiKey, of 1,000", json!({"apiKey": keys})),
         (
+            "jwt, seen before",
+            json!({"jwt": {
+                "issuer": "https://issuer.example.com", "audiences": ["app"], "algorithms": ["ES256"],
+                "jwks": {"configMapRef": {"name": "keys"}}, "from": [{"header": {"name": "X-Token"}}],
+            }}),
+        ),
+        (
+            "basicAuth, seen before",
+            json!({"basicAuth": {"secretRef": {"name": "users"}}}),
+        ),
+        (
             "rateLimit by address",
             json!({"rateLimit": {"limit": 1_000_000_000, "window": "1h", "by": [{"remoteIp": {}}]}}),
         ),
@@ -106,9 +177,9 @@ fn kinds() -> Vec<(&'static str, Value)> {
     ]
 }
 
-async fn measure(policies: &[Arc<Policy>]) -> (f64, f64) {
+async fn measure(policies: &[Arc<Policy>], headers: &HeaderMap, ask: Ask) -> (f64, f64) {
     let (mut times, mut allocations) = (Vec::new(), 0.0);
-    let headers = headers();
+    let body = Bytes::from(format!(r#"{{"text": "{}", "tags": ["a", "b"]}}"#, "x".repeat(1_000)));
     let authority = HeaderValue::from_static("app.example.com");
     let uri: Uri = "/rooms/42/messages?after=17&limit=50".parse().unwrap();
     let services = Services::default();
@@ -117,21 +188,26 @@ async fn measure(policies: &[Arc<Policy>]) -> (f64, f64) {
         let started = Instant::now();
         for _ in 0..REQUESTS {
             let request = Request {
-                method: &Method::GET,
-                headers: &headers,
+                method: if ask == Ask::Post { &Method::POST } else { &Method::GET },
+                headers,
                 authority: &authority,
                 host: "app.example.com",
                 uri: &uri,
                 client: [192, 0, 2, 7].into(),
                 trusted: false,
                 https: true,
-                web_socket: false,
+                web_socket: ask == Ask::Socket,
                 certificate: None,
                 readings: OnceLock::new(),
             };
             let mut passed = Passed::default();
             let mut run = Run::new(policies, &request, AmbiguousPaths::Reject, &services, &mut passed).unwrap();
-            assert!(matches!(run.advance().await, Ok(Progress::Passed)));
+            let mut progress = run.advance().await;
+            if let Ok(Progress::WantsBody { .. }) = progress {
+                run.give(Ok(body.clone()));
+                progress = run.advance().await;
+            }
+            assert!(matches!(progress, Ok(Progress::Passed)));
         }
         times.push(started.elapsed().as_nanos() as f64 / f64::from(REQUESTS));
         allocations = region.change().allocations as f64 / f64::from(REQUESTS);
@@ -140,22 +216,27 @@ async fn measure(policies: &[Arc<Policy>]) -> (f64, f64) {
     (times[ROUNDS / 2], allocations)
 }
 
-fn headers() -> HeaderMap {
+fn headers(issuer: &Issuer) -> HeaderMap {
     let pairs = [
         ("host", "app.example.com"),
         ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
         ("accept", "application/json"),
         ("accept-encoding", "gzip, br"),
         ("origin", "https://page.example.com"),
+        ("content-type", "application/json"),
+        ("authorization", "Basic YW5uOnNlc2FtZQ=="),
         ("x-api-key", "key-500"),
         ("cookie", "session=0123456789abcdef; theme=dark"),
     ];
     let pairs = pairs.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
-    pairs.into_iter().collect()
+    let mut headers: HeaderMap = pairs.into_iter().collect();
+    let claims = json!({"iss": "https://issuer.example.com", "aud": "app", "sub": "ann", "exp": at(3600)});
+    headers.insert("x-token", issuer.token(&claims).parse().unwrap());
+    headers
 }
 
 /// The rule so many times in one policy, compiled as objects are.
-fn policies(rule: &Value, count: usize) -> Vec<Arc<Policy>> {
+fn policies(rule: &Value, count: usize, issuer: &Issuer) -> Vec<Arc<Policy>> {
     if count == 0 {
         return Vec::new();
     }
@@ -178,6 +259,19 @@ fn policies(rule: &Value, count: usize) -> Vec<Arc<Policy>> {
             "spec": {"targetRefs": [{"name": "app"}], "rules": rules},
         }),
     ];
+    let hash = bcrypt::hash("sesame", 4).unwrap();
+    let labelled = |purpose: &str, name: &str| json!({"name": name, "namespace": "default", "labels": {"postern.dev/use": purpose}});
+    objects.extend([
+        config_map("keys", &issuer.key_set()),
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": labelled("openapi", "rooms"),
+            "data": {"openapi.yaml": DOCUMENT},
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": labelled("htpasswd", "users"),
+            "stringData": {"auth": format!("ann:{hash}\n")},
+        }),
+    ]);
     objects.extend((0..1_000).map(|at| {
         json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": metadata(&format!("key-{at}")),
