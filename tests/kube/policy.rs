@@ -4,9 +4,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::Patch;
+use kube::api::{ListParams, Patch};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -53,6 +54,21 @@ async fn condition(cluster: &Cluster, policy: &str, r#type: &str) -> String {
     })
 }
 
+/// "Warning Invalid" and the like.
+async fn events(cluster: &Cluster, policy: &str) -> Vec<String> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let events = events.list(&ListParams::default()).await.expect("lists Events").items;
+    let about = events.into_iter().filter(|event| {
+        let about = event.regarding.clone().unwrap_or_default();
+        (about.kind.as_deref(), about.name.as_deref()) == (Some("SentinelPolicy"), Some(policy))
+    });
+    let text = |event: Event| {
+        let [kind, reason] = [event.type_, event.reason].map(Option::unwrap_or_default);
+        format!("{kind} {reason}")
+    };
+    about.map(text).collect()
+}
+
 async fn until(cluster: &Cluster, policy: &str, r#type: &str, expected: &str) {
     let so = async || condition(cluster, policy, r#type).await == expected;
     eventually(&format!("{type} of {policy} is {expected:?}"), so).await;
@@ -78,6 +94,10 @@ async fn the_status_tells_what_is_in_force_and_why_not() {
     postern.refuses("app.test", DENIED).await;
     let last_good = [("kind", "SentinelPolicy"), ("state", "last_good")];
     assert_eq!(postern.metric("postern_objects", &last_good).await, 1.0);
+    for told in ["Normal Programmed", "Warning TargetNotFound", "Warning ServingLastGood"] {
+        let so = async || events(&cluster, "guard").await.iter().any(|event| event == told);
+        eventually(&format!("an Event about guard: {told}"), so).await;
+    }
 
     // One that never was in force has no last good version; it costs its targets alone.
     let missing = json!([{"name": "users", "basicAuth": {"secretRef": {"name": "users"}}}]);
