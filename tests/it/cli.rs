@@ -412,6 +412,54 @@ fn why_tells_what_each_rule_makes_of_a_request() {
     assert_eq!(rules, "", "no rule is asked about a path that is refused by itself");
 }
 
+const OPEN: &str = "\
+apiVersion: postern.dev/v1alpha1
+kind: SentinelPolicy
+metadata: {name: guard, namespace: acme}
+spec:
+  targetRefs: [{name: shop}]
+  rules:
+  - {name: free, match: [{path: {prefix: /free}}, {method: [GET]}], firewall: {action: Allow}}
+  - {name: users, match: [{cookie: {name: guest, present: false}}], apiKey: {secretSelector: {}, from: [{bearer: {}}]}}
+  - {name: pages, cors: {origins: [\"https://page.test\"]}}
+  - {name: off, enabled: false, firewall: {action: Deny}}
+  - {name: sockets, connectionLimit: {max: 1}}
+  - {name: log, logging: {query: true}}
+";
+
+#[test]
+fn why_tells_of_what_ends_a_policy_and_of_preflights() {
+    let folder = manifests(&format!("{SHOP}---\n{OPEN}"));
+    let why = |arguments: &[&str]| {
+        let all = [&["why"], arguments, &["--manifests", text(folder.path())]].concat();
+        let (_, output) = run(&all);
+        let rules = output
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("rule        acme/guard/"));
+        rules.map(str::to_owned).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(
+        why(&["shop.example/free/x"]),
+        "free (firewall) passes, and ends its policy"
+    );
+    assert_eq!(
+        why(&["shop.example/free/x", "--method", "get"]),
+        "free (firewall) does not apply; users (apiKey) refuses: 401 client:missing_credentials"
+    );
+    assert_eq!(
+        why(&["shop.example", "--header", "Cookie: guest"]),
+        "free (firewall) does not apply; users (apiKey) does not apply; pages (cors) passes; \
+         sockets (connectionLimit) is asked when a request comes; log (logging) passes"
+    );
+    let preflight = ["Origin: https://page.test", "Access-Control-Request-Method: PUT"];
+    let [origin, method] = preflight.map(|header| ["--header", header]);
+    let asked = [&["shop.example", "--method", "OPTIONS"][..], &origin, &method].concat();
+    assert_eq!(
+        why(&asked),
+        "free (firewall) does not apply; pages (cors) answers the preflight"
+    );
+}
+
 #[test]
 fn check_tells_of_policies() {
     let folder = manifests(&format!("{SHOP}---\n{GUARD}"));
