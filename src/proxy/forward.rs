@@ -102,7 +102,7 @@ pub async fn plain(errand: Errand<'_>, incoming: Incoming, trail: &mut Trail) ->
         return Box::pin(h2c::plain(errand, incoming, trail)).await;
     }
     let timeouts = &errand.deployment.timeouts;
-    let end = timeouts.total.map(|total| Instant::now() + total);
+    let end = timeouts.total.map(|total| Instant::from_std(errand.started) + total);
     let (opener, hold) = hold(errand.head, &incoming);
     let body = ClientBody::new(incoming, timeouts.idle, end, hold);
     trail.sent = Some(body.sent());

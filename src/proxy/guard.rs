@@ -68,8 +68,15 @@ pub async fn run(
             Progress::Answered(response) => return Ok(Guarded::Answered(own_answer(phases, deployment, response))),
             Progress::WantsBody { limit, mode } => {
                 let mut body = ReadBody::of(incoming);
-                let end = (mode == Mode::Shadow).then(|| Instant::now() + SHADOW_BODY);
-                run.give(read(&mut body, limit, deployment.timeouts.idle, end).await?);
+                let timeouts = &deployment.timeouts;
+                let end = match mode {
+                    Mode::Enforce => timeouts.total.map(|total| {
+                        let end = Instant::from_std(phases.started) + total;
+                        (end, Reason::RequestTimeout)
+                    }),
+                    Mode::Shadow => Some((Instant::now() + SHADOW_BODY, Reason::PolicyTimeout)),
+                };
+                run.give(read(&mut body, limit, timeouts.idle, end).await?);
                 incoming = Incoming::Read(body);
             }
         }
@@ -91,7 +98,7 @@ async fn read(
     body: &mut ReadBody,
     limit: usize,
     idle: Option<Duration>,
-    end: Option<Instant>,
+    end: Option<(Instant, Reason)>,
 ) -> Result<Result<Bytes, Reason>, Reason> {
     let mut data = BytesMut::from(std::mem::take(&mut body.data));
     let read = loop {
@@ -100,7 +107,7 @@ async fn read(
         }
         let idle = Instant::now() + idle.unwrap_or(KERNEL_LIMIT);
         let (until, late) = match end {
-            Some(end) if end < idle => (end, Reason::PolicyTimeout),
+            Some((end, late)) if end < idle => (end, late),
             _ => (idle, Reason::RequestTimeout),
         };
         match timeout_at(until, body.rest.frame()).await {

@@ -34,7 +34,7 @@ type Answered = (Response<h2::RecvStream>, Held);
 
 pub async fn plain(errand: Errand<'_>, incoming: Incoming, trail: &mut Trail) -> Result<Response<Body>, Reason> {
     let timeouts = &errand.deployment.timeouts;
-    let end = timeouts.total.map(|total| Instant::now() + total);
+    let end = timeouts.total.map(|total| Instant::from_std(errand.started) + total);
     let (opener, hold) = hold(errand.head, &incoming);
     let body = ClientBody::new(incoming, timeouts.idle, end, hold);
     trail.sent = Some(body.sent());

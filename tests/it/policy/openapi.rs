@@ -455,6 +455,16 @@ async fn a_body_that_stops_is_given_up() {
         let answer = wire.answer().await;
         assert!(is(&answer, (408, "client:request_timeout")), "{answer:?}");
     }
+    let whole = pets(json!([rule()])).spec(json!({"timeouts": {"total": "300ms"}}));
+    let limited = Guarded::start_with(Transport::Plain, whole, &[]).await;
+    let mut wire = limited.front.wire(HOST).await;
+    wire.send(format!(
+        "POST /pets HTTP/1.1\r\nHost: {HOST}\r\n{JSON}Content-Length: 100\r\n\r\n{{"
+    ))
+    .await;
+    let answer = wire.answer().await;
+    assert!(is(&answer, (408, "client:request_timeout")), "{answer:?}");
+    assert_eq!(limited.backend.hits(), 0);
     // One that ends before its length is no whole one, and one whose framing breaks neither.
     for framing in [
         "Content-Length: 100\r\n\r\n{}",
