@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// In the whole process.
-static BODIES: Room = Room::new(128 * 1024 * 1024);
+const CAPACITY: usize = 128 * 1024 * 1024;
+static BODIES: Room = Room::new(CAPACITY);
 
 #[derive(Debug)]
 struct Room {

@@ -74,6 +74,7 @@ fn policies() -> Vec<Row> {
         ("keys that a `rateLimit` remembers, by replica", Count("state/windows.rs", "MAX_KEYS"), "those go that hold least"),
         ("a socket's lease under `connectionLimit` with scope Shared", Time("shared/leases.rs", "LIFETIME"), "it no longer counts"),
         ("a body that `openapi` looks at", Policy("rules[].openapi.maxBodyBytes"), "`client:body_too_large`"),
+        ("bodies that `openapi` looks at, all at once, by replica", Size("proxy/room.rs", "CAPACITY"), "`capacity:overloaded`"),
         ("the answer of `forwardAuth`", Policy("rules[].forwardAuth.timeout"), "`policy:auth_unavailable`"),
         ("its body, where it passes to the client", Size("policy/forward_auth.rs", "MAX_BODY"), "left out"),
         ("a credential", Size("policy/credentials.rs", "MAX_LENGTH"), "as one that is not valid"),
