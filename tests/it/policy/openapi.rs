@@ -597,21 +597,18 @@ async fn all_bodies_at_once_have_so_much_memory_and_no_more() {
     let last_missing = vec![b' '; MOST - 1];
     // One that finds no room any more is answered, and leaves its own to the next.
     let mut slow = Vec::new();
-    let mut is_full = false;
-    for _ in 0..40 {
+    let mut full = None;
+    while full.is_none() && slow.len() < 40 {
         let mut wire = guarded.front.wire(HOST).await;
         let head = format!("POST /pets HTTP/1.1\r\nHost: {HOST}\r\n{JSON}Content-Length: {MOST}\r\n\r\n");
         wire.try_send([head.as_bytes(), &last_missing].concat()).await;
         slow.push(wire);
-        is_full = is(&small().await, (503, "capacity:overloaded"));
-        if is_full {
-            break;
-        }
+        full = Some(small().await).filter(|answer| is(answer, (503, "capacity:overloaded")));
     }
-    assert!(is_full && slow.len() >= 8, "{} bodies of 16 MiB", slow.len());
-    assert!(small().await.head.has("retry-after"));
+    let full = full.expect("there is no room any more");
+    assert!(full.head.has("retry-after") && slow.len() >= 8, "after {}", slow.len());
     assert_eq!(guarded.decisions("form", "enforce", "refused").await, 0.0);
-    assert!(guarded.decisions("form", "enforce", "failed").await >= 2.0);
+    assert!(guarded.decisions("form", "enforce", "failed").await >= 1.0);
     // Who has no body to be looked at needs no room.
     guarded.refuses("/pets/x", "", INVALID.0, INVALID.1).await;
     assert_eq!(guarded.get("/pets/1", "").await.status(), 200);
