@@ -2,6 +2,7 @@
 //! is Node's, which takes both on one port.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use futures_util::future::join_all;
 use http::{Method, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::support::apps::{App, Runtime, client};
 use crate::support::backend::{Backend, next};
@@ -289,11 +291,12 @@ async fn reset_stream_is_502_and_costs_no_other() {
 }
 
 /// An app that answers every request with half of a body.
-async fn breaking_off(with: h2::Reason, length: Option<u64>) -> SocketAddr {
+async fn breaking_off(with: h2::Reason, length: Option<u64>, now: Arc<Notify>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("is bound");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            let now = now.clone();
             tokio::spawn(async move {
                 let mut connection = h2::server::handshake(stream).await.expect("a preface");
                 while let Some(Ok((_, mut respond))) = connection.accept().await {
@@ -305,9 +308,10 @@ async fn breaking_off(with: h2::Reason, length: Option<u64>) -> SocketAddr {
                         .send_response(head.body(()).expect("a head"), false)
                         .expect("sends");
                     stream.send_data(Bytes::from_static(b"half"), false).expect("sends");
+                    let now = now.clone();
                     tokio::spawn(async move {
-                        // The data first: a reset overtakes what is still in h2's queue.
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        // A reset overtakes what is still in a queue, on either leg.
+                        now.notified().await;
                         stream.send_reset(with);
                     });
                 }
@@ -324,11 +328,14 @@ async fn answer_that_breaks_off_never_looks_whole() {
         (h2::Reason::CANCEL, Some(8)),
         (h2::Reason::NO_ERROR, Some(8)),
     ] {
-        let app = breaking_off(with, length).await;
+        let now = Arc::<Notify>::default();
+        let app = breaking_off(with, length, now.clone()).await;
         let postern = Postern::start(&[site().to(app)]).await;
         let mut client = Wire::connect(postern.http).await;
         client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
         assert_eq!(client.head().await.status(), 200);
+        client.through(b"half").await;
+        now.notify_one();
         let (rest, _) = client.rest().await;
         assert!(!rest.ends_with(b"0\r\n\r\n"), "half an answer looks whole: {with:?}");
     }

@@ -453,14 +453,16 @@ async fn client_that_takes_its_request_back_frees_the_app() {
 #[tokio::test]
 async fn answer_that_breaks_off_is_reset_and_not_ended() {
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    let backend = Backend::start(move |mut visit| async move {
-        visit.request().await;
-        visit.wire.send(answer).await;
-    })
-    .await;
+    let (backend, mut visits) = Backend::visits().await;
     let postern = start(&backend).await;
     let mut client = Connection::open(&postern).await;
-    let mut response = client.get().await;
+    let (response, _) = client.request(head(Method::GET, URI), true).await;
+    let mut app = next(&mut visits).await;
+    app.request().await.expect("a request");
+    app.wire.send(answer).await;
+    let mut response = within("an answer", response).await.expect("an answer");
+    // A reset overtakes what is still in a queue.
+    drop(app);
     let error = whole(response.body_mut()).await.expect_err("cut");
     assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
     assert!(!client.ended.is_finished());
