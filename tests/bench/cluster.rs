@@ -1,5 +1,5 @@
-//! How long an edit among 10,000 Deployments of a real apiserver takes until it is served. Prints figures; asserts only that
-//! no request fails meanwhile. `cargo bench --bench cluster` (it builds the control plane as the tests do).
+//! How long an edit among 10,000 Deployments of a real apiserver takes until it is served, and how long a revoked key until it
+//! is refused. Prints figures; asserts only that no request fails meanwhile. `cargo bench --bench cluster` (it builds the control plane as the tests do).
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,13 +15,16 @@ mod cluster;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kube::api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use postern::api::deployment::Deployment;
+use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Receiver};
 
 use cluster::Cluster;
 use support::backend::Backend;
@@ -68,62 +71,125 @@ async fn run() {
     println!("ready {:?} after its start", start.elapsed());
     // Meanwhile the leader writes the first status of every Deployment, 50 in a second: the edits go on beside that.
 
-    let (events, mut seen) = mpsc::channel(1024);
-    let watched = api.clone();
-    tokio::spawn(async move {
-        let list = watched.list_metadata(&Default::default()).await.expect("lists");
-        let version = list.metadata.resource_version.unwrap_or_default();
-        let mut stream = watched
-            .watch(&WatchParams::default(), &version)
-            .await
-            .expect("watches")
-            .boxed();
-        while let Ok(Some(event)) = stream.try_next().await {
-            if let WatchEvent::Modified(object) = event {
-                let _ = events.send((object.spec.hostnames, Instant::now())).await;
-            }
-        }
-    });
-    let mut wire = Wire::connect(postern.http).await;
-    let (mut from_event, mut from_answer) = (Vec::new(), Vec::new());
+    edits(&cluster, postern.http).await;
+    revocations(&cluster, postern.http).await;
+}
+
+async fn edits(cluster: &Cluster, http: SocketAddr) {
+    let api = cluster.deployments();
+    let mut seen = watched(api.clone(), |event| match event {
+        WatchEvent::Modified(object) => object.spec.hostnames.first().cloned(),
+        _ => None,
+    })
+    .await;
+    let mut wire = Wire::connect(http).await;
+    let mut delays = Delays::default();
     for edit in 0..EDITS {
         let nth = edit * 31 % DEPLOYMENTS;
         let host = format!("edited-{edit}.test");
-        let edited = json!({"spec": {"hostnames": [host]}});
-        let name = format!("app-{nth}");
-        let (params, edited) = (PatchParams::default(), Patch::Merge(edited));
-        let write = api.patch(&name, &params, &edited);
-        let (answered, served) = tokio::join!(
-            async {
-                write.await.expect("patches");
-                Instant::now()
-            },
-            async {
-                loop {
-                    wire.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
-                    match wire.answer().await.status() {
-                        200 => return Instant::now(),
-                        404 => tokio::time::sleep(Duration::from_micros(200)).await,
-                        status => panic!("{status} while the edit is under way"),
-                    }
-                }
+        let edited = Patch::Merge(json!({"spec": {"hostnames": [host]}}));
+        let (name, params) = (format!("app-{nth}"), PatchParams::default());
+        let write = async { drop(api.patch(&name, &params, &edited).await.expect("patches")) };
+        let served = until(&mut wire, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), (404, 200));
+        delays.note(write, served, &mut seen, &host).await;
+    }
+    delays.print("an edit, until it is served");
+}
+
+async fn revocations(cluster: &Cluster, http: SocketAddr) {
+    let rules = json!([{"name": "keys", "apiKey": {"secretSelector": {}}}]);
+    let spec = json!({"targetRefs": [{"name": "app-1"}], "rules": rules});
+    cluster.policy("keys", spec).await;
+    let secrets = cluster.secrets();
+    let mut seen = watched(secrets.clone(), |event| match event {
+        WatchEvent::Deleted(secret) => secret.metadata.name.clone(),
+        _ => None,
+    })
+    .await;
+    let mut wire = Wire::connect(http).await;
+    let mut delays = Delays::default();
+    for nth in 0..EDITS {
+        let name = format!("key-{nth}");
+        cluster.secret(&name, Some("api-key"), json!({"key": name})).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: host-1.test\r\nAuthorization: Bearer {name}\r\n\r\n");
+        until(&mut wire, request.clone(), (401, 200)).await;
+        let params = DeleteParams::default();
+        let write = async { drop(secrets.delete(&name, &params).await.expect("deletes")) };
+        let refused = until(&mut wire, request, (200, 401));
+        delays.note(write, refused, &mut seen, &name).await;
+    }
+    delays.print("a revocation, until it is refused");
+}
+
+/// When a watch of our own hears of what; `what` says of which event that is.
+async fn watched<K>(
+    api: Api<K>,
+    what: impl Fn(&WatchEvent<K>) -> Option<String> + Send + 'static,
+) -> Receiver<(String, Instant)>
+where
+    K: Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let (events, seen) = mpsc::channel(1024);
+    let list = api.list_metadata(&Default::default()).await.expect("lists");
+    let version = list.metadata.resource_version.unwrap_or_default();
+    tokio::spawn(async move {
+        let stream = api.watch(&WatchParams::default(), &version).await;
+        let mut stream = stream.expect("watches").boxed();
+        while let Ok(Some(event)) = stream.try_next().await {
+            if let Some(name) = what(&event) {
+                let _ = events.send((name, Instant::now())).await;
             }
-        );
+        }
+    });
+    seen
+}
+
+/// When the answer's status has turned from one to the other.
+async fn until(wire: &mut Wire, request: String, (from, to): (u16, u16)) -> Instant {
+    loop {
+        wire.send(request.clone()).await;
+        match wire.answer().await.status() {
+            status if status == to => return Instant::now(),
+            status if status == from => tokio::time::sleep(Duration::from_micros(200)).await,
+            status => panic!("{status} while the edit is under way"),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Delays {
+    from_event: Vec<Duration>,
+    from_answer: Vec<Duration>,
+}
+
+impl Delays {
+    async fn note(
+        &mut self,
+        write: impl Future<Output = ()>,
+        effect: impl Future<Output = Instant>,
+        seen: &mut Receiver<(String, Instant)>,
+        name: &str,
+    ) {
+        let answered = async {
+            write.await;
+            Instant::now()
+        };
+        let (answered, effective) = tokio::join!(answered, effect);
         let event = loop {
-            let (hosts, at) = seen.recv().await.expect("the watch goes on");
-            if hosts == [host.clone()] {
+            let (what, at) = seen.recv().await.expect("the watch goes on");
+            if what == name {
                 break at;
             }
         };
         // Our own watch may be the later one of the two.
-        from_event.push(served.saturating_duration_since(event));
-        from_answer.push(served.saturating_duration_since(answered));
+        self.from_event.push(effective.saturating_duration_since(event));
+        self.from_answer.push(effective.saturating_duration_since(answered));
     }
-    print("from the event at a watch of ours until it is served", from_event);
-    print(
-        "from the apiserver's answer to the edit until it is served",
-        from_answer,
-    );
+
+    fn print(self, what: &str) {
+        print(&format!("{what}, from the event at a watch of ours"), self.from_event);
+        print(&format!("{what}, from the apiserver's answer"), self.from_answer);
+    }
 }
 
 fn deployment(nth: usize, host: &str) -> Deployment {
