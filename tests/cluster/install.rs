@@ -1,8 +1,12 @@
 //! From nothing to the first WebSocket echo, and what kubectl shows of it.
 
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::support::certs::Authority;
 use crate::support::eventually_within;
@@ -27,7 +31,7 @@ async fn an_installation_with_defaults_echoes_over_tls_from_outside() {
         .await;
     let folder = tempfile::tempdir().expect("makes a folder");
     let trusted = folder.path().join("ca.crt");
-    std::fs::write(&trusted, authority.pem()).expect("writes");
+    fs::write(&trusted, authority.pem()).expect("writes");
     let to = world.address("postern", NAMESPACE, "https").await;
     // Node's `ws` in a pod answers our own client here, and every other test's by hand.
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
@@ -91,4 +95,42 @@ async fn kubectl_tells_what_is_served_and_what_is_not() {
     let why = kubectl(&["exec", "-n", NAMESPACE, &pod, "--", "/postern", "why", HOST]);
     assert!(why.contains("apps/app"), "{why}");
     kubectl(&["delete", "deployments.postern.dev", "broken", "-n", APPS]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifests_are_applied_by_kubectl_as_they_are() {
+    let _world = World::with(&[]).await;
+    helm(&["uninstall", "postern", "--namespace", NAMESPACE, "--wait"]);
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+    let rendered = fs::read_to_string(manifests.join("postern.yaml")).expect("reads");
+    let image = "image: postern:0.1.0";
+    assert!(rendered.contains(image), "whose image is its own");
+    let mut file = NamedTempFile::new().expect("makes a file");
+    write!(file, "{}", rendered.replace(image, "image: localhost/postern:test")).expect("writes");
+    let file = file.path().to_str().expect("UTF-8");
+    kubectl(&["apply", "-f", file]);
+    kubectl(&[
+        "rollout",
+        "status",
+        "-n",
+        NAMESPACE,
+        "deployment/postern",
+        "--timeout=120s",
+    ]);
+    let examples = manifests.join("examples");
+    // The first holds the namespace.
+    for path in [&examples.join("route.yaml"), &examples] {
+        kubectl(&["apply", "-f", path.to_str().expect("UTF-8")]);
+    }
+    let programmed = |kind: &str| {
+        let path = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Programmed\")].status} {end}";
+        let told = kubectl(&["get", kind, "-n", "acme", "-o", path]);
+        told.split_whitespace().filter(|status| *status == "True").count()
+    };
+    eventually_within(LONG, "the examples are served", async || {
+        programmed("deployments.postern.dev") == 7 && programmed("sentinelpolicies.postern.dev") == 3
+    })
+    .await;
+    kubectl(&["delete", "namespace", "acme"]);
+    kubectl(&["delete", "-f", file]);
 }
