@@ -1,5 +1,6 @@
 //! How long an edit among 10,000 Deployments of a real apiserver takes until it is served, and how long a revoked key until it
-//! is refused. Prints figures; asserts only that no request fails meanwhile. `cargo bench --bench cluster` (it builds the control plane as the tests do).
+//! is refused. Prints figures; asserts only that no request fails meanwhile. `cargo bench --bench cluster` (it builds the control
+//! plane as the tests do).
 
 #![allow(
     clippy::disallowed_methods,

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use crate::support::certs::Authority;
 use crate::support::eventually_within;
 use crate::traffic::Sockets;
-use crate::world::{APPS, HOST, LONG, NAMESPACE, World, helm, kubectl, said, tell};
+use crate::world::{APPS, HOST, LONG, NAMESPACE, World, helm, kubectl, rolled_out, said, tell};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_installation_with_defaults_echoes_over_tls_from_outside() {
@@ -109,14 +109,7 @@ async fn the_manifests_are_applied_by_kubectl_as_they_are() {
     write!(file, "{}", rendered.replace(image, "image: localhost/postern:test")).expect("writes");
     let file = file.path().to_str().expect("UTF-8");
     kubectl(&["apply", "-f", file]);
-    kubectl(&[
-        "rollout",
-        "status",
-        "-n",
-        NAMESPACE,
-        "deployment/postern",
-        "--timeout=120s",
-    ]);
+    rolled_out();
     let examples = manifests.join("examples");
     // The first holds the namespace.
     for path in [&examples.join("route.yaml"), &examples] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::eventually_within;
-use crate::world::{APPS, LONG, NAMESPACE, World, helm, kubectl, release};
+use crate::world::{APPS, LONG, NAMESPACE, World, helm, kubectl, logs, release};
 
 /// What may be done, of all that is not everybody's: as `kubectl auth can-i --list` has it.
 fn rights(account: &str, namespace: &str) -> BTreeSet<String> {
@@ -36,14 +36,7 @@ fn rights(account: &str, namespace: &str) -> BTreeSet<String> {
 }
 
 fn denied() -> Vec<String> {
-    let logs = kubectl(&[
-        "logs",
-        "-n",
-        NAMESPACE,
-        "--selector",
-        "app.kubernetes.io/name=postern",
-        "--tail=-1",
-    ]);
+    let logs = logs();
     let denied = logs
         .lines()
         .filter(|line| line.contains("forbidden") || line.contains("not allowed to"));

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use crate::support::eventually_within;
 use crate::support::wire::get;
 use crate::traffic::{Load, Sockets};
-use crate::world::{HOST, LONG, NAMESPACE, World, kubectl, release, restarts, tell};
+use crate::world::{HOST, LONG, NAMESPACE, World, kubectl, logs, release, restarts, rolled_out, tell};
 
 const SOCKETS: usize = 200;
 const RATE: u32 = 200;
@@ -33,15 +33,7 @@ async fn a_changed_hot_value_applies_and_restarts_no_pod() {
     );
     // The kubelet writes a changed ConfigMap into a pod within a minute or so.
     eventually_within(LONG, "every replica has it", async || {
-        let logs = kubectl(&[
-            "logs",
-            "-n",
-            NAMESPACE,
-            "--selector",
-            "app.kubernetes.io/name=postern",
-            "--tail=-1",
-        ]);
-        logs.matches("settings changed").count() >= 2
+        logs().matches("settings changed").count() >= 2
     })
     .await;
     tell(
@@ -75,14 +67,7 @@ async fn a_rollout_fails_no_request_and_ends_sockets_by_the_drain_alone() {
         &[&values[..], &["image.repository=localhost/postern-again"]].concat(),
     );
     kubectl(&["rollout", "restart", "-n", NAMESPACE, "deployment/postern"]);
-    kubectl(&[
-        "rollout",
-        "status",
-        "-n",
-        NAMESPACE,
-        "deployment/postern",
-        "--timeout=120s",
-    ]);
+    rolled_out();
     world.settled().await;
     tell("two rollouts of two replicas under load", start);
     let seen = load.stop().await;
@@ -118,14 +103,7 @@ async fn lingering_replicas_are_replaced_without_cutting_a_socket() {
     let load = Load::start(to, RATE);
     let start = Instant::now();
     kubectl(&["rollout", "restart", "-n", NAMESPACE, "deployment/postern"]);
-    kubectl(&[
-        "rollout",
-        "status",
-        "-n",
-        NAMESPACE,
-        "deployment/postern",
-        "--timeout=120s",
-    ]);
+    rolled_out();
     eventually_within(LONG, "both replicas are new", async || {
         let after = names(&world.replicas(NAMESPACE).await);
         after.len() == 2 && before.is_disjoint(&after)

@@ -54,6 +54,18 @@ pub fn kubectl(arguments: &[&str]) -> String {
     said(&output, &format!("kubectl {}", arguments.join(" ")))
 }
 
+/// All that the replicas have said.
+pub fn logs() -> String {
+    let selector = "app.kubernetes.io/name=postern";
+    kubectl(&["logs", "-n", NAMESPACE, "--selector", selector, "--tail=-1"])
+}
+
+/// Returns when every replica is of the newest kind and ready.
+pub fn rolled_out() {
+    let what = "deployment/postern";
+    kubectl(&["rollout", "status", "-n", NAMESPACE, what, "--timeout=120s"]);
+}
+
 /// What only the cluster's provider can do: see node.sh and kind.sh.
 pub fn control(call: &str) -> String {
     let script = format!("source {} && {call}", variable("CONTROL"));

@@ -49,6 +49,16 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Serves a folder, on ports that are free.
+    fn on(folder: &Path, flags: &[&str]) -> Self {
+        let ports = [
+            "--http-address=127.0.0.1:0",
+            "--https-address=127.0.0.1:0",
+            "--admin-address=127.0.0.1:0",
+        ];
+        Self::start(&[&["run", "--manifests", text(folder)], &ports[..], flags].concat())
+    }
+
     fn start(arguments: &[&str]) -> Self {
         let mut child = postern(arguments)
             .stdout(Stdio::piped())
@@ -166,19 +176,7 @@ fn try_shows_a_request_and_a_socket_and_leaves_nothing_behind() {
 #[test]
 fn run_is_ready_answers_why_and_stops_in_order() {
     let folder = manifests(SHOP);
-    let mut postern = Running::start(&[
-        "run",
-        "--manifests",
-        text(folder.path()),
-        "--http-address",
-        "127.0.0.1:0",
-        "--https-address",
-        "127.0.0.1:0",
-        "--admin-address",
-        "127.0.0.1:0",
-        "--shutdown-delay",
-        "0s",
-    ]);
+    let mut postern = Running::on(folder.path(), &["--shutdown-delay", "0s"]);
     let listening = postern.record("listening");
     let admin = listening["admin"].as_str().unwrap();
     eventually("ready", || {
@@ -201,14 +199,7 @@ fn the_version_is_the_same_wherever_it_is_told() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(run(&["--version"]), (Some(0), format!("postern {version}\n")));
     let folder = manifests(SHOP);
-    let mut postern = Running::start(&[
-        "run",
-        "--manifests",
-        text(folder.path()),
-        "--http=off",
-        "--https-address=127.0.0.1:0",
-        "--admin-address=127.0.0.1:0",
-    ]);
+    let mut postern = Running::on(folder.path(), &[]);
     let listening = postern.record("listening");
     let metrics = get(listening["admin"].as_str().unwrap(), "/metrics").unwrap();
     let line = format!("postern_build_info{{version=\"{version}\"}} 1\n");
@@ -240,19 +231,7 @@ fn run_follows_its_settings_file() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let folder = manifests(SHOP);
-    let mut postern = Running::start(&[
-        "run",
-        "--manifests",
-        text(folder.path()),
-        "--http-address",
-        "127.0.0.1:0",
-        "--https-address",
-        "127.0.0.1:0",
-        "--admin-address",
-        "127.0.0.1:0",
-        "--shutdown-delay",
-        "1h",
-    ]);
+    let mut postern = Running::on(folder.path(), &["--shutdown-delay", "1h"]);
     postern.record("listening");
     postern.signal("TERM");
     postern.record("asked to stop; asked again it stops at once");
