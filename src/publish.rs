@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -140,11 +140,7 @@ impl Publisher {
         }
         let served = self.live.load();
         let defaults = snapshot.default_certificates.clone();
-        *self
-            .figures
-            .default_certificates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = defaults;
+        *self.figures.default_certificates.lock() = defaults;
         if changed || served.is_none() {
             let version = served.map_or(0, |live| live.version) + 1;
             let hash = snapshot.hash();
@@ -221,14 +217,14 @@ impl Publisher {
         ] {
             figure.store(store.count(kind) as u64, Relaxed);
         }
-        let mut deployments = self.figures.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deployments = self.figures.deployments.lock();
         for (key, report) in reports {
             match report {
                 Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.clone())),
                 None => deployments.remove(key),
             };
         }
-        let mut policies = self.figures.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut policies = self.figures.policies.lock();
         for (key, report) in policy_reports {
             match report {
                 Some(report) => policies.insert(key.clone(), report.state()),

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::net::lookup_host;
 use tokio::sync::{Semaphore, watch};
 
@@ -93,7 +94,7 @@ impl Default for Lookups {
 
 impl Shared {
     fn running(&self) -> MutexGuard<'_, HashMap<Box<str>, watch::Receiver<Found>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 }
 

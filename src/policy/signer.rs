@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::HeaderValue;
+use parking_lot::{Mutex, MutexGuard};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
@@ -132,8 +133,8 @@ impl Signer {
         HeaderValue::try_from(token).ok()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, Box<str>), Signed>> {
-        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<(usize, Box<str>), Signed>> {
+        self.signed.lock()
     }
 }
 

@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use super::arrival::{Bounds, Turn};
@@ -253,23 +254,23 @@ impl Client {
     }
 
     pub fn take_turn(&self) -> Option<Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.turn.lock().take()
     }
 
     /// Leaves an accepted upgrade for when the client has been told.
     pub fn open_socket(&self, opening: Opening) {
-        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(opening);
+        *self.opening.lock() = Some(opening);
     }
 
     /// What is to be known of the socket before the client has it, if there is one.
     pub fn with_socket(&self, say: impl FnOnce(&Registered)) {
-        if let Some(opening) = &*self.opening.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(opening) = &*self.opening.lock() {
             say(&opening.socket);
         }
     }
 
     pub fn take_opening(&self) -> Option<Opening> {
-        self.opening.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.opening.lock().take()
     }
 }
 

@@ -20,6 +20,7 @@ use http_body_util::Full;
 use hyper::body::Incoming as H1Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -468,10 +469,10 @@ fn hold(head: &Parts, incoming: &Incoming) -> (Option<oneshot::Sender<()>>, Hold
 }
 
 fn open_on_continue(request: &mut Request<ClientBody>, opener: oneshot::Sender<()>) {
-    let opener = std::sync::Mutex::new(Some(opener));
+    let opener = Mutex::new(Some(opener));
     hyper::ext::on_informational(request, move |response| {
         if response.status() == StatusCode::CONTINUE
-            && let Some(opener) = opener.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+            && let Some(opener) = opener.lock().take()
         {
             let _ = opener.send(());
         }

@@ -3,9 +3,10 @@
 //! restart or a flush of the store those that are held are there again as soon as it is back.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -104,7 +105,7 @@ impl Leases {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u128, HashSet<u64>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

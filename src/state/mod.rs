@@ -15,9 +15,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use http::Uri;
+use parking_lot::Mutex;
 
 pub use deployment::Deployment;
 pub use endpoint::Endpoint;
@@ -60,13 +61,13 @@ struct Table<K, V> {
 
 impl State {
     pub fn deployment(&self, key: &ObjectKey) -> Arc<Deployment> {
-        let mut table = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.deployments.lock();
         table.get_or_insert(key)
     }
 
     /// Gives each endpoint of a new upstream the state that its address already had, if any.
     pub fn pair(&self, upstream: &Upstream) {
-        let mut table = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.endpoints.lock();
         for endpoint in &upstream.endpoints {
             if !endpoint.runtime.is_filled() {
                 endpoint
@@ -78,7 +79,7 @@ impl State {
 
     /// Every Deployment that is configured or still has requests or sockets.
     pub fn deployments(&self) -> Vec<(ObjectKey, Arc<Deployment>)> {
-        let table = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.deployments.lock();
         let alive = table
             .entries
             .iter()
@@ -89,7 +90,7 @@ impl State {
     /// Gives each rule of a new policy the state that its name already had, if any.
     /// Keys at a URL are fetched from now on, on the runtime that this is called on.
     pub fn pair_rules(&self, policy: &Policy, egress: &Arc<Egress>) {
-        let mut table = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.rules.lock();
         for rule in policy.rules.iter().filter(|rule| !rule.runtime.is_filled()) {
             rule.runtime.fill(table.get_or_insert(&RuleKey {
                 policy: policy.key.clone(),
@@ -106,7 +107,7 @@ impl State {
     }
 
     fn jwks(&self, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
-        let mut table = self.jwks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.jwks.lock();
         let keys = table.get_or_insert(url);
         keys.start(url, egress);
         keys
@@ -114,7 +115,7 @@ impl State {
 
     /// Every rule that is configured or still has sockets.
     pub fn rules(&self) -> Vec<(RuleKey, Arc<Rule>)> {
-        let table = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.rules.lock();
         let alive = table
             .entries
             .iter()
@@ -123,7 +124,7 @@ impl State {
     }
 
     pub fn existing(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
-        let table = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.deployments.lock();
         table.entries.get(key)?.upgrade()
     }
 }

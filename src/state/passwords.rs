@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use aws_lc_rs::rand::SystemRandom;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -86,7 +87,7 @@ impl Passwords {
 
 impl Shared {
     fn recall(&self, tag: Tag) -> Option<bool> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let known = known.get(&tag.0?).filter(|known| Instant::now() < known.until);
         known.map(|known| known.holds)
     }
@@ -97,7 +98,7 @@ impl Shared {
         };
         let now = Instant::now();
         let until = now + if holds { HOLDS_FOR } else { FAILS_FOR };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if known.len() >= MAX_KNOWN {
             known.retain(|_, known| now < known.until);
         }
@@ -232,7 +233,7 @@ mod tests {
             let tag = passwords.tag(&[&guess.to_be_bytes()]);
             passwords.shared().remember(tag, false);
         }
-        assert_eq!(passwords.shared().known.lock().unwrap().len(), MAX_KNOWN);
+        assert_eq!(passwords.shared().known.lock().len(), MAX_KNOWN);
         assert_eq!(passwords.verify(ann, hashes.hash(false)).await, Some(true));
     }
 

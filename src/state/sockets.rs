@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// A key stands here while it has a socket open: there are never more keys than sockets.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +20,7 @@ pub struct Counted {
 impl Sockets {
     /// None: the key has `max` already.
     pub fn open(&self, key: u128, max: u32) -> Option<Counted> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock();
         match open.entry(key) {
             Entry::Occupied(mut held) if *held.get() < max => *held.get_mut() += 1,
             Entry::Vacant(none) if max > 0 => _ = none.insert(1),
@@ -30,13 +32,13 @@ impl Sockets {
 
     /// How many keys have a socket open.
     pub fn keys(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.0.lock().len()
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut open = self.sockets.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.sockets.0.lock();
         if let Entry::Occupied(mut held) = open.entry(self.key) {
             *held.get_mut() -= 1;
             if *held.get() == 0 {
@@ -83,7 +85,7 @@ mod tests {
         assert_eq!(sockets.keys(), 1000);
         drop(held);
         assert_eq!(sockets.keys(), 0);
-        assert!(sockets.0.lock().unwrap().capacity() <= 64);
+        assert!(sockets.0.lock().capacity() <= 64);
         assert!(sockets.open(7, 0).is_none());
         assert_eq!(sockets.keys(), 0);
     }

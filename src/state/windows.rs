@@ -12,9 +12,10 @@
 //! - nothing is refused while the last span of that length holds at most `limit - cost - (1 - share) * previous`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -99,7 +100,7 @@ impl Windows {
         let now = u64::try_from(shards.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Any bits of a keyed hash are as good as any others.
         let shard = &shards.shards[key as usize % SHARDS];
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.lock();
         shard.take(key, quota, now)
     }
 
@@ -107,7 +108,7 @@ impl Windows {
     pub fn len(&self) -> usize {
         let shards = self.0.get().map(|shards| shards.shards.iter());
         let lengths = shards.into_iter().flatten().map(|shard| {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let shard = shard.lock();
             shard.windows.len()
         });
         lengths.sum()

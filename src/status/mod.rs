@@ -7,10 +7,11 @@ pub mod lease;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
@@ -118,14 +119,14 @@ impl<K, T> Default for Mailbox<K, T> {
 
 impl<K: Ord, T> Mailbox<K, T> {
     pub fn post(&self, updates: impl IntoIterator<Item = (K, T)>) {
-        self.updates.lock().unwrap_or_else(|e| e.into_inner()).extend(updates);
+        self.updates.lock().extend(updates);
         self.arrived.notify_one();
     }
 
     /// All that has arrived since the last call; waits for something.
     pub async fn take(&self) -> BTreeMap<K, T> {
         loop {
-            let updates = std::mem::take(&mut *self.updates.lock().unwrap_or_else(|e| e.into_inner()));
+            let updates = std::mem::take(&mut *self.updates.lock());
             if !updates.is_empty() {
                 return updates;
             }

@@ -1,6 +1,5 @@
-use std::sync::Mutex;
-
 use futures_util::future::pending;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -52,7 +51,7 @@ impl Office {
             now,
             failures: failures.clone(),
         };
-        let note = |log: &Arc<Mutex<Vec<_>>>, what: &str| log.lock().unwrap().push((what.to_owned(), now() - NOW));
+        let note = |log: &Arc<Mutex<Vec<_>>>, what: &str| log.lock().push((what.to_owned(), now() - NOW));
         let clear = {
             let log = log.clone();
             move || {
@@ -65,7 +64,7 @@ impl Office {
             let (log, server) = (log.clone(), server.clone());
             move |job: Job| {
                 note(&log, &job.hostname);
-                let server = *server.lock().unwrap();
+                let server = *server.lock();
                 async move {
                     match server {
                         Server::Issues => Ok(ninety_days(now())),
@@ -95,13 +94,13 @@ impl Office {
     }
 
     fn answer(&self, server: Server) {
-        *self.server.lock().unwrap() = server;
+        *self.server.lock() = server;
     }
 
     /// What has happened since the last call, some time later.
     async fn after(&self, seconds: i64) -> Vec<(String, i64)> {
         sleep(Duration::from_secs(seconds.unsigned_abs())).await;
-        std::mem::take(&mut *self.log.lock().unwrap())
+        std::mem::take(&mut *self.log.lock())
     }
 }
 

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 use http::Method;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -26,7 +27,7 @@ impl Service {
                 while !head.ends_with(b"\r\n\r\n") {
                     head.push(stream.read_u8().await.unwrap());
                 }
-                seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+                seen.lock().push(String::from_utf8(head).unwrap());
                 let _ = stream.write_all(answer.as_bytes()).await;
                 if answer.is_empty() {
                     // No answer, and no end either.
@@ -42,7 +43,7 @@ impl Service {
     }
 
     fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use parking_lot::Mutex;
 
 use super::{KeySet, Principal};
 
@@ -36,7 +37,7 @@ impl Digest {
 
 impl Verified {
     pub fn find(&self, token: &Digest, keys: &Arc<KeySet>, now: i64) -> Option<Arc<Principal>> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.0.lock();
         let entry = entries.get(token)?;
         let holds = Arc::ptr_eq(&entry.keys, keys) && (now as f64) < entry.end;
         holds.then(|| entry.principal.clone())
@@ -48,7 +49,7 @@ impl Verified {
             principal: principal.clone(),
             end,
         };
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.lock();
         // Whoever has a token of his own for each request must not push out all others': half of them go, whichever.
         if entries.len() >= MAX_TOKENS && !entries.contains_key(&token) {
             let mut odd = false;

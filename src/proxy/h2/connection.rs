@@ -3,14 +3,15 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{self, Builder};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use super::io::{Io, Seen};
@@ -182,7 +183,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Load> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+        self.load.lock()
     }
 }
 

@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Mutex;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -40,7 +40,7 @@ impl Server {
                         head.push(stream.read_u8().await.unwrap());
                     }
                     serving.asked.send_modify(|asked| *asked += 1);
-                    let answer = serving.answer.lock().unwrap().clone();
+                    let answer = serving.answer.lock().clone();
                     if answer.is_empty() {
                         let _ = stream.read_u8().await;
                     }
@@ -52,7 +52,7 @@ impl Server {
     }
 
     fn say(&self, answer: String) {
-        *self.answer.lock().unwrap() = answer;
+        *self.answer.lock() = answer;
     }
 
     fn asked(&self) -> usize {

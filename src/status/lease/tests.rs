@@ -1,8 +1,9 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -25,7 +26,7 @@ enum Link {
 
 impl Server {
     fn answer(&self, method: &Method, body: &[u8]) -> Response<Body> {
-        let mut guard = self.0.lock().unwrap();
+        let mut guard = self.0.lock();
         let (version, lease) = &mut *guard;
         let refuse = |code: u16, reason: &str| {
             let status =
@@ -74,11 +75,11 @@ impl Node {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await?.to_bytes();
                 sleep(Duration::from_millis(5)).await;
-                if *line.lock().unwrap() == Link::Cut {
+                if *line.lock() == Link::Cut {
                     std::future::pending::<()>().await;
                 }
                 let answer = server.answer(&head.method, &body);
-                if *line.lock().unwrap() == Link::Deaf {
+                if *line.lock() == Link::Deaf {
                     std::future::pending::<()>().await;
                 }
                 Ok::<_, kube::Error>(answer)
@@ -101,7 +102,7 @@ impl Node {
     }
 
     fn set(&self, link: Link) {
-        *self.link.lock().unwrap() = link;
+        *self.link.lock() = link;
     }
 }
 
@@ -128,7 +129,7 @@ async fn who_is_stopped_hands_over_at_once() {
     let took = until(&[&a, &b], || b.leads()).await;
     assert!(took <= RETRY + Duration::from_millis(100), "{took:?}");
     a.task.await.unwrap();
-    let guard = server.0.lock().unwrap();
+    let guard = server.0.lock();
     let spec = guard.1.as_ref().unwrap().spec.as_ref().unwrap();
     assert_eq!(
         (spec.holder_identity.as_deref(), spec.lease_transitions),
@@ -182,7 +183,7 @@ async fn who_is_stopped_leaves_the_lease_free() {
         sleep(Duration::from_millis(2000 + millis)).await;
         a.stop.cancel();
         a.task.await.unwrap();
-        let guard = server.0.lock().unwrap();
+        let guard = server.0.lock();
         let holder = guard
             .1
             .as_ref()

@@ -1,8 +1,7 @@
-use std::sync::Mutex;
-
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -38,8 +37,8 @@ impl Server {
                 let name = sent["metadata"]["name"].as_str().unwrap().to_owned();
                 sent["metadata"]["uid"] = format!("uid-{name}").into();
                 let status = serde_json::from_value(sent["status"].clone()).unwrap();
-                server.writes.lock().unwrap().push((Instant::now(), name, status));
-                let refuse = *server.refuse.lock().unwrap();
+                server.writes.lock().push((Instant::now(), name, status));
+                let refuse = *server.refuse.lock();
                 let (code, answer) = match refuse {
                     None => (200, sent),
                     Some(code) => (
@@ -55,20 +54,15 @@ impl Server {
     }
 
     fn names(&self) -> Vec<String> {
-        self.writes
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, name, _)| name.clone())
-            .collect()
+        self.writes.lock().iter().map(|(_, name, _)| name.clone()).collect()
     }
 
     fn count(&self) -> usize {
-        self.writes.lock().unwrap().len()
+        self.writes.lock().len()
     }
 
     fn last(&self) -> Arc<DeploymentStatus> {
-        Arc::new(self.writes.lock().unwrap().last().unwrap().2.clone())
+        Arc::new(self.writes.lock().last().unwrap().2.clone())
     }
 }
 
@@ -253,7 +247,7 @@ async fn writes_are_paced_and_conditions_go_first() {
     settle().await;
     run.leading.send(true).unwrap();
     sleep(Duration::from_secs(10)).await;
-    let writes = run.server.writes.lock().unwrap().clone();
+    let writes = run.server.writes.lock().clone();
     assert_eq!(writes.len(), 200);
     assert!(writes[..100].iter().all(|(_, name, _)| name.starts_with('b')));
     for (index, (at, ..)) in writes.iter().enumerate() {
@@ -267,7 +261,7 @@ async fn writes_are_paced_and_conditions_go_first() {
 #[tokio::test(start_paused = true)]
 async fn refused_writes_are_tried_again_ever_more_seldom() {
     let run = Run::start(true);
-    *run.server.refuse.lock().unwrap() = Some(500);
+    *run.server.refuse.lock() = Some(500);
     run.post("a", report("a", 1, 1), None);
     sleep(Duration::from_secs(120)).await;
     let tries = run.server.count();
@@ -276,7 +270,7 @@ async fn refused_writes_are_tried_again_ever_more_seldom() {
         (run.counters.failed.get(), run.counters.written.get()),
         (tries as u64, 0)
     );
-    *run.server.refuse.lock().unwrap() = None;
+    *run.server.refuse.lock() = None;
     let start = Instant::now();
     while run.counters.written.get() == 0 {
         assert!(start.elapsed() <= MAX_REST, "not tried again");
@@ -287,7 +281,7 @@ async fn refused_writes_are_tried_again_ever_more_seldom() {
 #[tokio::test(start_paused = true)]
 async fn an_object_that_is_gone_is_left_alone() {
     let run = Run::start(true);
-    *run.server.refuse.lock().unwrap() = Some(404);
+    *run.server.refuse.lock() = Some(404);
     run.post("a", report("a", 1, 1), None);
     settle().await;
     run.mailbox.post([(
@@ -300,7 +294,7 @@ async fn an_object_that_is_gone_is_left_alone() {
     sleep(MAX_REST * 2).await;
     assert_eq!((run.server.count(), run.counters.gone.get()), (1, 1));
     // Another one of that name has taken its place, unseen: what it was told by mistake is not taken for its own.
-    *run.server.refuse.lock().unwrap() = None;
+    *run.server.refuse.lock() = None;
     let earlier = Report {
         uid: "earlier".into(),
         ..report("a", 1, 1)

@@ -1,10 +1,11 @@
 //! Lines on their way to a writer that may be slow, or stand still: bounded, and never waited for by who has one to write.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{error, info};
 
 /// In bytes. A line that has no room is dropped.
@@ -69,8 +70,7 @@ impl Queue {
             if left.is_zero() {
                 return;
             }
-            let waited = self.written.wait_timeout(lines, left);
-            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.written.wait_for(&mut lines, left);
         }
         lines.hurry = false;
     }
@@ -109,7 +109,7 @@ impl Queue {
         }
         while lines.bytes.is_empty() {
             lines.asleep = true;
-            lines = self.filled.wait(lines).unwrap_or_else(PoisonError::into_inner);
+            self.filled.wait(&mut lines);
         }
         lines.asleep = false;
         let end = Instant::now() + GATHER;
@@ -118,15 +118,14 @@ impl Queue {
             if left.is_zero() {
                 break;
             }
-            let waited = self.filled.wait_timeout(lines, left);
-            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.filled.wait_for(&mut lines, left);
         }
         lines.writing = true;
         std::mem::swap(&mut lines.bytes, batch);
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock()
     }
 }
 

@@ -6,9 +6,10 @@ mod traffic;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::counter::Counter;
@@ -119,11 +120,11 @@ impl Collector for Published {
 impl Published {
     fn objects(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let (accepted, rejected) = {
-            let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+            let deployments = self.deployments.lock();
             let accepted = deployments.values().filter(|(accepted, _)| *accepted).count();
             (accepted as u64, (deployments.len() - accepted) as u64)
         };
-        let policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let policies = self.policies.lock().clone();
         let policies = |state| policies.values().filter(|found| **found == state).count() as u64;
         let mut metric = family::OBJECTS.begin(encoder)?;
         for (kind, state, count) in [
@@ -144,7 +145,7 @@ impl Published {
     }
 
     fn endpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let deployments = self.deployments.lock();
         let mut metric = family::ENDPOINTS.begin(encoder)?;
         for (key, (_, report)) in deployments.iter() {
             let counts = report.endpoints;
@@ -160,14 +161,10 @@ impl Published {
     }
 
     fn certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let deployments = self.deployments.lock();
         let own = deployments.values().flat_map(|(_, report)| &report.certificates);
         let mut expiry: BTreeMap<&ObjectKey, i64> = own.map(|own| (&own.secret, own.not_after)).collect();
-        let defaults = self
-            .default_certificates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let defaults = self.default_certificates.lock().clone();
         expiry.extend(defaults.iter().map(|default| (&default.secret, default.not_after)));
         let mut metric = family::CERTIFICATE_EXPIRY.begin(encoder)?;
         for (secret, not_after) in expiry {
