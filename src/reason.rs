@@ -3,9 +3,10 @@
 
 use http::StatusCode;
 use serde::{Serialize, Serializer};
+use strum::VariantArray;
 
 /// Why Postern answers by itself. The code's first half says whose fault it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray)]
 pub enum Reason {
     AmbiguousPath,
     AuthRefused,
@@ -52,49 +53,6 @@ pub enum Reason {
 pub const CLOSED_REQUEST: &str = "client:closed_request";
 
 impl Reason {
-    /// In the order of the variants, so that `reason as usize` is an index.
-    pub const ALL: [Self; 39] = [
-        Self::AmbiguousPath,
-        Self::AuthRefused,
-        Self::AuthUnavailable,
-        Self::BackendNotFound,
-        Self::BadGateway,
-        Self::BadRequest,
-        Self::BadUpgrade,
-        Self::BadUpstreamUpgrade,
-        Self::BodyTooLarge,
-        Self::DeploymentOffline,
-        Self::FirewallDenied,
-        Self::HeadersTooLarge,
-        Self::HostNotFound,
-        Self::InsufficientPermissions,
-        Self::InternalError,
-        Self::InvalidCredentials,
-        Self::InvalidKey,
-        Self::InvalidToken,
-        Self::MethodNotAllowed,
-        Self::Misdirected,
-        Self::MissingCredentials,
-        Self::NoReadyEndpoint,
-        Self::OpenapiValidationFailed,
-        Self::OriginDenied,
-        Self::Overloaded,
-        Self::PathNotFound,
-        Self::PlaintextOnTls,
-        Self::PolicyInvalid,
-        Self::PolicyTimeout,
-        Self::RateLimited,
-        Self::RequestTimeout,
-        Self::Starting,
-        Self::StoreUnavailable,
-        Self::TlsRequired,
-        Self::TooManyConnections,
-        Self::Unreachable,
-        Self::UnsupportedVersion,
-        Self::UpstreamTimeout,
-        Self::UriTooLong,
-    ];
-
     pub fn status(self) -> StatusCode {
         self.row().0
     }

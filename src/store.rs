@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Serialize, Serializer};
+use strum::VariantArray;
 
 use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
 use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
@@ -137,7 +138,7 @@ pub struct ConfigMap {
 }
 
 /// One watched kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
 pub enum Kind {
     ConfigMap,
     Deployment,
@@ -246,7 +247,10 @@ impl Store {
 
     /// The kinds that have not been listed yet.
     pub fn unlisted(&self) -> impl Iterator<Item = Kind> {
-        Kind::ALL.into_iter().filter(|kind| !self.listed.contains(kind))
+        Kind::VARIANTS
+            .iter()
+            .copied()
+            .filter(|kind| !self.listed.contains(kind))
     }
 
     pub fn take_changes(&mut self) -> Changes {
@@ -490,17 +494,6 @@ impl Changes {
             && secrets.is_empty()
             && config_maps.is_empty()
     }
-}
-
-impl Kind {
-    pub const ALL: [Self; 6] = [
-        Self::ConfigMap,
-        Self::Deployment,
-        Self::EndpointSlice,
-        Self::Secret,
-        Self::SentinelPolicy,
-        Self::Service,
-    ];
 }
 
 impl Object {

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 
 pub use api_key::ApiKey;
 pub use basic_auth::BasicAuth;
@@ -83,7 +84,8 @@ pub struct Rule {
     pub runtime: Slot<state::Rule>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Mode {
     Enforce,
     /// Decides, counts and tells, and lets through.
@@ -151,10 +153,7 @@ pub struct Services {
 
 impl Mode {
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Shadow => "shadow",
-        }
+        self.into()
     }
 }
 

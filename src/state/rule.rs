@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use strum::{IntoStaticStr, VariantArray};
+
 use crate::policy::{Mode, Refusal};
 use crate::reason::Reason;
 use crate::state::Passwords;
@@ -13,7 +15,7 @@ use crate::store::ObjectKey;
 
 #[derive(Debug, Default)]
 pub struct Rule {
-    decisions: [[AtomicU64; Decision::ALL.len()]; MODES.len()],
+    decisions: [[AtomicU64; Decision::VARIANTS.len()]; Mode::VARIANTS.len()],
     /// Each of a rule that has a use for it; empty ones cost next to nothing.
     pub passwords: Passwords,
     pub windows: Windows,
@@ -28,15 +30,14 @@ pub struct RuleKey {
 }
 
 /// How a rule that applied decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Decision {
     Passed,
     Refused,
     /// Something that it needs did not answer, or not in time.
     Failed,
 }
-
-pub const MODES: [Mode; 2] = [Mode::Enforce, Mode::Shadow];
 
 impl Rule {
     pub fn count(&self, mode: Mode, decision: Decision) {
@@ -49,9 +50,6 @@ impl Rule {
 }
 
 impl Decision {
-    /// In the order of the variants, so that `decision as usize` is an index.
-    pub const ALL: [Self; 3] = [Self::Passed, Self::Refused, Self::Failed];
-
     pub fn of<T>(decided: &Result<T, Refusal>) -> Self {
         match decided {
             Ok(_) => Self::Passed,
@@ -65,10 +63,6 @@ impl Decision {
     }
 
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
+        self.into()
     }
 }

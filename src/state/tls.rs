@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-#[derive(Debug, Default)]
-pub struct Handshakes([AtomicU64; Outcome::ALL.len()]);
+use strum::{IntoStaticStr, VariantArray};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
+pub struct Handshakes([AtomicU64; Outcome::VARIANTS.len()]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// With a new session.
     Completed,
@@ -27,15 +30,7 @@ impl Handshakes {
 }
 
 impl Outcome {
-    /// In the order of the variants, so that `outcome as usize` is an index.
-    pub const ALL: [Self; 4] = [Self::Completed, Self::Resumed, Self::Failed, Self::TimedOut];
-
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Resumed => "resumed",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-        }
+        self.into()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::StatusCode;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::reason::Reason;
 
@@ -17,22 +18,23 @@ pub struct Traffic {
     /// Requests whose client left before any answer.
     pub abandoned: AtomicU64,
     pub duration: Histogram,
-    pub dials: [AtomicU64; DialResult::ALL.len()],
+    pub dials: [AtomicU64; DialResult::VARIANTS.len()],
     pub connections_active: AtomicI64,
     pub connections_idle: AtomicI64,
     pub sockets_open: AtomicI64,
     pub sockets_opened: AtomicU64,
-    pub sockets_closed: [AtomicU64; ClosedBy::ALL.len()],
+    pub sockets_closed: [AtomicU64; ClosedBy::VARIANTS.len()],
     pub socket_duration: Histogram,
     pub socket_bytes_to_app: AtomicU64,
     pub socket_bytes_to_client: AtomicU64,
 }
 
 #[derive(Debug)]
-pub struct Refusals([AtomicU64; Reason::ALL.len()]);
+pub struct Refusals([AtomicU64; Reason::VARIANTS.len()]);
 
 /// How one attempt to reach an endpoint ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum DialResult {
     Connected,
     Refused,
@@ -48,7 +50,8 @@ pub enum DialResult {
 }
 
 /// Who ended a socket first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum ClosedBy {
     App,
     Client,
@@ -98,40 +101,14 @@ impl Default for Refusals {
 }
 
 impl DialResult {
-    pub const ALL: [Self; 8] = [
-        Self::Connected,
-        Self::Refused,
-        Self::TimedOut,
-        Self::Unroutable,
-        Self::NoDescriptors,
-        Self::NoPorts,
-        Self::TlsFailed,
-        Self::Failed,
-    ];
-
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Refused => "refused",
-            Self::TimedOut => "timed_out",
-            Self::Unroutable => "unroutable",
-            Self::NoDescriptors => "no_descriptors",
-            Self::NoPorts => "no_ports",
-            Self::TlsFailed => "tls_failed",
-            Self::Failed => "failed",
-        }
+        self.into()
     }
 }
 
 impl ClosedBy {
-    pub const ALL: [Self; 3] = [Self::App, Self::Client, Self::Postern];
-
     pub fn label(self) -> &'static str {
-        match self {
-            Self::App => "app",
-            Self::Client => "client",
-            Self::Postern => "postern",
-        }
+        self.into()
     }
 }
 

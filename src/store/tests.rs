@@ -1,3 +1,5 @@
+use strum::VariantArray;
+
 use super::*;
 
 fn batch(events: impl IntoIterator<Item = Event>) -> Batch {
@@ -145,7 +147,7 @@ fn a_list_drops_what_vanished_and_only_of_its_kind() {
 #[test]
 fn the_store_is_complete_once_every_kind_was_listed() {
     let mut store = Store::default();
-    for kind in Kind::ALL {
+    for &kind in Kind::VARIANTS {
         assert!(!store.is_complete());
         store.apply(batch([Event::Listed(kind, BTreeSet::new())]));
     }
@@ -155,7 +157,9 @@ fn the_store_is_complete_once_every_kind_was_listed() {
 #[test]
 fn deleting_what_is_not_there_is_no_change() {
     let mut store = Store::default();
-    store.apply(batch(Kind::ALL.map(|kind| Event::Delete(kind, key("nothing")))));
+    store.apply(batch(
+        Kind::VARIANTS.iter().map(|kind| Event::Delete(*kind, key("nothing"))),
+    ));
     assert_eq!(store.take_changes(), Changes::default());
 }
 

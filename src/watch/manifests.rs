@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use strum::VariantArray;
 use tracing::warn;
 
 use super::files;
@@ -179,7 +180,10 @@ impl Manifests {
                 .map(|id| id.1.clone())
                 .collect()
         };
-        Kind::ALL.map(|kind| Event::Listed(kind, keys(kind))).into()
+        Kind::VARIANTS
+            .iter()
+            .map(|&kind| Event::Listed(kind, keys(kind)))
+            .collect()
     }
 
     /// When `changes` should be asked again although nothing was loaded.

@@ -6,6 +6,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+use strum::VariantArray;
 
 use crate::policy::connection_limit::Lease;
 use crate::proxy::telling::Witness;
@@ -134,7 +135,7 @@ impl Drop for Registered {
         let traffic = self.traffic();
         let by = usize::from(self.socket.closed_by.load(Ordering::Relaxed));
         // Without a word the tunnel never began: the client was gone before its 101.
-        let by = ClosedBy::ALL.get(by).copied().unwrap_or(ClosedBy::Client);
+        let by = ClosedBy::VARIANTS.get(by).copied().unwrap_or(ClosedBy::Client);
         let open = self.socket.opened.elapsed();
         traffic.sockets_closed[by as usize].fetch_add(1, Ordering::Relaxed);
         traffic.sockets_open.fetch_sub(1, Ordering::Relaxed);

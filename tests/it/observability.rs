@@ -9,12 +9,14 @@ mod scraped;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use postern::policy::Mode;
 use postern::reason::{CLOSED_REQUEST, Reason};
-use postern::state::rule::{Decision, MODES};
+use postern::state::rule::Decision;
 use postern::state::tls::Outcome;
 use postern::state::traffic::{ClosedBy, DialResult};
 use postern::telemetry::metrics::family::{self, Family, Kind};
 use serde_json::Value;
+use strum::VariantArray;
 
 use crate::support::chart::folder;
 use crate::support::prometheus::{groupings, selectors};
@@ -41,15 +43,17 @@ fn family(name: &str) -> Option<&'static Family> {
 fn values(family: &Family, label: &str) -> Option<BTreeSet<&'static str>> {
     let values = match label {
         "reason" => {
-            let reasons = Reason::ALL.into_iter().map(Reason::code);
+            let reasons = Reason::VARIANTS.iter().map(|reason| reason.code());
             reasons.chain(["", CLOSED_REQUEST]).collect()
         }
         "code" => BTreeSet::from(["1xx", "2xx", "3xx", "4xx", "5xx"]),
-        "mode" => MODES.iter().map(|mode| mode.label()).collect(),
-        "decision" => Decision::ALL.iter().map(|decision| decision.label()).collect(),
-        "closed_by" => ClosedBy::ALL.iter().map(|by| by.label()).collect(),
-        "result" if family.name == family::DIAL_ATTEMPTS.name => DialResult::ALL.iter().map(|r| r.label()).collect(),
-        "result" if family.name == family::TLS_HANDSHAKES.name => Outcome::ALL.iter().map(|o| o.label()).collect(),
+        "mode" => Mode::VARIANTS.iter().map(|mode| mode.label()).collect(),
+        "decision" => Decision::VARIANTS.iter().map(|decision| decision.label()).collect(),
+        "closed_by" => ClosedBy::VARIANTS.iter().map(|by| by.label()).collect(),
+        "result" if family.name == family::DIAL_ATTEMPTS.name => {
+            DialResult::VARIANTS.iter().map(|r| r.label()).collect()
+        }
+        "result" if family.name == family::TLS_HANDSHAKES.name => Outcome::VARIANTS.iter().map(|o| o.label()).collect(),
         _ => return None,
     };
     Some(values)

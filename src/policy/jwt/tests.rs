@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::prelude::*;
+use strum::VariantArray;
 
 use super::keys::MAX_TRIED;
 use super::*;
@@ -692,7 +693,7 @@ proptest! {
         prop_assume!(!token[at..].starts_with(&byte));
         let changed = format!("{}{byte}{}", &token[..at], &token[at + 1..]);
         let keys = set(&ISSUER.keys());
-        let verified = Token::parse(&changed, &Algorithm::ALL).is_ok_and(|parsed| {
+        let verified = Token::parse(&changed, Algorithm::VARIANTS).is_ok_and(|parsed| {
             keys.verify(parsed.algorithm, parsed.key_id.as_deref(), parsed.message, &parsed.signature) == Verdict::Verified
         });
         prop_assert!(!verified);
@@ -700,7 +701,7 @@ proptest! {
 
     #[test]
     fn no_text_does_more_than_be_refused(text in "\\PC{0,80}", set in "\\PC{0,80}") {
-        if let Ok(token) = Token::parse(&text, &Algorithm::ALL) {
+        if let Ok(token) = Token::parse(&text, Algorithm::VARIANTS) {
             let _ = token.claims();
         }
         let _ = KeySet::read(set.as_bytes());

@@ -8,10 +8,12 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use strum::VariantArray;
 
 use super::family::{self, Family};
+use crate::policy::Mode;
 use crate::reason::{CLOSED_REQUEST, Reason};
-use crate::state::rule::{Decision, MODES};
+use crate::state::rule::Decision;
 use crate::state::tls::{Handshakes, Outcome};
 use crate::state::traffic::{ClosedBy, DialResult, Histogram};
 use crate::state::{RuleKey, State, Traffic};
@@ -43,7 +45,7 @@ impl Collector for ByDeployment {
         requests(encoder, &all)?;
         histograms(encoder, &family::REQUEST_DURATION, &all, |traffic| &traffic.duration)?;
         counters(encoder, &family::DIAL_ATTEMPTS, &all, |t| {
-            DialResult::ALL.map(|result| (result.label(), &t.dials[result as usize]))
+            DialResult::VARIANTS.iter().map(|result| result.label()).zip(&t.dials)
         })?;
         gauges(encoder, &family::UPSTREAM_CONNECTIONS, &all, |t| {
             [("active", &t.connections_active), ("idle", &t.connections_idle)]
@@ -70,7 +72,7 @@ fn websockets(encoder: &mut DescriptorEncoder<'_>, all: &All<'_>) -> fmt::Result
         })?;
     }
     counters(encoder, &family::WEBSOCKETS_CLOSED, all, |t| {
-        ClosedBy::ALL.map(|by| (by.label(), &t.sockets_closed[by as usize]))
+        ClosedBy::VARIANTS.iter().map(|by| by.label()).zip(&t.sockets_closed)
     })?;
     histograms(encoder, &family::WEBSOCKET_DURATION, all, |traffic| {
         &traffic.socket_duration
@@ -85,7 +87,7 @@ fn websockets(encoder: &mut DescriptorEncoder<'_>, all: &All<'_>) -> fmt::Result
 
 fn handshakes(encoder: &mut DescriptorEncoder<'_>, handshakes: &Handshakes) -> fmt::Result {
     let mut metric = family::TLS_HANDSHAKES.begin(encoder)?;
-    for outcome in Outcome::ALL {
+    for &outcome in Outcome::VARIANTS {
         let labels = family::TLS_HANDSHAKES.labelled([outcome.label()]);
         ConstCounter::new(handshakes.get(outcome)).encode(metric.encode_family(&labels)?)?;
     }
@@ -110,9 +112,9 @@ fn decisions(encoder: &mut DescriptorEncoder<'_>, state: &State) -> fmt::Result 
     rules.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut metric = family::POLICY_DECISIONS.begin(encoder)?;
     for (RuleKey { policy, name }, rule) in &rules {
-        for (mode, decision) in MODES
-            .into_iter()
-            .flat_map(|mode| Decision::ALL.map(|decision| (mode, decision)))
+        for (mode, decision) in Mode::VARIANTS
+            .iter()
+            .flat_map(|&mode| Decision::VARIANTS.iter().map(move |&decision| (mode, decision)))
         {
             let values = [&policy.namespace, &policy.name, name, mode.label(), decision.label()];
             let labels = family::POLICY_DECISIONS.labelled(values);
@@ -133,7 +135,7 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, all: &All<'_>) -> fmt::Result {
             .zip(&traffic.answered)
             .map(|(class, count)| (class, "", count.load(Relaxed)));
         let abandoned = ("4xx", CLOSED_REQUEST, traffic.abandoned.load(Relaxed));
-        let refused = Reason::ALL.into_iter().map(|reason| {
+        let refused = Reason::VARIANTS.iter().map(|&reason| {
             let class = usize::from(reason.status().as_u16() / 100) - 1;
             (CLASSES[class], reason.code(), traffic.refused.get(reason))
         });
@@ -146,11 +148,11 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, all: &All<'_>) -> fmt::Result {
 }
 
 /// By namespace, deployment and one label more.
-fn counters<const N: usize>(
+fn counters<'a, I: IntoIterator<Item = (&'static str, &'a AtomicU64)>>(
     encoder: &mut DescriptorEncoder<'_>,
     family: &Family,
-    all: &All<'_>,
-    read: impl Fn(&Traffic) -> [(&'static str, &AtomicU64); N],
+    all: &All<'a>,
+    read: impl Fn(&'a Traffic) -> I,
 ) -> fmt::Result {
     let mut metric = family.begin(encoder)?;
     for (key, traffic) in all {
