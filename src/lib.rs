@@ -33,6 +33,7 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod tls;
 pub mod watch;
 pub mod websocket;

@@ -14,6 +14,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 
 use crate::store::ObjectKey;
+use crate::text::Hex;
 
 /// Every Secret that Postern writes carries this label with this value.
 pub const LABEL: (&str, &str) = ("postern.dev/use", "acme");
@@ -134,7 +135,7 @@ impl Secrets {
 /// Enough of a text to name a Secret by.
 pub fn short_hash(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
-    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    Hex(&digest.as_ref()[..8]).to_string()
 }
 
 async fn within<T>(key: &ObjectKey, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {

@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::snapshot::{Challenges, Fingerprint, HostName};
 use crate::store::{ObjectKey, Secret, Store};
+use crate::text::Hex;
 
 use super::host::Names;
 
@@ -46,10 +47,7 @@ pub fn secret_name(hostname: &HostName) -> String {
         return format!("{PREFIX}{hostname}");
     }
     let digest = digest(&SHA256, hostname.as_bytes());
-    let hash: String = digest.as_ref()[..HASH_BYTES]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let hash = Hex(&digest.as_ref()[..HASH_BYTES]).to_string();
     let room = MAX - PREFIX.len() - 1 - hash.len();
     let short = hostname[..room].trim_end_matches(['-', '.']);
     format!("{PREFIX}{short}-{hash}")

@@ -13,6 +13,7 @@ use crate::api::deployment::{self as api, BackendRef, DeploymentSpec, PathRule, 
 use crate::config::Routing;
 use crate::snapshot::{self, AmbiguousPaths, HostName, PathMatch, RunState, Slot, Strategy, Timeouts};
 use crate::store::{self, ObjectKey};
+use crate::text::Hex;
 
 use super::backend::{PortRef, port_ref};
 use super::host::{Age, Right};
@@ -206,10 +207,7 @@ fn assigned(key: &ObjectKey, apex: &HostName) -> Result<HostName, snapshot::name
     } else {
         // Not the standard library's hash: the name must stay the same through every version of Postern.
         let digest = digest(&SHA256, key.to_string().as_bytes());
-        let hash: String = digest.as_ref()[..HASH_BYTES]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let hash = Hex(&digest.as_ref()[..HASH_BYTES]).to_string();
         let room = MAX_LABEL - 1 - hash.len();
         let short: String = plain.chars().take(room).collect();
         format!("{}-{hash}", short.trim_end_matches('-'))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::snapshot::{Certificate, HostName, PathMatch};
 use crate::store::{self, ObjectKey};
+use crate::text::cut;
 
 use super::acme::Order;
 use super::backend::{Found, Services};
@@ -119,7 +120,7 @@ pub fn undecodable(object: &store::Deployment) -> Option<Report> {
             r#type: ConditionType::Accepted,
             status: false,
             reason: ConditionReason::Invalid,
-            message: cut(message, MAX_MESSAGE),
+            message: cut_message(message),
         }],
         endpoints: Counts::default(),
         hostnames: Vec::new(),
@@ -278,13 +279,10 @@ fn resolved(tls: &Findings) -> Finding {
             let names: Vec<_> = without.iter().map(ToString::to_string).collect();
             (
                 ConditionReason::NoCertificate,
-                cut(
-                    format!(
-                        "everything that it names exists; over TLS a self-signed certificate is shown for {}",
-                        names.join(", ")
-                    ),
-                    MAX_MESSAGE,
-                ),
+                cut_message(format!(
+                    "everything that it names exists; over TLS a self-signed certificate is shown for {}",
+                    names.join(", ")
+                )),
             )
         }
     };
@@ -302,15 +300,7 @@ pub(super) fn join(problems: &[Problem]) -> String {
 }
 
 pub(super) fn cut_message(text: String) -> String {
-    cut(text, MAX_MESSAGE)
-}
-
-fn cut(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        text.truncate(text.floor_char_boundary(max));
-        text.push_str("...");
-    }
-    text
+    cut(&text, MAX_MESSAGE).into_owned()
 }
 
 pub(super) fn count(n: usize) -> u32 {

@@ -19,6 +19,7 @@ use crate::shared::Store;
 use crate::snapshot::{HostName, Listener};
 use crate::store::ObjectKey;
 use crate::telemetry::log;
+use crate::text::printed;
 
 /// What a running Postern is set to. Keys are hot (swapped with the next snapshot) or need a restart; see `flags`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,7 +46,7 @@ pub struct Settings {
     /// Where limits are counted that all replicas share.
     pub store: Option<Store>,
     /// Where URLs of policies may lead besides.
-    #[serde(serialize_with = "network_texts")]
+    #[serde(serialize_with = "printed::texts")]
     pub allow_egress: Box<[IpNet]>,
     pub principal_signing_key: Option<PathBuf>,
     pub routing: Routing,
@@ -82,7 +83,7 @@ pub struct Acme {
 #[serde(rename_all = "camelCase")]
 pub struct Traces {
     /// Whole, with its path. None: no request is followed.
-    #[serde(serialize_with = "url_text")]
+    #[serde(serialize_with = "printed::option_text")]
     pub endpoint: Option<Uri>,
     /// From 0 to 1.
     pub sample: f64,
@@ -439,14 +440,6 @@ fn no_empty(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
 
 fn invalid(key: &str, cause: impl ToString) -> Invalid {
     Invalid::Key(key.to_owned(), cause.to_string())
-}
-
-fn network_texts<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(networks.iter().map(IpNet::to_string))
-}
-
-fn url_text<S: Serializer>(url: &Option<Uri>, to: S) -> Result<S::Ok, S::Error> {
-    url.as_ref().map(Uri::to_string).serialize(to)
 }
 
 fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -24,12 +24,13 @@ use super::{Principal, Refusal, Request};
 use crate::reason::Reason;
 use crate::snapshot::Fingerprint;
 use crate::state::Passwords;
+use crate::text::printed;
 
 #[derive(Debug, PartialEq, Serialize)]
 pub struct BasicAuth {
     users: Arc<Users>,
     /// WWW-Authenticate.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "printed::value")]
     challenge: HeaderValue,
     /// Whether the app is to see user and password.
     forward: bool,
@@ -294,10 +295,6 @@ impl Serialize for Users {
             ("fingerprint", json!(self.fingerprint)),
         ])
     }
-}
-
-fn text<S: Serializer>(value: &HeaderValue, to: S) -> Result<S::Ok, S::Error> {
-    value.to_str().unwrap_or_default().serialize(to)
 }
 
 #[cfg(test)]

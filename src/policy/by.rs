@@ -8,10 +8,11 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderName;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{Mode, Principal, Request};
 use crate::store::ObjectKey;
+use crate::text::printed;
 
 /// What one rule counts requests by.
 #[derive(Debug, PartialEq, Serialize)]
@@ -33,7 +34,7 @@ pub enum By {
         ipv6_prefix: u8,
     },
     /// All lines of it.
-    Header(#[serde(serialize_with = "text")] HeaderName),
+    Header(#[serde(serialize_with = "printed::text")] HeaderName),
     AuthenticatedSubject,
     /// All spellings that some app takes for one path are one, without query.
     Path,
@@ -138,10 +139,6 @@ fn part(tag: u8, bytes: &[u8], to: &mut impl FnMut(&[u8])) {
     to(&[tag]);
     to(&(bytes.len() as u64).to_le_bytes());
     to(bytes);
-}
-
-fn text<S: Serializer>(name: &HeaderName, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(name.as_str())
 }
 
 #[cfg(test)]

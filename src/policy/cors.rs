@@ -3,21 +3,22 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::origin::Origins;
 use super::request::Request;
+use crate::text::printed;
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cors {
     pub origins: Origins,
     /// As lists that are sent as they are; None: what is asked for is allowed.
-    #[serde(serialize_with = "value")]
+    #[serde(serialize_with = "printed::option_value")]
     pub methods: Option<HeaderValue>,
-    #[serde(serialize_with = "value")]
+    #[serde(serialize_with = "printed::option_value")]
     pub headers: Option<HeaderValue>,
-    #[serde(serialize_with = "value")]
+    #[serde(serialize_with = "printed::option_value")]
     pub exposed: Option<HeaderValue>,
     pub credentials: bool,
     /// Seconds.
@@ -114,9 +115,4 @@ impl Grant {
             headers.append(name, value.clone());
         }
     }
-}
-
-fn value<S: Serializer>(value: &Option<HeaderValue>, to: S) -> Result<S::Ok, S::Error> {
-    let text = value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    text.serialize(to)
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::edits::remove_folded;
 use super::reserved::{folds_to, is_reserved};
 use super::{Principal, Refusal, Request};
 use crate::reason::Reason;
+use crate::text::printed;
 use crate::websocket::handshake::tokens;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,7 +29,7 @@ pub enum Place {
     /// RFC 6750 section 2.1.
     Bearer,
     Header {
-        #[serde(serialize_with = "header_name")]
+        #[serde(serialize_with = "printed::text")]
         name: HeaderName,
         /// What stands in front of it, in any case. A value without is no credential.
         prefix: Option<Box<str>>,
@@ -314,10 +315,6 @@ fn rewrite(headers: &mut HeaderMap, name: &HeaderName, mut change: impl FnMut(&[
             }
         }
     }
-}
-
-fn header_name<S: Serializer>(name: &HeaderName, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(name.as_str())
 }
 
 // By hand: what was found is not printed.

@@ -7,6 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::reserved::{folds_to, is_framing, is_reserved};
+use crate::text::printed;
 
 #[derive(PartialEq, Serialize)]
 pub struct Edits {
@@ -14,7 +15,7 @@ pub struct Edits {
     pub set: Box<[(HeaderName, HeaderValue)]>,
     #[serde(serialize_with = "pairs")]
     pub add: Box<[(HeaderName, HeaderValue)]>,
-    #[serde(serialize_with = "names")]
+    #[serde(serialize_with = "printed::texts")]
     pub remove: Box<[HeaderName]>,
 }
 
@@ -66,8 +67,4 @@ fn pairs<S: Serializer>(pairs: &[(HeaderName, HeaderValue)], to: S) -> Result<S:
         map.serialize_entry(name.as_str(), &format_args!("{} bytes", value.len()))?;
     }
     map.end()
-}
-
-fn names<S: Serializer>(names: &[HeaderName], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(names.iter().map(HeaderName::as_str))
 }

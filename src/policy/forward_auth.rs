@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::Full;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -23,21 +23,22 @@ use crate::proxy::balance::choose_endpoint;
 use crate::proxy::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::reason::Reason;
 use crate::snapshot::{Strategy, Upstream};
+use crate::text::printed;
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ForwardAuth {
     pub target: Target,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::seconds")]
     pub timeout: Duration,
     /// The client's, which the service gets.
-    #[serde(serialize_with = "names")]
+    #[serde(serialize_with = "printed::texts")]
     pub request_headers: Box<[HeaderName]>,
     /// The service's, which the app gets in place of the client's. None that is not `edits::is_editable`.
-    #[serde(serialize_with = "names")]
+    #[serde(serialize_with = "printed::texts")]
     pub response_headers: Box<[HeaderName]>,
     /// Of an answer that allows: who it is.
-    #[serde(serialize_with = "name", skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "printed::option_text", skip_serializing_if = "Option::is_none")]
     pub subject_header: Option<HeaderName>,
     pub fail_open: bool,
 }
@@ -45,12 +46,12 @@ pub struct ForwardAuth {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Target {
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "printed::text")]
     Url(Uri),
     /// Spoken to in HTTP/1.1 and plaintext, whatever the port says.
     Service {
         upstream: Arc<Upstream>,
-        #[serde(serialize_with = "text")]
+        #[serde(serialize_with = "printed::text")]
         path: PathAndQuery,
     },
 }
@@ -247,22 +248,6 @@ impl fmt::Display for Target {
             Self::Service { upstream, .. } => upstream.key.fmt(f),
         }
     }
-}
-
-fn text<S: Serializer>(value: impl fmt::Display, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&value)
-}
-
-fn seconds<S: Serializer>(limit: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(limit.as_secs_f64())
-}
-
-fn name<S: Serializer>(name: &Option<HeaderName>, to: S) -> Result<S::Ok, S::Error> {
-    name.as_ref().map(HeaderName::as_str).serialize(to)
-}
-
-fn names<S: Serializer>(names: &[HeaderName], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(names.iter().map(HeaderName::as_str))
 }
 
 // By hand: what the app is told may be a credential.

@@ -4,20 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Policy;
 use super::credentials::Place;
 use super::request::decode;
 use super::reserved::folds_to;
+use crate::text::{printed, start};
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Logging {
-    #[serde(serialize_with = "names")]
+    #[serde(serialize_with = "printed::texts")]
     pub request_headers: Box<[HeaderName]>,
-    #[serde(serialize_with = "names")]
+    #[serde(serialize_with = "printed::texts")]
     pub response_headers: Box<[HeaderName]>,
     pub query: bool,
     /// Of a hundred requests, so many are told of.
@@ -76,11 +77,11 @@ impl<'a> Redacted<'a> {
         let text = String::from_utf8_lossy(value.as_bytes());
         // Referer and Location tell of queries.
         if let Some((before, query)) = text.split_once('?').filter(|_| !self.parameters.is_empty()) {
-            return Cow::Owned(cut(&format!("{before}?{}", self.query(query))));
+            return Cow::Owned(start(&format!("{before}?{}", self.query(query)), MAX_VALUE).to_owned());
         }
         match text {
-            Cow::Borrowed(text) => Cow::Borrowed(&text[..text.floor_char_boundary(MAX_VALUE)]),
-            Cow::Owned(text) => Cow::Owned(cut(&text)),
+            Cow::Borrowed(text) => Cow::Borrowed(start(text, MAX_VALUE)),
+            Cow::Owned(text) => Cow::Owned(start(&text, MAX_VALUE).to_owned()),
         }
     }
 
@@ -95,7 +96,7 @@ impl<'a> Redacted<'a> {
                 .join(";"),
             Cow::Owned(redacted) => redacted,
         });
-        cut(&pairs.collect::<Vec<_>>().join("&"))
+        start(&pairs.collect::<Vec<_>>().join("&"), MAX_VALUE).to_owned()
     }
 
     fn pair<'p>(&self, pair: &'p str) -> Cow<'p, str> {
@@ -122,12 +123,4 @@ impl<'a> Redacted<'a> {
         let mut hidden = always.iter().chain(self.headers.iter().copied());
         hidden.any(is) || name.as_str().starts_with("x-postern-principal")
     }
-}
-
-fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_VALUE)].to_owned()
-}
-
-fn names<S: Serializer>(names: &[HeaderName], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(names.iter().map(HeaderName::as_str))
 }

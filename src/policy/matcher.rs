@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::request::Request;
+use crate::text::printed;
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,10 +22,10 @@ pub struct Match {
 #[serde(rename_all = "camelCase")]
 pub enum On {
     Path(Text),
-    #[serde(serialize_with = "texts")]
+    #[serde(serialize_with = "printed::texts")]
     Method(Box<[Method]>),
     Header {
-        #[serde(serialize_with = "text")]
+        #[serde(serialize_with = "printed::text")]
         name: HeaderName,
         value: Value,
     },
@@ -36,7 +37,7 @@ pub enum On {
         name: Box<str>,
         value: Value,
     },
-    #[serde(serialize_with = "texts")]
+    #[serde(serialize_with = "printed::texts")]
     RemoteIp(Box<[IpNet]>),
     WebSocket(bool),
 }
@@ -76,7 +77,7 @@ enum Pattern {
     Prefix(Box<str>),
     Segments(Box<str>),
     Suffix(Box<str>),
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "printed::text")]
     Regex(Regex),
 }
 
@@ -221,14 +222,6 @@ impl PartialEq for Pattern {
             _ => false,
         }
     }
-}
-
-fn text<T: ToString, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&value.to_string())
-}
-
-fn texts<T: ToString, S: Serializer>(values: &[T], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(values.iter().map(ToString::to_string))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Event, Head, Identity, Record, Tail};
 use crate::telemetry::traces::context::Context;
 use crate::telemetry::traces::{Scope, Span, Value};
+use crate::text::start;
 
 /// What is found out about a request on its way.
 #[derive(Default)]
@@ -267,5 +268,5 @@ fn asking(passed: &Passed) -> Vec<&Logging> {
 /// A record is a line.
 fn cut(path: &str) -> &str {
     const MAX_PATH: usize = 2048;
-    &path[..path.floor_char_boundary(MAX_PATH)]
+    start(path, MAX_PATH)
 }

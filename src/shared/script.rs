@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use redis::Cmd;
 
+use crate::text::Hex;
+
 /// A script is called by the SHA-1 of its text; a store that does not know it is told the text, which it then remembers.
 #[derive(Debug)]
 pub struct Script {
@@ -100,5 +102,5 @@ fn command(name: &str, script: &str, key: &str, arguments: &[u64]) -> Cmd {
 
 fn hash(text: &str) -> String {
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    Hex(hash.as_ref()).to_string()
 }

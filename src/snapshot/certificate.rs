@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{HostName, Slot};
 use crate::store::ObjectKey;
+use crate::text::Hex;
 
 /// SHA-256 over everything that a part was made of: equal parts are the same part.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,7 +158,7 @@ impl fmt::Debug for UpstreamTls {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

@@ -6,13 +6,15 @@ use std::time::Duration;
 use clap::ValueEnum;
 use http::HeaderValue;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::text::printed;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     /// Peers whose X-Forwarded-* and X-Request-Id are believed, and who may speak the PROXY protocol.
-    #[serde(serialize_with = "networks")]
+    #[serde(serialize_with = "printed::texts")]
     pub trusted_proxies: Box<[IpNet]>,
     /// Whether a trusted peer's connection begins with a PROXY header. Others' must not.
     pub proxy_protocol: bool,
@@ -22,14 +24,14 @@ pub struct Listener {
     /// Whether WebSockets over HTTP/2 are offered (RFC 8441).
     pub websocket_http2: bool,
     /// Strict-Transport-Security on answers over TLS (RFC 6797).
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "printed::option_value")]
     pub hsts: Option<HeaderValue>,
     /// Whether apps get Forwarded (RFC 7239) too.
     pub forwarded: bool,
     pub tls_min_version: TlsVersion,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::seconds")]
     pub tls_handshake_timeout: Duration,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::seconds")]
     pub keep_alive_timeout: Duration,
     /// Open streams of one HTTP/2 connection.
     pub http2_max_streams: u32,
@@ -67,17 +69,4 @@ impl Listener {
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
-}
-
-fn networks<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(networks.iter().map(IpNet::to_string))
-}
-
-fn text<S: Serializer>(value: &Option<HeaderValue>, to: S) -> Result<S::Ok, S::Error> {
-    let text = value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    text.serialize(to)
-}
-
-fn seconds<S: Serializer>(limit: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(limit.as_secs_f64())
 }

@@ -11,6 +11,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::state;
 use crate::store::ObjectKey;
+use crate::text::printed;
 
 /// What a request path must look like. The order of the variants and their text is the order of precedence: see `Host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -59,7 +60,7 @@ pub struct Deployment {
     pub key: ObjectKey,
     pub uid: Arc<str>,
     /// X-Deployment-Id.
-    #[serde(serialize_with = "header_text")]
+    #[serde(serialize_with = "printed::value")]
     pub id: HeaderValue,
     pub state: RunState,
     pub timeouts: Timeouts,
@@ -92,17 +93,17 @@ pub enum AmbiguousPaths {
 /// None: no limit ("0s").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::option_seconds")]
     pub connect: Option<Duration>,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::option_seconds")]
     pub dial_budget: Option<Duration>,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::option_seconds")]
     pub response: Option<Duration>,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::option_seconds")]
     pub idle: Option<Duration>,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::option_seconds")]
     pub total: Option<Duration>,
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "printed::option_seconds")]
     pub handshake: Option<Duration>,
 }
 
@@ -127,12 +128,4 @@ fn plain(tls: &Arc<UpstreamTls>) -> bool {
 
 fn key<S: Serializer>(deployment: &Arc<Deployment>, to: S) -> Result<S::Ok, S::Error> {
     deployment.key.serialize(to)
-}
-
-fn seconds<S: Serializer>(limit: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    limit.map(|limit| limit.as_secs_f64()).serialize(to)
-}
-
-fn header_text<S: Serializer>(value: &HeaderValue, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&String::from_utf8_lossy(value.as_bytes()))
 }

@@ -11,6 +11,7 @@ use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::{DeploymentStatus, EndpointCounts};
 use crate::api::policy::SentinelPolicyStatus;
 use crate::compile::report::{Finding, Report, Served};
+use crate::text::cut;
 
 use super::{Status, Subject};
 
@@ -101,7 +102,7 @@ fn condition(finding: &Finding, generation: i64, before: &[Condition], now: Time
         type_: r#type,
         status: status.to_owned(),
         reason: finding.reason.to_string(),
-        message: cut(&finding.message, MAX_MESSAGE),
+        message: cut(&finding.message, MAX_MESSAGE).into_owned(),
         observed_generation: Some(generation),
         last_transition_time: kept.unwrap_or_else(|| Time(whole_seconds(now))),
     }
@@ -241,15 +242,6 @@ fn ours(status: &Status) -> Vec<&Condition> {
         .collect();
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     conditions
-}
-
-/// At most `max` bytes, whole characters.
-pub fn cut(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
-    }
-    let mark = "…";
-    format!("{}{mark}", &text[..text.floor_char_boundary(max - mark.len())])
 }
 
 /// metav1.Time knows no finer ones: what is read back is what was written.
@@ -541,11 +533,5 @@ mod tests {
             report.conditions[1].reason = before;
             assert_eq!(told(&report), format!("False {after}: {failed}; mtrue"));
         }
-    }
-
-    #[test]
-    fn texts_are_cut_at_characters() {
-        assert_eq!(cut("äöü", 6), "äöü");
-        assert_eq!(cut("äöü", 5), "ä…");
     }
 }

@@ -11,8 +11,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
 
 use super::Id;
-use super::conditions::{Transition, cut};
+use super::conditions::Transition;
 use crate::api::{GROUP, VERSION};
+use crate::text::cut;
 
 pub struct Notice {
     pub id: Id,
@@ -41,7 +42,7 @@ impl Notices {
 pub async fn publish(client: Client, instance: String, mut notices: Receiver<Notice>) {
     let reporter = Reporter {
         controller: CONTROLLER.to_owned(),
-        instance: Some(cut(&instance, 128)),
+        instance: Some(cut(&instance, 128).into_owned()),
     };
     let recorder = Recorder::new(client, reporter);
     let mut pace = interval(PACE);
@@ -66,7 +67,7 @@ pub async fn publish(client: Client, instance: String, mut notices: Receiver<Not
             },
             reason: transition.reason,
             // The apiserver takes 1 kB.
-            note: Some(cut(&transition.message, 1000)),
+            note: Some(cut(&transition.message, 1000).into_owned()),
             action: transition.r#type,
             secondary: None,
         };

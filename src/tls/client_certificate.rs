@@ -13,6 +13,7 @@ use x509_parser::prelude::{AttributeTypeAndValue, FromDer, GeneralName, X509Cert
 
 use crate::policy::Principal;
 use crate::policy::principal::Holder;
+use crate::text::Hex;
 
 /// One that was verified.
 #[derive(Clone, Debug)]
@@ -30,10 +31,7 @@ const MAX_TEXT: usize = 1024;
 
 impl ClientCertificate {
     pub fn read(certificate: &CertificateDer<'_>) -> Self {
-        let mut hash = String::new();
-        for byte in digest(&SHA256, certificate).as_ref() {
-            let _ = write!(hash, "{byte:02x}");
-        }
+        let hash = Hex(digest(&SHA256, certificate).as_ref()).to_string();
         let parsed = X509Certificate::from_der(certificate).ok();
         let parsed = parsed.as_ref().map(|(_, parsed)| parsed);
         let names = parsed.and_then(|parsed| parsed.subject_alternative_name().ok().flatten());
@@ -107,10 +105,8 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
             }
         }
         Err(_) => {
-            text.push('#');
-            for byte in attribute.attr_value().to_der_vec().unwrap_or_default() {
-                let _ = write!(text, "{byte:02x}");
-            }
+            let value = attribute.attr_value().to_der_vec().unwrap_or_default();
+            let _ = write!(text, "#{}", Hex(&value));
         }
     }
     text

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 pub use keys::{Algorithm, Invalid, KeySet, Verdict};
@@ -25,6 +25,7 @@ use super::{Refusal, Request};
 use crate::reason::Reason;
 use crate::snapshot::Slot;
 use crate::state;
+use crate::text::printed;
 use token::Token;
 use verified::{Digest, Verified};
 
@@ -55,7 +56,7 @@ pub struct Jwt {
 #[serde(rename_all = "camelCase")]
 pub enum Keys {
     Url {
-        #[serde(serialize_with = "text")]
+        #[serde(serialize_with = "printed::text")]
         url: Uri,
         #[serde(skip)]
         fetched: Slot<state::Jwks>,
@@ -188,10 +189,6 @@ impl Keys {
             _ => None,
         }
     }
-}
-
-fn text<S: Serializer>(url: &Uri, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(url)
 }
 
 fn invalid(flaw: Flaw) -> Refusal {
