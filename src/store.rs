@@ -15,7 +15,7 @@ use strum::VariantArray;
 use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
 use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
 
-pub use data::Data;
+pub use data::{Data, Purpose};
 
 /// Namespace and name of an object, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,11 +13,11 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Precon
 use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 
-use crate::store::ObjectKey;
+use crate::store::{ObjectKey, Purpose};
 use crate::text::Hex;
 
 /// Every Secret that Postern writes carries this label with this value.
-pub const LABEL: (&str, &str) = ("postern.dev/use", "acme");
+pub const LABEL: (&str, &str) = ("postern.dev/use", Purpose::Acme.label());
 /// For a person, and for who clears up: the class of the installation that wrote it, and the hostname that it is for.
 pub const CLASS: &str = "postern.dev/class";
 pub const HOSTNAME: &str = "postern.dev/hostname";

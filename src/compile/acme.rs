@@ -7,13 +7,10 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::snapshot::{Challenges, Fingerprint, HostName};
-use crate::store::{ObjectKey, Secret, Store};
+use crate::store::{ObjectKey, Purpose, Secret, Store};
 use crate::text::Hex;
 
 use super::host::Names;
-
-/// The label of all Secrets that ACME keeps.
-pub const PURPOSE: &str = "acme";
 
 /// A certificate that a Deployment wants ordered for a hostname that is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +103,7 @@ impl Answers {
 /// RFC 8555 section 8.1: token and thumbprint, both base64url.
 fn answer(secret: &Secret) -> Option<Answer> {
     const MAX: usize = 512;
-    if secret.tls || secret.purpose.as_deref() != Some(PURPOSE) {
+    if secret.tls || secret.purpose.as_deref() != Some(Purpose::Acme.label()) {
         return None;
     }
     let text = |key: &str| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::api::condition::ConditionReason;
 use crate::api::deployment::CaKind;
-use crate::store::ObjectKey;
+use crate::store::{ObjectKey, Purpose};
 
 pub struct References<K, T> {
     entries: HashMap<K, Entry<T>>,
@@ -46,9 +46,9 @@ pub enum Unusable {
     #[error("does not exist, or is not of type kubernetes.io/tls")]
     NoTlsSecret,
     #[error("does not exist, or does not carry the label postern.dev/use: {0}")]
-    NotFound(&'static str),
+    NotFound(Purpose),
     #[error("does not carry the label postern.dev/use: {0}")]
-    NotLabelled(&'static str),
+    NotLabelled(Purpose),
     /// What it holds is no good; the text says why, and quotes nothing of it.
     #[error("{text}")]
     Invalid { reason: ConditionReason, text: Arc<str> },

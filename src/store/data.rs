@@ -1,14 +1,57 @@
-//! The bytes that Secrets and ConfigMaps hold. They are printed as their lengths alone, whoever prints them.
+//! The bytes that Secrets and ConfigMaps hold, and what they are for. The bytes are printed as their lengths alone, whoever prints them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use strum::{Display, EnumString, IntoStaticStr};
 
 /// By key.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Data(BTreeMap<Arc<str>, Arc<[u8]>>);
+
+/// What a Secret or ConfigMap is for, as its label `postern.dev/use` says.
+#[derive(Clone, Copy, Debug, Display, EnumString, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum Purpose {
+    /// A certificate that ACME orders, its account, or the answer to one of its challenges.
+    Acme,
+    ApiKey,
+    /// Certificates of authorities.
+    Ca,
+    Htpasswd,
+    Jwks,
+    Openapi,
+}
+
+impl Purpose {
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        self.into_str()
+    }
+
+    /// The keys of such an object that are read.
+    pub fn kept(self) -> &'static [&'static str] {
+        match self {
+            Self::Acme => &["hostname", "token", "keyAuthorization"],
+            Self::ApiKey => &[
+                "key",
+                "sha256",
+                "subject",
+                "expiresAt",
+                "permissions",
+                "roles",
+                "meta",
+                "enabled",
+            ],
+            Self::Ca => &["ca.crt"],
+            Self::Htpasswd => &["auth"],
+            Self::Jwks => &["jwks.json"],
+            Self::Openapi => &["openapi.yaml", "openapi.json"],
+        }
+    }
+}
 
 impl Data {
     pub fn get(&self, key: &str) -> Option<&[u8]> {

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::api::policy::{LabelSelector, Mode, TargetRef};
 use crate::store::{
-    ConfigMap, Deployment, EndpointSlice, ObjectKey, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
-    Targets,
+    ConfigMap, Deployment, EndpointSlice, ObjectKey, Policy, Purpose, Secret, Service, ServicePort, SliceEndpoint,
+    SlicePort, Targets,
 };
 
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
@@ -23,31 +23,6 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// What a Secret or ConfigMap may be used for, as its owner says: without it nobody but the owner's own TLS is served.
 pub const USE: &str = "postern.dev/use";
 pub const TLS: &str = "kubernetes.io/tls";
-
-/// The purpose of a Secret that holds an API key.
-pub const API_KEY: &str = "api-key";
-
-/// What of an object of this purpose anything reads.
-fn kept(purpose: &str) -> &'static [&'static str] {
-    match purpose {
-        "acme" => &["hostname", "token", "keyAuthorization"],
-        API_KEY => &[
-            "key",
-            "sha256",
-            "subject",
-            "expiresAt",
-            "permissions",
-            "roles",
-            "meta",
-            "enabled",
-        ],
-        "ca" => &["ca.crt"],
-        "htpasswd" => &["auth"],
-        "jwks" => &["jwks.json"],
-        "openapi" => &["openapi.yaml", "openapi.json"],
-        _ => &[],
-    }
-}
 
 const KEPT_OF_TLS: [&str; 2] = ["tls.crt", "tls.key"];
 
@@ -201,7 +176,7 @@ pub fn secret(object: core::Secret) -> Option<Secret> {
     );
     let of_purpose = purpose.as_deref().map_or(&[][..], kept);
     let kept = |key: &str| tls && KEPT_OF_TLS.contains(&key) || of_purpose.contains(&key);
-    let selectable = purpose.as_deref() == Some(API_KEY);
+    let selectable = purpose.as_deref() == Some(Purpose::ApiKey.label());
     let labels = object.metadata.labels.filter(|_| selectable).unwrap_or_default();
     Some(Secret {
         data: data
@@ -232,6 +207,11 @@ pub fn config_map(object: core::ConfigMap) -> Option<ConfigMap> {
             .map(|(key, text)| (key, text.into_bytes()))
             .collect(),
     })
+}
+
+/// The keys that are read of an object with this label; none, where the label is not known.
+fn kept(label: &str) -> &'static [&'static str] {
+    label.parse().map_or(&[], Purpose::kept)
 }
 
 fn created(metadata: &ObjectMeta) -> i64 {

@@ -7,7 +7,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use super::Lookups;
-use super::keys::{API_KEY, Entry};
+use super::keys::Entry;
 use super::matching::header_name;
 use super::references::{holder, taken};
 use super::rule::{At, Invalid, bounded, editable, names, names_one, noted};
@@ -22,7 +22,7 @@ use crate::policy::forward_auth::{ForwardAuth, Target};
 use crate::policy::jwt::{self, Algorithm, Jwt, RequiredClaim};
 use crate::policy::{BasicAuth, Permissions};
 use crate::snapshot::Slot;
-use crate::store::ObjectKey;
+use crate::store::{ObjectKey, Purpose};
 
 // As the CRD's schema has them.
 pub const MAX_SOURCES: usize = 8;
@@ -70,7 +70,10 @@ fn selected(selector: &api::LabelSelector, lookups: &Lookups<'_>, notes: &mut Ve
     if !malformed.is_empty() {
         note(ConditionReason::InvalidReference, malformed.join("; "));
     } else if keys.is_empty() {
-        let text = format!("selects no Secret that carries the label postern.dev/use: {API_KEY}");
+        let text = format!(
+            "selects no Secret that carries the label postern.dev/use: {}",
+            Purpose::ApiKey
+        );
         note(ConditionReason::SecretNotFound, text);
     }
     keys
@@ -91,11 +94,14 @@ fn named(refs: &[api::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>)
             }
             None if lookups.store.secret(&secret).is_some() => note(
                 ConditionReason::SecretNotLabelled,
-                format!("does not carry the label postern.dev/use: {API_KEY}"),
+                format!("does not carry the label postern.dev/use: {}", Purpose::ApiKey),
             ),
             None => note(
                 ConditionReason::SecretNotFound,
-                format!("does not exist, or does not carry the label postern.dev/use: {API_KEY}"),
+                format!(
+                    "does not exist, or does not carry the label postern.dev/use: {}",
+                    Purpose::ApiKey
+                ),
             ),
         }
     }

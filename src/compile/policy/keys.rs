@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::policy::api_key::{Key, Unusable};
-use crate::store::{Labels, ObjectKey, Secret, Store, selects};
+use crate::store::{Labels, ObjectKey, Purpose, Secret, Store, selects};
 
 use super::attach::within;
 
@@ -22,9 +22,6 @@ pub struct Changed {
     pub key: ObjectKey,
     pub labels: Vec<Labels>,
 }
-
-/// The label of a Secret that holds an API key.
-pub const API_KEY: &str = "api-key";
 
 impl Keys {
     /// Looks at Secrets that changed, whatever they are now.
@@ -70,5 +67,5 @@ impl Keys {
 }
 
 fn is_api_key(secret: &Secret) -> bool {
-    secret.purpose.as_deref() == Some(API_KEY)
+    secret.purpose.as_deref() == Some(Purpose::ApiKey.label())
 }

@@ -12,7 +12,7 @@ use crate::compile::references::{Found, Read, References, Unusable, User};
 use crate::policy::basic_auth::Users;
 use crate::policy::jwt::KeySet;
 use crate::policy::openapi::Document;
-use crate::store::{Changes, Data, ObjectKey, Store};
+use crate::store::{Changes, Data, ObjectKey, Purpose, Store};
 
 use super::rule::Invalid;
 
@@ -46,11 +46,6 @@ pub struct UsersFile {
     /// What is wrong with some of its lines.
     pub note: Option<Arc<str>>,
 }
-
-// The labels of what holds them.
-const HTPASSWD: &str = "htpasswd";
-const JWKS: &str = "jwks";
-const OPENAPI: &str = "openapi";
 
 /// Of all rules that are enabled. What is no reference at all is told where the rule is compiled.
 pub fn references(namespace: &str, spec: &SentinelPolicySpec) -> BTreeSet<Reference> {
@@ -113,7 +108,7 @@ impl Sources {
     /// Looks up what changed or is newly referred to. Returns who sees something else than before.
     pub fn resolve(&mut self, changes: &Changes, store: &Store) -> BTreeSet<User> {
         let mut affected = BTreeSet::new();
-        let users = |key: &ObjectKey| secret(store, key, HTPASSWD, users);
+        let users = |key: &ObjectKey| secret(store, key, Purpose::Htpasswd, users);
         self.users.resolve(changes.secrets.iter(), users, &mut affected);
 
         let of = |kind, keys: &BTreeSet<ObjectKey>| -> Vec<Holder> {
@@ -123,12 +118,12 @@ impl Sources {
         let mut changed = of(CaKind::Secret, &changes.secrets);
         changed.extend(of(CaKind::ConfigMap, &changes.config_maps));
         let jwks = |Holder { kind, key }: &Holder| match kind {
-            CaKind::Secret => secret(store, key, JWKS, key_set),
-            CaKind::ConfigMap => config_map(store, key, JWKS, key_set),
+            CaKind::Secret => secret(store, key, Purpose::Jwks, key_set),
+            CaKind::ConfigMap => config_map(store, key, Purpose::Jwks, key_set),
         };
         self.jwks.resolve(changed.iter(), jwks, &mut affected);
 
-        let documents = |key: &ObjectKey| config_map(store, key, OPENAPI, document);
+        let documents = |key: &ObjectKey| config_map(store, key, Purpose::Openapi, document);
         self.documents
             .resolve(changes.config_maps.iter(), documents, &mut affected);
         affected
@@ -178,15 +173,10 @@ impl Sources {
 }
 
 /// A Secret of this purpose, read.
-fn secret<T>(
-    store: &Store,
-    key: &ObjectKey,
-    purpose: &'static str,
-    read: impl Fn(&Data) -> Result<T, String>,
-) -> Read<T> {
+fn secret<T>(store: &Store, key: &ObjectKey, purpose: Purpose, read: impl Fn(&Data) -> Result<T, String>) -> Read<T> {
     let secret = store.secret(key).ok_or(Unusable::NotFound(purpose))?;
     let read = match secret.purpose.as_deref() {
-        Some(found) if found == purpose => read(&secret.data).map_err(malformed),
+        Some(found) if found == purpose.label() => read(&secret.data).map_err(malformed),
         _ => Err(Unusable::NotLabelled(purpose)),
     };
     Ok((secret.uid.clone(), read))
@@ -195,12 +185,12 @@ fn secret<T>(
 fn config_map<T>(
     store: &Store,
     key: &ObjectKey,
-    purpose: &'static str,
+    purpose: Purpose,
     read: impl Fn(&Data) -> Result<T, String>,
 ) -> Read<T> {
     let map = store.config_map(key).ok_or(Unusable::NotFound(purpose))?;
     let read = match &*map.purpose {
-        found if found == purpose => read(&map.data).map_err(malformed),
+        found if found == purpose.label() => read(&map.data).map_err(malformed),
         _ => Err(Unusable::NotLabelled(purpose)),
     };
     Ok((map.uid.clone(), read))

@@ -14,7 +14,7 @@ use x509_parser::extensions::GeneralName;
 use crate::api::condition::ConditionReason;
 use crate::compile::references::Unusable;
 use crate::snapshot::{Authorities, Certificate, Fingerprint, HostName};
-use crate::store::{ConfigMap, Data, ObjectKey, Secret};
+use crate::store::{ConfigMap, Data, ObjectKey, Purpose, Secret};
 
 /// A certificate, and what only its renewal asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,9 +107,6 @@ pub fn authorities(source: &ObjectKey, data: &Data) -> Result<Arc<Authorities>, 
     }))
 }
 
-/// The label of an object that holds authorities.
-pub const CA: &str = "ca";
-
 pub fn authorities_of_secret(secret: &Secret) -> Result<Arc<Authorities>, Unusable> {
     labelled(secret.purpose.as_deref())?;
     Ok(authorities(&secret.key, &secret.data)?)
@@ -122,8 +119,8 @@ pub fn authorities_of_config_map(map: &ConfigMap) -> Result<Arc<Authorities>, Un
 
 fn labelled(purpose: Option<&str>) -> Result<(), Unusable> {
     match purpose {
-        Some(CA) => Ok(()),
-        _ => Err(Unusable::NotLabelled(CA)),
+        Some(found) if found == Purpose::Ca.label() => Ok(()),
+        _ => Err(Unusable::NotLabelled(Purpose::Ca)),
     }
 }
 

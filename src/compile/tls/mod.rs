@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use crate::api::deployment::CaKind;
 use crate::snapshot::{Authorities, Certificate, ClientTls, Slot, UpstreamTls};
-use crate::store::{Changes, ObjectKey, Store};
+use crate::store::{Changes, ObjectKey, Purpose, Store};
 
 use super::deployment::Wanted;
 use super::references::{Found, Read, References, Unusable, User};
 use asked::{AuthoritiesRef, Reference};
-use material::{CA, Leaf};
+use material::Leaf;
 
 /// The certificates and authorities that are referred to. Others are not looked at.
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl Materials {
         let mut changed = referred(CaKind::Secret, &changes.secrets);
         changed.extend(referred(CaKind::ConfigMap, &changes.config_maps));
         let authorities = |AuthoritiesRef { kind, key }: &AuthoritiesRef| -> Read<Arc<Authorities>> {
-            let missing = Unusable::NotFound(CA);
+            let missing = Unusable::NotFound(Purpose::Ca);
             match kind {
                 CaKind::Secret => {
                     let secret = store.secret(key).ok_or(missing)?;
