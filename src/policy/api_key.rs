@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::{self, Hasher};
+use std::iter::once;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -18,7 +19,7 @@ use super::principal::{Kind, Parts};
 use super::{Permissions, Principal, Refusal, Request};
 use crate::reason::Reason;
 use crate::snapshot::Fingerprint;
-use crate::store::Data;
+use crate::store::{Data, Purpose};
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -179,7 +180,7 @@ impl KeySet {
         }
         Self {
             by_hash,
-            fingerprint: finish(context),
+            fingerprint: context.finish().into(),
         }
     }
 
@@ -196,9 +197,7 @@ impl Key {
 
 impl Hash {
     fn of(key: &str) -> Self {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
-        Self(hash)
+        Self(Fingerprint::from(digest(&SHA256, key.as_bytes())).0)
     }
 
     fn from_hex(hex: &str) -> Option<Self> {
@@ -229,37 +228,13 @@ fn list(key: &'static str, text: Option<&str>) -> Result<Box<[Box<str>]>, Unusab
 
 /// Over all that a key is made of.
 fn fingerprint(name: &str, secret: &Data) -> Fingerprint {
-    let mut context = Context::new(&SHA256);
-    let mut add = |bytes: &[u8]| {
-        context.update(&bytes.len().to_be_bytes());
-        context.update(bytes);
-    };
-    add(name.as_bytes());
-    for field in [
-        "key",
-        "sha256",
-        "subject",
-        "expiresAt",
-        "permissions",
-        "roles",
-        "meta",
-        "enabled",
-    ] {
+    let fields = Purpose::ApiKey.kept().iter().flat_map(|field| {
+        let value = secret.get(field);
         // What is not there is not what is empty.
-        add(if secret.get(field).is_some() {
-            field.as_bytes()
-        } else {
-            b""
-        });
-        add(secret.get(field).unwrap_or_default());
-    }
-    finish(context)
-}
-
-fn finish(context: Context) -> Fingerprint {
-    let mut fingerprint = Fingerprint([0; 32]);
-    fingerprint.0.copy_from_slice(context.finish().as_ref());
-    fingerprint
+        let there = value.map_or("", |_| field);
+        [there.as_bytes(), value.unwrap_or_default()]
+    });
+    Fingerprint::of(once(name.as_bytes()).chain(fields))
 }
 
 impl PartialEq for Hash {

@@ -168,12 +168,10 @@ impl Users {
         }
         let mut decoys: Vec<_> = by_name.values().map(|user: &User| user.stored.clone()).collect();
         decoys.sort_unstable_by(|a, b| a.text.cmp(&b.text));
-        let mut fingerprint = Fingerprint([0; 32]);
-        fingerprint.0.copy_from_slice(digest(&SHA256, htpasswd).as_ref());
         let users = Self {
             by_name,
             decoys: decoys.into(),
-            fingerprint,
+            fingerprint: digest(&SHA256, htpasswd).into(),
         };
         (users, unusable)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use aws_lc_rs::digest::{Context, Digest, SHA256};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -153,6 +154,27 @@ impl fmt::Debug for UpstreamTls {
             .field("server_name", &self.server_name)
             .field("client_certificate", &self.client_certificate)
             .finish_non_exhaustive()
+    }
+}
+
+impl Fingerprint {
+    /// Over each part with its length, so that no two lists of parts read the same.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        context.finish().into()
+    }
+}
+
+/// The digest is one of SHA-256.
+impl From<Digest> for Fingerprint {
+    fn from(digest: Digest) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
     }
 }
 

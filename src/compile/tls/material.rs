@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
@@ -59,7 +58,7 @@ pub fn leaf(secret: &Secret) -> Result<Leaf, Fault> {
     let chain = certificates(&secret.data, "tls.crt", MAX_CHAIN)?;
     let key = secret.data.get("tls.key").ok_or(Fault::Missing("tls.key"))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Fault::NoKey)?;
-    let fingerprint = fingerprint(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
+    let fingerprint = Fingerprint::of(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
 
     let (_, parsed) = x509_parser::parse_x509_certificate(&chain[0]).map_err(|_| Fault::Leaf)?;
     let alternatives = parsed.subject_alternative_name().map_err(|_| Fault::Leaf)?;
@@ -95,7 +94,7 @@ pub fn leaf(secret: &Secret) -> Result<Leaf, Fault> {
 
 pub fn authorities(source: &ObjectKey, data: &Data) -> Result<Arc<Authorities>, Fault> {
     let certificates = certificates(data, "ca.crt", MAX_AUTHORITIES)?;
-    let fingerprint = fingerprint(certificates.iter().map(AsRef::as_ref));
+    let fingerprint = Fingerprint::of(certificates.iter().map(AsRef::as_ref));
     let mut roots = RootCertStore::empty();
     for (at, certificate) in certificates.into_iter().enumerate() {
         roots.add(certificate).map_err(|_| Fault::Authority(at))?;
@@ -134,18 +133,6 @@ fn certificates(data: &Data, key: &'static str, max: usize) -> Result<Vec<Certif
         n if n > max => Err(Fault::TooMany(key, max)),
         _ => Ok(found),
     }
-}
-
-fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Fingerprint {
-    let mut digest = Context::new(&SHA256);
-    for part in parts {
-        // With its length, so that no two lists of parts read the same.
-        digest.update(&(part.len() as u64).to_be_bytes());
-        digest.update(part);
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.finish().as_ref());
-    Fingerprint(bytes)
 }
 
 impl From<Fault> for Unusable {

@@ -113,12 +113,10 @@ impl KeySet {
         if keys.is_empty() {
             return Err(Invalid::NoKey(unusable.into()));
         }
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(content.finish().as_ref());
         Ok(Self {
             keys: keys.into(),
             unusable: unusable.into(),
-            fingerprint: Fingerprint(fingerprint),
+            fingerprint: content.finish().into(),
         })
     }
 

@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 
 use super::{KeySet, Principal};
+use crate::snapshot::Fingerprint;
 
 /// Lasts no longer than the rule as it is: an edited one remembers nothing.
 #[derive(Default)]
@@ -29,9 +30,7 @@ const MAX_TOKENS: usize = 1024;
 
 impl Digest {
     pub fn of(token: &str) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        Self(bytes)
+        Self(Fingerprint::from(digest(&SHA256, token.as_bytes())).0)
     }
 }
 

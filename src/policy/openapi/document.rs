@@ -19,12 +19,13 @@ use super::path::Paths;
 use super::schema::{DIALECTS, Schemas};
 use super::servers::bases;
 use super::validator::Compiler;
+use crate::snapshot::Fingerprint;
 
 pub struct Document {
     title: String,
     version: String,
     operations: usize,
-    fingerprint: [u8; 32],
+    fingerprint: Fingerprint,
     paths: Paths<Methods>,
 }
 
@@ -47,7 +48,7 @@ struct Summary<'d> {
     title: &'d str,
     version: &'d str,
     operations: usize,
-    fingerprint: String,
+    fingerprint: Fingerprint,
 }
 
 /// What a ConfigMap can hold.
@@ -103,7 +104,7 @@ impl Document {
             title: &self.title,
             version: &self.version,
             operations: self.operations,
-            fingerprint: self.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),
+            fingerprint: self.fingerprint,
         }
     }
 }
@@ -192,13 +193,11 @@ fn read(text: &[u8], value: &Value) -> Result<Document, Invalid> {
         },
     }
     .paths(&root)?;
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest(&SHA256, text).as_ref());
     Ok(Document {
         title: shortened(info.text("title")?).to_owned(),
         version: shortened(info.text("version")?).to_owned(),
         operations,
-        fingerprint,
+        fingerprint: digest(&SHA256, text).into(),
         paths,
     })
 }
