@@ -14,6 +14,7 @@ use crate::policy::engine::Run;
 use crate::policy::trace::{Outcome, Step};
 use crate::policy::{Mode, Passed, Request, Services};
 use crate::reason::Reason;
+use crate::snapshot::name::normalize;
 use crate::snapshot::{Action, Backend, Certificate, ClientTls, Host, PathMatch, Route, Snapshot};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -85,7 +86,7 @@ pub struct Refusal {
 }
 
 pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Services) -> Explanation {
-    let host = normalized(&question.host);
+    let host = normalize(&question.host);
     let path = question.uri.path();
     let found = snapshot.hosts.find(&host);
     let route = found.and_then(|found| found.find(path));
@@ -110,7 +111,7 @@ pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Servic
         certificates: snapshot.certificates(&host).map(|c| Shown::from(&**c)).collect(),
         client_tls: found.and_then(|found| found.tls.client.as_deref()).map(rule),
         hostname: found.map(|found| found.name.to_string()),
-        host,
+        host: host.into_owned(),
         path: path.to_owned(),
         paths,
         route: route.map(Found::from),
@@ -183,15 +184,6 @@ fn refusal(host: &Host, route: &Route) -> Option<Reason> {
 
 fn rule(client: &ClientTls) -> String {
     format!("{:?}, signed by {}", client.mode, client.authorities.source)
-}
-
-fn normalized(host: &str) -> String {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host.split(':').next(),
-    };
-    let name = name.unwrap_or_default().to_ascii_lowercase();
-    name.strip_suffix('.').map_or(name.clone(), str::to_owned)
 }
 
 fn display(path: &PathMatch) -> String {

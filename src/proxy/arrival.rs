@@ -20,8 +20,9 @@ use super::forward::KERNEL_LIMIT;
 use super::listener::Transport;
 use super::preface::{self, Opened};
 use super::stream::Stream;
-use super::{Proxy, h2, target};
+use super::{Proxy, h2};
 use crate::snapshot::Deployment;
+use crate::snapshot::name::normalize;
 
 /// A head that is longer is hyper's affair alone; so is one with more headers.
 const PEEKED: usize = 8 * 1024;
@@ -180,10 +181,6 @@ fn asks_for_socket(bytes: &[u8], proxy: &Proxy) -> Option<Arc<Deployment>> {
     }
     let path = head.path?.split('?').next()?;
     let live = proxy.live.look();
-    let host = live
-        .as_ref()?
-        .snapshot
-        .hosts
-        .find(&target::hostname(value(header::HOST)?))?;
+    let host = live.as_ref()?.snapshot.hosts.find(&normalize(value(header::HOST)?))?;
     Some(host.find(path)?.deployment.clone())
 }

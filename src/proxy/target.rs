@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use super::connection::MAX_HEADERS;
 use crate::reason::Reason;
+use crate::snapshot::name::normalize;
 
 /// Of path and query. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
 const MAX_TARGET: usize = 32 * 1024;
@@ -82,7 +83,7 @@ impl Target {
     /// The name to route by.
     pub fn hostname(&self) -> Cow<'_, str> {
         // Checked by `is_host`: ASCII.
-        hostname(self.host.to_str().unwrap_or_default())
+        normalize(self.host.to_str().unwrap_or_default())
     }
 
     /// As it was sent, for a Location.
@@ -96,20 +97,6 @@ impl Target {
 
     pub fn path(&self) -> &str {
         self.uri.path()
-    }
-}
-
-/// The name in a Host header: lower case, without port and trailing dot.
-pub fn hostname(host: &str) -> Cow<'_, str> {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A hostname, parsed: lower case, A-labels, no port, no trailing dot; perhaps a wildcard for exactly one label.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,6 +19,20 @@ pub enum HostName {
     "{0:?} is not a hostname: labels of letters, digits and inner hyphens, at most 63 octets each and 253 in all, \"*.\" only in front (internationalized names as A-labels, xn--...)"
 )]
 pub struct InvalidHostName(String);
+
+/// The hostname in a Host header or in TLS's server name: in lower case, without port and trailing dot.
+pub fn normalize(host: &str) -> Cow<'_, str> {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
 
 /// How much of an invalid name its error shows.
 const SHOWN: usize = 80;

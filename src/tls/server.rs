@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::{Agreed, ClientCertificate, Identity, provider};
 use crate::live::LiveCell;
+use crate::snapshot::name::normalize;
 use crate::snapshot::{Certificate, ClientTls, ClientTlsMode, Listener, Snapshot, TlsVersion};
 
 /// What all handshakes share.
@@ -77,7 +78,7 @@ impl Server {
     /// Takes as long as the client does: to be bounded by the caller.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let server_name = start.client_hello().server_name().map(normalized);
+        let server_name = start.client_hello().server_name().map(|name| normalize(name).into());
         let (config, identity, client) = {
             let live = self.live.look();
             let nothing;
@@ -170,7 +171,7 @@ impl ResolvesServerCert for Resolver {
         let live = self.live.look();
         let found = live.as_ref().and_then(|live| {
             let snapshot = &live.snapshot;
-            match hello.server_name().map(normalized) {
+            match hello.server_name().map(normalize) {
                 Some(name) => choose(snapshot.certificates(&name), &hello),
                 // No name: whatever stands for the installation.
                 None => choose(snapshot.default_certificates.iter(), &hello),
@@ -203,10 +204,6 @@ fn is_usable(key: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
     let mut suites = suites.filter(|suite| suite.usable_for_signature_algorithm(algorithm));
     key.key.choose_scheme(hello.signature_schemes()).is_some()
         && suites.any(|suite| hello.cipher_suites().contains(&suite.suite()))
-}
-
-fn normalized(name: &str) -> Arc<str> {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into()
 }
 
 fn self_signed() -> Result<CertifiedKey, CannotStart> {
