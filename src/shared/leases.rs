@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::link::Link;
 use super::script;
+use crate::state::shrink::shrink;
 
 /// How long the sockets of a replica that has died still count.
 pub const LIFETIME: Duration = Duration::from_secs(30);
@@ -136,9 +137,7 @@ impl Drop for Lease {
                 held.remove(&self.key);
             }
         }
-        if held.capacity() > 64 && held.len() < held.capacity() / 8 {
-            held.shrink_to_fit();
-        }
+        shrink(&mut held);
         drop(held);
         if self.known {
             let _ = self.leases.released.try_send((self.key, self.id));

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::Traffic;
 use crate::policy::connection_limit::Lease;
 use crate::proxy::telling::Witness;
+use crate::state::shrink::shrink;
 use crate::websocket::socket::Socket;
 
 /// Handshakes with the app that one Deployment may have under way. A handshake costs ten times the memory of the socket that
@@ -97,9 +98,6 @@ impl Default for Deployment {
 
 fn take<T>(table: &mut HashMap<u64, T>, id: u64) -> Option<T> {
     let taken = table.remove(&id);
-    // A storm's table is not kept for the few that stay.
-    if table.capacity() > 64 && table.len() < table.capacity() / 8 {
-        table.shrink_to_fit();
-    }
+    shrink(table);
     taken
 }

@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod jwks;
 pub mod passwords;
 pub mod rule;
+pub mod shrink;
 pub mod sockets;
 pub mod tls;
 pub mod traffic;

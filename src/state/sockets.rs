@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::shrink::shrink;
+
 /// A key stands here while it has a socket open: there are never more keys than sockets.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets(Arc<Mutex<HashMap<u128, u32>>>);
@@ -45,10 +47,7 @@ impl Drop for Counted {
                 held.remove();
             }
         }
-        // A storm's table is not kept for the few that stay.
-        if open.capacity() > 64 && open.len() < open.capacity() / 8 {
-            open.shrink_to_fit();
-        }
+        shrink(&mut open);
     }
 }
 

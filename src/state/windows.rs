@@ -19,6 +19,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::shrink::shrink;
+
 #[cfg(test)]
 mod tests;
 
@@ -161,9 +163,7 @@ impl Shard {
             let last_to_go = *last_to_go;
             self.windows.retain(|key, window| rank(key, window) > last_to_go);
         }
-        if self.windows.capacity() / 8 > self.windows.len().max(16) {
-            self.windows.shrink_to(2 * self.windows.len());
-        }
+        shrink(&mut self.windows);
         self.sweep_at = (2 * self.windows.len()).clamp(64, SHARD_KEYS);
     }
 }
