@@ -37,6 +37,15 @@ pub struct Egress {
     unchecked: Client<Connector, Full<Bytes>>,
 }
 
+/// Who says where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The author of a policy: addresses inside are refused, unless the operator allows them.
+    Tenant,
+    /// The operator's settings, or compile, which gives addresses of endpoints alone: any address.
+    Operator,
+}
+
 /// What an answer may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -95,31 +104,18 @@ impl Egress {
         }
     }
 
-    /// To where the URL says, if that is allowed. An answer whose body fails is an answer still: its status was said.
+    /// An answer whose body fails is an answer still: its status was said.
     pub async fn send(
         &self,
+        reach: Reach,
         request: Request<Full<Bytes>>,
         limits: Limits,
     ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
-        exchange(&self.checked, request, limits).await
-    }
-
-    /// To an endpoint of a Service: the URL's host is an address that compile has allowed.
-    pub async fn send_to_endpoint(
-        &self,
-        request: Request<Full<Bytes>>,
-        limits: Limits,
-    ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
-        exchange(&self.unchecked, request, limits).await
-    }
-
-    /// To where the operator's own settings lead, wherever that is.
-    pub async fn send_for_operator(
-        &self,
-        request: Request<Full<Bytes>>,
-        limits: Limits,
-    ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
-        exchange(&self.unchecked, request, limits).await
+        let client = match reach {
+            Reach::Tenant => &self.checked,
+            Reach::Operator => &self.unchecked,
+        };
+        exchange(client, request, limits).await
     }
 }
 

@@ -18,7 +18,7 @@ use super::edits::remove_folded;
 use super::principal::{Kind, Parts, Principal};
 use super::reserved::is_framing;
 use super::{Refusal, Request};
-use crate::egress::{Egress, Failure, Limits};
+use crate::egress::{Egress, Failure, Limits, Reach};
 use crate::proxy::balance::choose_endpoint;
 use crate::proxy::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::reason::Reason;
@@ -105,7 +105,11 @@ impl ForwardAuth {
     async fn ask(&self, request: &Request<'_>, egress: &Egress) -> Result<Answer, Failure> {
         let headers = self.headers(request);
         match &self.target {
-            Target::Url(url) => egress.send(get(url.clone(), headers), self.limits(self.timeout)).await,
+            Target::Url(url) => {
+                egress
+                    .send(Reach::Tenant, get(url.clone(), headers), self.limits(self.timeout))
+                    .await
+            }
             Target::Service { upstream, path } => self.ask_service(upstream, path, headers, egress).await,
         }
     }
@@ -130,7 +134,7 @@ impl ForwardAuth {
             tried.push(index);
             let url = url(upstream.endpoints[index].address, path)?;
             let limits = self.limits(end.saturating_duration_since(Instant::now()));
-            match egress.send_to_endpoint(get(url, headers.clone()), limits).await {
+            match egress.send(Reach::Operator, get(url, headers.clone()), limits).await {
                 Err(Failure::Unreachable(cause)) => last = Failure::Unreachable(cause),
                 result => return result,
             }

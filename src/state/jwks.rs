@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::egress::{self, Egress, Limits};
+use crate::egress::{self, Egress, Limits, Reach};
 use crate::policy::jwt::{Invalid, KeySet};
 
 #[derive(Default)]
@@ -192,7 +192,7 @@ async fn fetch(egress: &Egress, url: &Uri) -> Result<(KeySet, Duration), Error> 
     *request.uri_mut() = url.clone();
     let accept = header::HeaderValue::from_static("application/jwk-set+json, application/json");
     request.headers_mut().insert(header::ACCEPT, accept);
-    let answer = egress.send(request, LIMITS).await?;
+    let answer = egress.send(Reach::Tenant, request, LIMITS).await?;
     if answer.status() != StatusCode::OK {
         return Err(Error::Status(answer.status()));
     }

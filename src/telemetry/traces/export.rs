@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use super::{Counts, Message, Span, otlp};
-use crate::egress::{Egress, Failure, Limits};
+use crate::egress::{Egress, Failure, Limits, Reach};
 
 const BATCH: usize = 512;
 /// How long a span waits for others.
@@ -119,7 +119,7 @@ impl Exporter {
         *request.uri_mut() = self.endpoint.clone();
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let answer = self.egress.send_for_operator(request, LIMITS).await?;
+        let answer = self.egress.send(Reach::Operator, request, LIMITS).await?;
         if !answer.status().is_success() {
             return Err(Refusal::Status(answer.status()));
         }
