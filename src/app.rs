@@ -238,13 +238,13 @@ impl App {
         info!(
             ?linger,
             ?deadline,
-            requests = self.proxy.connections.get(),
+            requests = self.proxy.connections.len(),
             sockets = self.sockets(),
             "draining"
         );
         if timeout(linger.saturating_add(deadline), self.drained()).await.is_err() {
             warn!(
-                requests = self.proxy.connections.get(),
+                requests = self.proxy.connections.len(),
                 sockets = self.sockets(),
                 "the deadline has come"
             );
@@ -357,8 +357,13 @@ impl App {
     }
 
     async fn drained(&self) {
-        while self.proxy.connections.get() > 0 || self.sockets() > 0 {
-            sleep(Duration::from_millis(20)).await;
+        self.proxy.connections.close();
+        // A connection may leave a socket behind; a socket's connection may take requests again.
+        while !self.proxy.connections.is_empty() || self.sockets() > 0 {
+            self.proxy.connections.wait().await;
+            for (_, deployment) in self.proxy.state.deployments() {
+                deployment.emptied().await;
+            }
         }
     }
 

@@ -51,7 +51,7 @@ pub struct Turn {
 
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
 pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, transport: Transport, proxy: Arc<Proxy>) {
-    let open = proxy.connections.enter();
+    let open = proxy.connections.token();
     let Some(Opened {
         mut stream,
         peer,

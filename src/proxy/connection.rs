@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -43,10 +43,6 @@ pub const MAX_HEAD: usize = 64 * 1024;
 pub const MAX_HEADERS: usize = 100;
 /// hyper's buffers grow to this for large bodies, each way. No less than a head.
 const MAX_BUFFER: usize = 128 * 1024;
-
-/// How many client connections are open, sockets not among them.
-#[derive(Debug, Default)]
-pub struct Count(AtomicUsize);
 
 /// What the requests of one connection share.
 #[derive(Debug)]
@@ -407,34 +403,6 @@ fn since_epoch(instant: Instant) -> u64 {
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
-}
-
-impl Count {
-    pub fn enter(&self) -> Entered<'_> {
-        self.add();
-        Entered(self)
-    }
-
-    /// For who cannot hold an `Entered`.
-    pub fn add(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    pub fn remove(&self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-
-    pub fn get(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-}
-
-pub struct Entered<'a>(&'a Count);
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.remove();
-    }
 }
 
 /// The client's socket as hyper sees it: each movement of a byte is noted on the connection's clock.

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::live::LiveCell;
 use crate::policy::Services;
@@ -51,7 +52,8 @@ pub struct Proxy {
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
-    pub connections: connection::Count,
+    /// The client connections that are open; not those that carry sockets alone.
+    pub connections: TaskTracker,
 }
 
 impl Proxy {
@@ -71,7 +73,7 @@ impl Proxy {
             telemetry,
             draining: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
-            connections: connection::Count::default(),
+            connections: TaskTracker::new(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! What belongs to one Deployment object while it is configured or has requests or sockets.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::Traffic;
 use crate::policy::connection_limit::Lease;
@@ -22,6 +23,8 @@ pub struct Deployment {
     pub traffic: Traffic,
     pub upgrades: Arc<Semaphore>,
     sockets: Mutex<Sockets>,
+    /// Notified when no socket is open any more.
+    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +84,23 @@ impl Deployment {
         self.lock().open.len()
     }
 
+    /// To be called when all that a socket's end brings about is done: who waits for the last one goes on then.
+    pub(crate) fn ended(&self) {
+        if self.socket_count() == 0 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Resolves once no socket is open.
+    pub async fn emptied(&self) {
+        let mut emptied = pin!(self.emptied.notified());
+        // From now on it hears of an end that comes before it is waited for.
+        emptied.as_mut().enable();
+        if self.socket_count() > 0 {
+            emptied.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sockets> {
         self.sockets.lock()
     }
@@ -92,6 +112,7 @@ impl Default for Deployment {
             traffic: Traffic::default(),
             upgrades: Arc::new(Semaphore::new(UPGRADES_IN_FLIGHT)),
             sockets: Mutex::default(),
+            emptied: Notify::new(),
         }
     }
 }

@@ -145,6 +145,7 @@ impl Drop for Registered {
             let [to_app, to_client] = bytes.map(|bytes| bytes.load(Ordering::Relaxed));
             witness.closed(open, (to_app, to_client), by);
         }
+        self.socket.deployment.ended();
     }
 }
 

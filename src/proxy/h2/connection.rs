@@ -13,6 +13,7 @@ use h2::Reason;
 use h2::server::{self, Builder};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::io::{Io, Seen};
 use super::request;
@@ -44,6 +45,7 @@ struct Load {
     /// Since when it has had neither, if it has neither.
     idle_since: Instant,
     open: bool,
+    counted: Option<TaskTrackerToken>,
 }
 
 /// One stream's share in its connection's load.
@@ -154,12 +156,12 @@ async fn drive(
 
 impl Shared {
     fn new(peer: Arc<Peer>, proxy: Arc<Proxy>) -> Self {
-        proxy.connections.add();
         let load = Load {
             requests: 0,
             sockets: 0,
             idle_since: Instant::now(),
             open: true,
+            counted: Some(proxy.connections.token()),
         };
         Self {
             proxy,
@@ -170,14 +172,13 @@ impl Shared {
 
     fn change(&self, change: impl FnOnce(&mut Load)) {
         let mut load = self.lock();
-        let counted = load.is_counted();
         change(&mut load);
         if load.requests + load.sockets == 0 {
             load.idle_since = Instant::now();
         }
-        match (counted, load.is_counted()) {
-            (false, true) => self.proxy.connections.add(),
-            (true, false) => self.proxy.connections.remove(),
+        match (load.counted.is_some(), load.is_counted()) {
+            (false, true) => load.counted = Some(self.proxy.connections.token()),
+            (true, false) => load.counted = None,
             _ => {}
         }
     }
