@@ -228,7 +228,7 @@ impl App {
         };
         self.readiness.drain();
         self.proxy.leave();
-        info!(?delay, "shutting down: not ready any more, still serving");
+        info!(?delay, "shutting down: unready, still serving");
         if let Some(status) = &self.status {
             status.cancel();
         }
@@ -246,7 +246,7 @@ impl App {
             warn!(
                 requests = self.proxy.connections.get(),
                 sockets = self.sockets(),
-                "the deadline has come"
+                "drain deadline reached: ending what is still open"
             );
             for (_, deployment) in self.proxy.state.deployments() {
                 deployment.close().iter().for_each(|socket| socket.end());

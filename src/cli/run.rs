@@ -26,7 +26,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
 
     tokio::select! {
-        signal = signals.next() => info!(signal, "asked to stop; asked again it stops at once"),
+        signal = signals.next() => info!(signal, "stopping; another signal stops at once"),
         error = app.failed() => return Err(error),
     }
     tokio::select! {

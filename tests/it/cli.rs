@@ -234,7 +234,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut postern = Running::on(folder.path(), &["--shutdown-delay", "1h"]);
     postern.record("listening");
     postern.signal("TERM");
-    postern.record("asked to stop; asked again it stops at once");
+    postern.record("stopping; another signal stops at once");
     postern.signal("INT");
     assert_eq!(postern.exit_code(), Some(1));
 }
@@ -298,10 +298,10 @@ fn check_fails_for_anything_that_is_not() {
             "app.yaml: line",
         ),
         (format!("{SHOP}---\n{SHOP}"), "stands in"),
-        (String::new(), "nothing is served"),
+        (String::new(), "there is nothing to serve"),
         (
             SHOP.replace("hostnames", "className: other\n  hostnames"),
-            "of another class than postern",
+            "not served: its className is not postern",
         ),
     ];
     for (manifest, expected) in cases {
