@@ -167,7 +167,7 @@ async fn what_cannot_be_served_is_refused_and_the_field_is_named() {
         (
             json!({"service": null}),
             "spec",
-            "needs a service, or backends, or paths of which each names its own",
+            "set service or backends, or list paths that each set their own",
         ),
         (json!({"service": null, "backends": []}), "spec", "needs a service"),
         (
@@ -178,12 +178,12 @@ async fn what_cannot_be_served_is_refused_and_the_field_is_named() {
         (
             json!({"backends": [backend]}),
             "spec",
-            "service and backends exclude each other",
+            "service and backends are mutually exclusive",
         ),
         (
             json!({"paths": [{"path": "/", "service": service, "backends": [backend]}]}),
             "spec.paths[0]",
-            "service and backends exclude each other",
+            "service and backends are mutually exclusive",
         ),
         (
             json!({"service": null, "backends": list(17, |_| backend.clone())}),
@@ -247,7 +247,7 @@ async fn what_cannot_be_served_is_refused_and_the_field_is_named() {
             "Duplicate",
         ),
         (path(""), "spec.paths[0].path", "1"),
-        (path("a"), "spec.paths[0].path", "begins with /"),
+        (path("a"), "spec.paths[0].path", "must begin with /"),
         (path("/a?b"), "spec.paths[0].path", "percent-encode"),
         (path("/a#b"), "spec.paths[0].path", "percent-encode"),
         (path("/a b"), "spec.paths[0].path", "percent-encode"),
@@ -321,22 +321,22 @@ async fn what_cannot_be_served_is_refused_and_the_field_is_named() {
         (
             json!({"hostnames": ["*.a.test"], "tls": [{"hostnames": ["*.a.test"], "acme": {}}]}),
             "spec.tls[0]",
-            "acme cannot get certificates for wildcards",
+            "acme cannot issue wildcard certificates",
         ),
         (
             json!({"hostnames": ["a.test", "*.a.test"], "tls": [{"acme": {}}]}),
             "spec",
-            "acme cannot get certificates for wildcards",
+            "acme cannot issue wildcard certificates",
         ),
         (
             json!({"tls": [{"hostnames": ["b.example.com"], "secretName": "a"}]}),
             "spec",
-            "every hostname of tls also stands in hostnames",
+            "every hostname in tls must also be listed in spec.hostnames",
         ),
         (
             json!({"hostnames": null, "tls": [{"hostnames": ["b.example.com"], "acme": {}}]}),
             "spec",
-            "every hostname of tls also stands in hostnames",
+            "every hostname in tls must also be listed in spec.hostnames",
         ),
         (
             json!({"tls": list(17, |_| json!({"secretName": "a"}))}),
