@@ -248,12 +248,12 @@ impl Reason {
                 "client:openapi_validation_failed",
                 "The request does not match the API description.",
             ),
-            Self::OriginDenied => (
-                S::FORBIDDEN,
-                "client:origin_denied",
-                "This origin is not allowed.",
+            Self::OriginDenied => (S::FORBIDDEN, "client:origin_denied", "This origin is not allowed."),
+            Self::Overloaded => (
+                S::SERVICE_UNAVAILABLE,
+                "capacity:overloaded",
+                "The proxy is overloaded: try again later.",
             ),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "capacity:overloaded", "The proxy is overloaded: try again later."),
             Self::PathNotFound => (
                 S::NOT_FOUND,
                 "routing:path_not_found",

@@ -28,7 +28,9 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().context("cannot make a key")?;
-        let certificate = params.self_signed(&key).context("cannot make a certificate authority")?;
+        let certificate = params
+            .self_signed(&key)
+            .context("cannot make a certificate authority")?;
         Ok(Self {
             pem: certificate.pem(),
             certificate: certificate.der().clone(),

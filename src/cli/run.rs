@@ -32,7 +32,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     tokio::select! {
         () = app.shutdown() => Ok(ExitCode::SUCCESS),
         signal = signals.next() => {
-            warn!(signal, "stopped at once");
+            warn!(signal, "stopped at once by a second signal");
             Ok(ExitCode::FAILURE)
         }
     }

@@ -114,7 +114,9 @@ async fn ask(admin: &http::Uri, question: &Question) -> anyhow::Result<Explanati
     .context("is Postern running? (give its admin port with --admin, or use manifests with --manifests)")?;
     match answer.status() {
         StatusCode::OK => Ok(serde_json::from_slice(answer.body()).context("the answer does not come from Postern")?),
-        StatusCode::NOT_FOUND => bail!("{authority} serves its debug pages to loopback clients only: forward its port to this machine"),
+        StatusCode::NOT_FOUND => {
+            bail!("{authority} serves its debug pages to loopback clients only: forward its port to this machine")
+        }
         status => bail!(
             "{authority} answered {status}: {}",
             String::from_utf8_lossy(answer.body()).trim_end()
