@@ -297,7 +297,7 @@ fn check_fails_for_anything_that_is_not() {
             SHOP.replace("metadata: {name: shop, namespace: acme}\nspec:\n  ports", "metadata: {"),
             "app.yaml: line",
         ),
-        (format!("{SHOP}---\n{SHOP}"), "stands in"),
+        (format!("{SHOP}---\n{SHOP}"), "is already defined in"),
         (String::new(), "there is nothing to serve"),
         (
             SHOP.replace("hostnames", "className: other\n  hostnames"),
