@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
 
-# Same Debian release in both stages: the binary links to its C library.
+# Both stages use the same Debian release, because the binary links to its C library.
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-# The caches stay between builds on one machine; what is built must leave them.
+# The caches persist between builds on one machine, so the binary has to be copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin postern && cp target/release/postern /postern

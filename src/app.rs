@@ -161,12 +161,12 @@ impl App {
             leader,
         };
         let published = publisher.run(batches, settings.clone(), readiness.clone());
-        app.spawn("publish", async move {
+        app.spawn("the publisher", async move {
             published.await;
             Ok(())
         });
         let mut changes = settings.clone();
-        app.spawn("what is told of requests", async move {
+        app.spawn("the settings of access log and traces", async move {
             while changes.changed().await.is_ok() {
                 let settings = changes.borrow_and_update();
                 telemetry.access.set(settings.access_log);
@@ -228,7 +228,7 @@ impl App {
         };
         self.readiness.drain();
         self.proxy.leave();
-        info!(?delay, "shutting down: not ready any more, still serving");
+        info!(?delay, "shutting down: unready, still serving");
         if let Some(status) = &self.status {
             status.cancel();
         }
@@ -246,7 +246,7 @@ impl App {
             warn!(
                 requests = self.proxy.connections.len(),
                 sockets = self.sockets(),
-                "the deadline has come"
+                "drain deadline reached: ending what is still open"
             );
             for (_, deployment) in self.proxy.state.deployments() {
                 deployment.close().iter().for_each(|socket| socket.end());
@@ -306,7 +306,7 @@ impl App {
         let (leading, leadership) = watch::channel(false);
         let stop = CancellationToken::new();
         self.status = Some(stop.clone());
-        self.spawn("the campaign for the lease", async move {
+        self.spawn("the leader election", async move {
             candidate.campaign(leading, stop).await;
             Ok(())
         });

@@ -155,7 +155,7 @@ impl Publisher {
             tokio::spawn(end_spread(sockets, END_WINDOW));
         }
         for problem in default_problems.iter().flatten() {
-            warn!(problem, "a default certificate cannot be used as it is");
+            warn!(problem, "a default certificate has a problem");
         }
         self.count(store, &reports, &policy_reports);
         self.report(store, &changes, &previous, &reports, &policy_reports);

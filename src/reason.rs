@@ -1,11 +1,11 @@
-//! Every reason for which Postern answers by itself: the metric, the log, the header and the body all name the same closed
-//! list. How such an answer looks is `proxy::error`'s.
+//! The closed list of reasons for which Postern answers a request itself. The metric, the log, the header and the body all
+//! name its codes; `proxy::error` renders the answer.
 
 use http::StatusCode;
 use serde::{Serialize, Serializer};
 use strum::VariantArray;
 
-/// Why Postern answers by itself. The code's first half says whose fault it is.
+/// Why Postern answers a request itself. The first half of the code says whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray)]
 pub enum Reason {
     AmbiguousPath,
@@ -49,7 +49,7 @@ pub enum Reason {
     UriTooLong,
 }
 
-/// Of a request that was answered by nobody, since its client left: not a reason to answer, but told of beside them.
+/// The code logged for a request whose client left before any answer (nginx' 499). Not a `Reason`, since nothing is sent.
 pub const CLOSED_REQUEST: &str = "client:closed_request";
 
 impl Reason {
@@ -62,22 +62,23 @@ impl Reason {
         self.row().1
     }
 
-    /// For a person: what happened and whose move it is. Never a detail of the app or the network behind it.
+    /// What happened and who has to act, for a person to read. It never names a detail of the app or its network.
     pub fn detail(self) -> &'static str {
         self.row().2
     }
 
-    /// Where a request's end is in doubt, nothing that follows it on its connection is a request.
+    /// Whether the connection closes after the answer. Once the end of a request is in doubt, the bytes that follow cannot
+    /// be read as another request.
     pub fn ends_connection(self) -> bool {
         use Reason as R;
         matches!(
             self,
             R::BadRequest
                 | R::BadUpgrade
-                // The rest of it is not waited for.
+                // The rest of the body is not read.
                 | R::BodyTooLarge
                 | R::HeadersTooLarge
-                // What it is asked for, this connection cannot give: who comes back is to come on another.
+                // Only another connection can serve this hostname.
                 | R::Misdirected
                 | R::MethodNotAllowed
                 | R::RequestTimeout
@@ -85,7 +86,8 @@ impl Reason {
         )
     }
 
-    /// Seconds, on every 503: jittered, so that those who were refused together do not come back together.
+    /// The value of Retry-After in seconds, set on every 503. It is jittered, so that clients refused together do not retry
+    /// together.
     pub fn retry_after(self) -> Option<u32> {
         match self {
             Self::DeploymentOffline => Some(60),
@@ -100,27 +102,27 @@ impl Reason {
             Self::AmbiguousPath => (
                 S::BAD_REQUEST,
                 "client:ambiguous_path",
-                "The path can be read in several ways: it holds an encoded slash, an empty segment or the like.",
+                "The path is ambiguous: it contains an encoded slash, an empty segment or something similar.",
             ),
             Self::AuthRefused => (
                 S::FORBIDDEN,
                 "client:auth_refused",
-                "The service that is asked about requests refused this one.",
+                "The authorization service refused this request.",
             ),
             Self::AuthUnavailable => (
                 S::SERVICE_UNAVAILABLE,
                 "policy:auth_unavailable",
-                "What credentials are verified by cannot be reached at present.",
+                "Credentials cannot be verified right now: the identity provider is unavailable.",
             ),
             Self::BackendNotFound => (
                 S::SERVICE_UNAVAILABLE,
                 "config:backend_not_found",
-                "The Service, port or TLS reference that this route names does not exist.",
+                "The Service, port or TLS reference of this route does not exist.",
             ),
             Self::BadGateway => (
                 S::BAD_GATEWAY,
                 "upstream:bad_gateway",
-                "The app closed the connection or sent something that is not HTTP.",
+                "The app closed the connection or sent an invalid HTTP response.",
             ),
             Self::BadRequest => (
                 S::BAD_REQUEST,
@@ -135,12 +137,12 @@ impl Reason {
             Self::BadUpstreamUpgrade => (
                 S::BAD_GATEWAY,
                 "upstream:bad_upgrade",
-                "The app's answer to the WebSocket handshake does not match it.",
+                "The app's response to the WebSocket handshake is invalid.",
             ),
             Self::BodyTooLarge => (
                 S::PAYLOAD_TOO_LARGE,
                 "client:body_too_large",
-                "The request's body is too large.",
+                "The request body is too large.",
             ),
             Self::DeploymentOffline => (
                 S::SERVICE_UNAVAILABLE,
@@ -155,7 +157,7 @@ impl Reason {
             Self::HeadersTooLarge => (
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "client:headers_too_large",
-                "The request's header fields are too many or too large.",
+                "The request has too many header fields, or they are too large.",
             ),
             Self::HostNotFound => (
                 S::NOT_FOUND,
@@ -165,29 +167,29 @@ impl Reason {
             Self::InsufficientPermissions => (
                 S::FORBIDDEN,
                 "client:insufficient_permissions",
-                "These credentials do not permit this request.",
+                "The credentials lack the permissions that this request needs.",
             ),
             Self::InternalError => (
                 S::INTERNAL_SERVER_ERROR,
                 "platform:internal_error",
-                "An error inside the proxy.",
+                "The proxy has failed with an internal error.",
             ),
             Self::InvalidCredentials => (
                 S::UNAUTHORIZED,
                 "client:invalid_credentials",
-                "The user name or the password is wrong.",
+                "The user name or password is wrong.",
             ),
             Self::InvalidKey => (S::UNAUTHORIZED, "client:invalid_key", "The API key is not valid."),
             Self::InvalidToken => (S::UNAUTHORIZED, "client:invalid_token", "The token is not valid."),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "client:method_not_allowed",
-                "This method is not served here.",
+                "This method is not supported.",
             ),
             Self::Misdirected => (
                 S::MISDIRECTED_REQUEST,
                 "routing:misdirected",
-                "This connection was made for another hostname: use a new one.",
+                "This connection was opened for another hostname: open a new one.",
             ),
             Self::MissingCredentials => (
                 S::UNAUTHORIZED,
@@ -197,38 +199,38 @@ impl Reason {
             Self::NoReadyEndpoint => (
                 S::SERVICE_UNAVAILABLE,
                 "capacity:no_ready_endpoint",
-                "The app has no endpoint that is ready.",
+                "The app has no ready endpoint.",
             ),
             Self::OpenapiValidationFailed => (
                 S::BAD_REQUEST,
                 "client:openapi_validation_failed",
-                "The request is not one of the API's.",
+                "The request does not match the API description.",
             ),
-            Self::OriginDenied => (
-                S::FORBIDDEN,
-                "client:origin_denied",
-                "Pages of this origin may not come here.",
+            Self::OriginDenied => (S::FORBIDDEN, "client:origin_denied", "This origin is not allowed."),
+            Self::Overloaded => (
+                S::SERVICE_UNAVAILABLE,
+                "capacity:overloaded",
+                "The proxy is overloaded: try again later.",
             ),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "capacity:overloaded", "Too much is in flight."),
             Self::PathNotFound => (
                 S::NOT_FOUND,
                 "routing:path_not_found",
-                "This hostname serves no such path.",
+                "No deployment serves this path on this hostname.",
             ),
             Self::PlaintextOnTls => (
                 S::BAD_REQUEST,
                 "client:plaintext_on_tls",
-                "Plain HTTP was sent to a port that speaks TLS: use https:// or wss://.",
+                "Plain HTTP was sent to a TLS port: use https:// or wss://.",
             ),
             Self::PolicyInvalid => (
                 S::SERVICE_UNAVAILABLE,
                 "config:policy_invalid",
-                "A rule that must stand before this app cannot be applied.",
+                "A policy that this app requires is missing or invalid.",
             ),
             Self::PolicyTimeout => (
                 S::SERVICE_UNAVAILABLE,
                 "policy:timeout",
-                "The rules that stand before this app took too long to decide.",
+                "The policies of this app took too long to decide.",
             ),
             Self::RateLimited => (
                 S::TOO_MANY_REQUESTS,
@@ -243,22 +245,22 @@ impl Reason {
             Self::Starting => (
                 S::SERVICE_UNAVAILABLE,
                 "config:starting",
-                "The proxy does not know its routes yet.",
+                "The proxy is starting and has not loaded its routes yet.",
             ),
             Self::StoreUnavailable => (
                 S::SERVICE_UNAVAILABLE,
                 "policy:store_unavailable",
-                "The store that requests are counted in cannot be reached at present.",
+                "Rate limits cannot be checked right now: their store is unavailable.",
             ),
             Self::TlsRequired => (
                 S::UPGRADE_REQUIRED,
                 "client:tls_required",
-                "WebSockets are served over TLS alone: use wss:// in place of ws://.",
+                "WebSockets are served over TLS only: use wss:// instead of ws://.",
             ),
             Self::TooManyConnections => (
                 S::TOO_MANY_REQUESTS,
                 "client:too_many_connections",
-                "Too many sockets are open already.",
+                "Too many WebSockets are already open.",
             ),
             Self::Unreachable => (
                 S::SERVICE_UNAVAILABLE,
@@ -268,7 +270,7 @@ impl Reason {
             Self::UnsupportedVersion => (
                 S::UPGRADE_REQUIRED,
                 "client:unsupported_version",
-                "Only WebSocket version 13 is spoken here.",
+                "Only WebSocket version 13 is supported.",
             ),
             Self::UpstreamTimeout => (
                 S::GATEWAY_TIMEOUT,
@@ -278,7 +280,7 @@ impl Reason {
             Self::UriTooLong => (
                 S::URI_TOO_LONG,
                 "client:uri_too_long",
-                "The request's target is too long.",
+                "The request target is too long.",
             ),
         }
     }

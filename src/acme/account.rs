@@ -83,7 +83,7 @@ impl Registration {
             // Orders go on without it.
             match told {
                 Ok(()) => drop(secrets.put(&self.secret, Some(found), content).await?),
-                Err(error) => warn!(%error, "the ACME server does not take the contact"),
+                Err(error) => warn!(%error, "the ACME server rejected the contact address"),
             }
         }
         Ok(account)

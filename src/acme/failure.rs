@@ -15,7 +15,7 @@ use crate::store::ObjectKey;
 pub enum Failure {
     #[error(transparent)]
     Secret(#[from] secrets::Error),
-    #[error("the ACME server cannot be asked, or refuses: {}", told(.0))]
+    #[error("the request to the ACME server failed: {}", told(.0))]
     Server(Error),
     #[error("the ACME server did not answer in time")]
     Slow,
@@ -23,21 +23,17 @@ pub enum Failure {
     Invalid(String),
     #[error("the ACME server offers no HTTP-01 challenge for this hostname")]
     NoChallenge,
-    #[error("Postern did not come to serve the challenge in time")]
+    #[error("Postern did not serve the challenge in time")]
     NotServed,
     #[error("the order took too long")]
     TooLong,
-    #[error(
-        "the certificate that was issued is of no use: it must be for this hostname, and for the key that was made"
-    )]
+    #[error("the issued certificate is unusable: it is not for this hostname or not for the key of the order")]
     Certificate,
-    #[error("Secret {0} holds no ACME account that can be read; once it is deleted, a new one is registered")]
+    #[error("Secret {0} contains no readable ACME account: delete it to register a new account")]
     Account(ObjectKey),
-    #[error(
-        "the ACME server does not know the account in Secret {0} any more; once that is deleted, a new one is registered"
-    )]
+    #[error("the ACME server no longer knows the account in Secret {0}: delete the Secret to register a new account")]
     UnknownAccount(ObjectKey),
-    #[error("the authority in {} cannot be read: {cause}", path.display())]
+    #[error("cannot read the certificate authority in {}: {cause}", path.display())]
     Authority { path: PathBuf, cause: String },
 }
 

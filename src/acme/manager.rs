@@ -92,7 +92,7 @@ fn finish(schedule: &mut Schedule, job: &Job, result: Result<Validity, Failure>,
     let told = match result {
         Ok(validity) => {
             schedule.succeed(secret, validity, now);
-            info!(%hostname, %secret, not_after = validity.not_after, "certificate is there");
+            info!(%hostname, %secret, not_after = validity.not_after, "certificate issued");
             None
         }
         Err(failure) => {
@@ -101,7 +101,7 @@ fn finish(schedule: &mut Schedule, job: &Job, result: Result<Validity, Failure>,
                 false => Setback::Ordinary,
             };
             let again_in = schedule.fail(secret, setback, now, fastrand::f64());
-            warn!(%hostname, %secret, error = %failure, again_in, "no certificate");
+            warn!(%hostname, %secret, error = %failure, again_in, "certificate not issued: trying again later");
             Some(failure.to_string())
         }
     };

@@ -70,7 +70,7 @@ impl Clerk {
                         self.remove(secret).await;
                     }
                 }
-                Err(error) => warn!(%error, "challenges that are left over are not removed"),
+                Err(error) => warn!(%error, "cannot list leftover challenges to remove them"),
             }
         }
     }
@@ -196,7 +196,7 @@ impl Clerk {
         match self.secrets.delete(&key, secret.uid()).await {
             Ok(()) => debug!(secret = %key, "challenge removed"),
             // The next term removes it; until then it answers a question that nobody asks any more.
-            Err(error) => warn!(%error, "challenge not removed"),
+            Err(error) => warn!(%error, "cannot remove a challenge"),
         }
     }
 

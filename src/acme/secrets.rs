@@ -24,13 +24,15 @@ pub const HOSTNAME: &str = "postern.dev/hostname";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("Secret {0} is there and not labelled postern.dev/use: acme, so it is not overwritten")]
+    #[error(
+        "Secret {0} already exists without the label postern.dev/use: acme and is not overwritten: delete or label it"
+    )]
     Foreign(ObjectKey),
-    #[error("Secret {0} was changed by somebody else at the same moment")]
+    #[error("Secret {0} was changed by another client at the same time")]
     Conflict(ObjectKey),
-    #[error("Secret {0} cannot be kept: {1}")]
+    #[error("cannot write Secret {0}: {1}")]
     Api(ObjectKey, kube::Error),
-    #[error("Secret {0} cannot be kept: the apiserver did not answer in time")]
+    #[error("cannot write Secret {0}: the apiserver did not answer in time")]
     Timeout(ObjectKey),
 }
 

@@ -63,8 +63,7 @@ impl View {
             return text(StatusCode::NOT_FOUND, "not found\n");
         }
         if uri.path().starts_with("/debug/") && !asks_for_this_machine(uri, headers) {
-            let why =
-                "the Host header must be localhost or a loopback address: other names may be a web page's doing\n";
+            let why = "the Host header must be localhost or a loopback address, to protect against web pages (DNS rebinding)\n";
             return text(StatusCode::FORBIDDEN, why);
         }
         if method != Method::GET && method != Method::HEAD {

@@ -38,12 +38,12 @@ impl Question {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         let value = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
         let host = value("host").ok_or("host is missing")?;
-        let mut question = Self::new(host, value("path").unwrap_or("/")).ok_or("path is no path")?;
+        let mut question = Self::new(host, value("path").unwrap_or("/")).ok_or("path is not a valid path")?;
         if let Some(method) = value("method") {
-            question.method = method.parse().map_err(|_| "method is none")?;
+            question.method = method.parse().map_err(|_| "method is not a valid method")?;
         }
         if let Some(ip) = value("ip") {
-            question.client = ip.parse().map_err(|_| "ip is no address")?;
+            question.client = ip.parse().map_err(|_| "ip is not an IP address")?;
         }
         question.web_socket = value("webSocket") == Some("true");
         for (_, header) in pairs.iter().filter(|(name, _)| name == "header") {
@@ -71,7 +71,7 @@ impl Question {
 
     /// `Name: value`.
     pub fn add_header(&mut self, line: &str) -> Result<(), String> {
-        let wrong = || "a header is written NAME:VALUE".to_owned();
+        let wrong = || "a header must be written NAME:VALUE".to_owned();
         let (name, value) = line.split_once(':').ok_or_else(wrong)?;
         let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
         let value: HeaderValue = value.trim().parse().map_err(|_| wrong())?;

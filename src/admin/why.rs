@@ -203,11 +203,11 @@ impl From<&Step> for Rule {
             outcome: match step.outcome {
                 Outcome::DoesNotApply => "does not apply".to_owned(),
                 Outcome::Passes => "passes".to_owned(),
-                Outcome::EndsPolicy => "passes, and ends its policy".to_owned(),
-                Outcome::Authenticates => "passes, and says who it is".to_owned(),
+                Outcome::EndsPolicy => "passes, and skips the rest of its policy".to_owned(),
+                Outcome::Authenticates => "passes, and authenticates the client".to_owned(),
                 Outcome::Answers => "answers the preflight".to_owned(),
                 Outcome::Refuses(reason) => format!("refuses: {} {}", reason.status().as_u16(), reason.code()),
-                Outcome::NotAsked => "is asked when a request comes".to_owned(),
+                Outcome::NotAsked => "is evaluated for real requests only".to_owned(),
             },
         }
     }
@@ -282,7 +282,7 @@ impl fmt::Display for Explanation {
                     writeln!(f, "  backend     {share}")?;
                 }
                 for rule in &self.rules {
-                    let shadow = if rule.shadow { ", in the shadow" } else { "" };
+                    let shadow = if rule.shadow { ", in Shadow mode" } else { "" };
                     let Rule {
                         policy,
                         rule,
@@ -308,7 +308,7 @@ impl fmt::Display for Share {
         match &self.service {
             None => write!(
                 f,
-                "weight {}, no such Service, port or TLS reference: its share gets 503",
+                "weight {}, the Service, port or TLS reference does not exist: its share of requests gets 503",
                 self.weight
             ),
             Some(service) => {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 
-/// Which hosts and paths reach which Services. A complete object needs hostnames and a service, nothing else: HTTP and
-/// WebSockets both work.
+/// The hostnames and paths of an app and the Services that they lead to. Only hostnames and a service are needed; HTTP
+/// and WebSockets both work.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[kube(
     group = "postern.dev",
@@ -21,24 +21,24 @@ use super::duration::Duration;
     status = "DeploymentStatus",
     shortname = "pdeploy",
     category = "postern",
-    doc = "Which hosts and paths reach which Services. Served by Postern, over HTTP and WebSockets alike. Not to be confused with deployments.apps: write deployments.postern.dev, or pdeploy.",
+    doc = "A Deployment leads hostnames and paths to Services; Postern serves them over HTTP and WebSockets. Not to be confused with deployments.apps: write deployments.postern.dev, or pdeploy.",
     printcolumn(
         name = "Hosts",
         type_ = "string",
         json_path = ".status.hostnames",
-        description = "The hostnames that are served."
+        description = "Hostnames that are served."
     ),
     printcolumn(
         name = "Service",
         type_ = "string",
         json_path = ".spec.service.name",
-        description = "The Service; empty where backends are listed."
+        description = "The Service; empty if backends are used instead."
     ),
     printcolumn(
         name = "Endpoints",
         type_ = "integer",
         json_path = ".status.endpoints.ready",
-        description = "Ready endpoints of all backends."
+        description = "Number of ready endpoints of all backends."
     ),
     printcolumn(
         name = "Programmed",
@@ -58,35 +58,35 @@ use super::duration::Duration;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.service) && has(self.backends) && size(self.backends) > 0)")
-        .message("service and backends exclude each other: keep one of them"),
+        .message("service and backends are mutually exclusive: keep one of them"),
     validation = Rule::new(
         "has(self.service) || (has(self.backends) && size(self.backends) > 0) || \
          (has(self.paths) && size(self.paths) > 0 && \
          self.paths.all(p, has(p.service) || (has(p.backends) && size(p.backends) > 0)))"
     )
-    .message("needs a service, or backends, or paths of which each names its own"),
+    .message("set service or backends, or list paths that each set their own"),
     validation = Rule::new(
         "!has(self.tls) || self.tls.all(t, !has(t.hostnames) || \
          t.hostnames.all(h, has(self.hostnames) && self.hostnames.exists(own, own == h)))"
     )
-    .message("every hostname of tls also stands in hostnames, written the same"),
+    .message("every hostname in tls must also be listed in spec.hostnames, in the same spelling"),
     validation = Rule::new(
         "!has(self.tls) || !has(self.hostnames) || self.tls.all(t, !has(t.acme) || \
          (has(t.hostnames) && size(t.hostnames) > 0) || self.hostnames.all(h, !h.startsWith('*')))"
     )
-    .message("acme cannot get certificates for wildcards: give it the other hostnames, and the wildcard a Secret")
+    .message("acme cannot issue wildcard certificates: list the other hostnames in the acme entry, and use secretName for the wildcard")
 )]
 pub struct DeploymentSpec {
-    /// The installation of Postern (its --class) that serves this object and writes its status. Immutable. Default:
-    /// postern.
+    /// The class (--class) of the Postern installation that serves this object and writes its status. Immutable.
+    /// Default: postern.
     #[serde(default = "default_class")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("className is immutable"))]
     pub class_name: String,
     /// The hostnames to serve, at most 16, such as app.example.com or *.preview.example.com, where "*." stands for
-    /// exactly one label. Without port; internationalized names as A-labels (xn--...). The oldest Deployment that lists
-    /// a name decides which namespace owns it. May be empty where the installation has an apex domain: it then serves
-    /// <name>-<namespace>.<apex domain>, besides the names listed here.
+    /// exactly one label. No port; internationalized names as A-labels (xn--...). A name belongs to the namespace of
+    /// the oldest Deployment that lists it. If the installation has an apex domain, <name>-<namespace>.<apex domain> is
+    /// served in addition, and this list may be empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     #[x_kube(
@@ -95,43 +95,44 @@ pub struct DeploymentSpec {
             "self.all(h, h.matches('^([*][.])?([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?[.])*\
              [a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?[.]?$'))"
         )
-        .message("every hostname is made of labels of letters, digits and inner hyphens, at most 63 characters each; a wildcard is one \"*.\" in front; no port, no scheme, no path")
+        .message("a hostname consists of labels of letters, digits and inner hyphens, at most 63 characters each; a wildcard is one leading \"*.\"; port, scheme and path are not allowed")
     )]
     pub hostnames: Vec<String>,
-    /// The Service that gets all requests. Exactly one of service and backends, unless every path names its own.
+    /// The Service that receives all requests. Exactly one of service and backends is required, unless every path names
+    /// its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ServiceRef")]
     pub service: Option<ServiceRef>,
-    /// Several Services that share the requests by weight, at most 16. One without a ready endpoint is skipped.
+    /// Services that share the requests by weight, at most 16. A Service without a ready endpoint is skipped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub backends: Vec<BackendRef>,
-    /// The paths to serve, at most 32. None: every path. An exact path is tried first, then the longest prefix.
-    /// Deployments of one namespace may share a hostname by different paths.
+    /// The paths to serve, at most 32. If empty, every path is served. An exact match wins over a prefix, a longer
+    /// prefix over a shorter one. Deployments of the same namespace may share a hostname if their paths differ.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into(), "type".into()]))]
     pub paths: Vec<PathRule>,
-    /// The certificates of the hostnames, at most 16 entries. A hostname with none is served with a default certificate
-    /// of the installation that covers it, else with a self-signed one. Several for one hostname stand side by side:
-    /// the client's handshake decides, as between ECDSA and RSA.
+    /// The certificates of the hostnames, at most 16 entries. A hostname without one uses a default certificate of the
+    /// installation that covers it, or else a self-signed one. If a hostname has several, such as ECDSA and RSA, the
+    /// client's handshake decides between them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tls: Vec<Tls>,
-    /// Client certificates (mutual TLS). Requests that come another way, over plaintext or another hostname's
-    /// connection, are refused. Default: none are asked for.
+    /// Client certificates (mutual TLS). Requests over plaintext or over a connection to another hostname are refused.
+    /// Default: no client certificate is requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ClientTls")]
     pub client_tls: Option<ClientTls>,
-    /// How apps are met whose Service port has the appProtocol https or kubernetes.io/wss. Default: by the system's
-    /// authorities, as <service>.<namespace>.svc.
+    /// TLS to apps whose Service port has the appProtocol https or kubernetes.io/wss. Default: the system's certificate
+    /// authorities, and the server name <service>.<namespace>.svc.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UpstreamTls")]
     pub upstream_tls: Option<UpstreamTls>,
-    /// The SentinelPolicies that have to stand before it, at most 16, by name. They are attached whatever their targets
-    /// say; while one is missing or not accepted, requests are answered 503 policy_invalid.
+    /// Names of SentinelPolicies that must apply to this Deployment, at most 16. They apply even if their targets do
+    /// not include it; while one is missing or not accepted, requests are answered 503 policy_invalid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -139,13 +140,13 @@ pub struct DeploymentSpec {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub policies: Vec<String>,
-    /// Where a policy looks at the path: Reject answers 400 ambiguous_path to one that the app could read otherwise
-    /// (%2F, %5C, %00, a backslash, encoded dot segments, empty segments). Pass: Deny matches if either reading does,
-    /// Allow and not only if both do. Reject also answers so to a path under which the app could read one of another
-    /// Deployment on the hostname, with other policies. Default: Reject.
+    /// What happens to a path that the app may interpret differently (%2F, %5C, %00, a backslash, encoded dot segments,
+    /// empty segments) when a policy depends on the path. Reject: the answer is 400 ambiguous_path; the same applies to
+    /// a path that the app could interpret as one of another Deployment on the hostname with other policies. Pass: Deny
+    /// matches if either interpretation does, Allow and not only if both do. Default: Reject.
     #[serde(default)]
     pub ambiguous_paths: AmbiguousPaths,
-    /// What the app receives as X-Deployment-Id: printable ASCII. Default: the object's name.
+    /// The value that the app receives as X-Deployment-Id, in printable ASCII. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",
@@ -153,22 +154,22 @@ pub struct DeploymentSpec {
         regex(pattern = "^[!-~]([ -~]*[!-~])?$")
     )]
     pub deployment_id: Option<String>,
-    /// Running, or Stopped: requests are answered 503 and open sockets end. Default: Running.
+    /// Running or Stopped. While Stopped, requests are answered 503 and open WebSockets are closed. Default: Running.
     #[serde(default)]
     pub state: State,
-    /// How long to wait for the app. Durations are written like 250ms, 15m or 1h30m; 0s turns a timeout off. None of
-    /// them applies to a WebSocket once it is open.
+    /// Timeouts toward the app. Durations are written like 250ms, 15m or 1h30m; 0s turns a timeout off. None of them
+    /// applies to an open WebSocket.
     #[serde(default)]
     pub timeouts: Timeouts,
-    /// How a Service's endpoints share the requests.
+    /// Load balancing over a Service's endpoints.
     #[serde(default)]
     pub balancing: Balancing,
-    /// What holds for WebSockets alone.
+    /// Settings for WebSockets only.
     #[serde(default)]
     pub web_socket: WebSocket,
 }
 
-/// A Service of the Deployment's namespace and one of its ports.
+/// A Service in the Deployment's namespace and one of its ports.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ServiceRef {
     /// Name of a Service in this namespace.
@@ -182,37 +183,40 @@ pub struct ServiceRef {
 /// A Service and its share of the requests.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct BackendRef {
-    /// The Service.
+    /// The Service that receives the share.
     pub service: ServiceRef,
-    /// Its share, 0 to 1000, relative to the others' sum. 0: none. Default: 1.
+    /// The Service's share of the requests, 0 to 1000, relative to the sum of all weights. 0 means no requests.
+    /// Default: 1.
     #[serde(default = "default_weight")]
     #[schemars(range(max = 1000))]
     pub weight: u32,
 }
 
-/// A path and, if it differs, its Service.
+/// A path, and its Service if that differs from the Deployment's.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(
     validation = Rule::new("!(has(self.service) && has(self.backends) && size(self.backends) > 0)")
-        .message("service and backends exclude each other: keep one of them")
+        .message("service and backends are mutually exclusive: keep one of them")
 )]
 pub struct PathRule {
-    /// Begins with a slash; as clients send it, so percent-encoded where needed; without query and fragment.
+    /// The path as clients send it: it begins with a slash, is percent-encoded where needed, and has no query and no
+    /// fragment.
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(
-        validation = Rule::new("self.startsWith('/')").message("a path begins with /"),
+        validation = Rule::new("self.startsWith('/')").message("a path must begin with /"),
         validation = Rule::new("self.matches('^[!\"$->@-~]*$')")
-            .message("a path is printable ASCII without spaces, \"?\" and \"#\": percent-encode anything else")
+            .message("a path must be printable ASCII without spaces, \"?\" and \"#\": percent-encode anything else")
     )]
     pub path: String,
-    /// Prefix goes by whole segments: /a covers /a and /a/b, not /ab. Exact is the path alone. Default: Prefix.
+    /// Prefix matches whole segments: /a matches /a and /a/b, not /ab. Exact matches only the path itself. Default:
+    /// Prefix.
     #[serde(default)]
     pub r#type: PathType,
     /// The Service for this path. Default: the Deployment's service or backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ServiceRef")]
     pub service: Option<ServiceRef>,
-    /// Several Services for this path, by weight, at most 16.
+    /// Services that share the requests for this path by weight, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -226,17 +230,18 @@ pub enum PathType {
     Exact,
 }
 
-/// Where the certificate of some hostnames comes from. Exactly one of secretName and acme.
+/// The source of a certificate for some hostnames: exactly one of secretName and acme.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.secretName) != has(self.acme)")
         .message("needs exactly one of secretName and acme"),
     validation = Rule::new("!has(self.acme) || !has(self.hostnames) || self.hostnames.all(h, !h.startsWith('*'))")
-        .message("acme cannot get certificates for wildcards")
+        .message("acme cannot issue wildcard certificates")
 )]
 pub struct Tls {
-    /// Hostnames of this Deployment, at most 16. None: all of them; with secretName those that the certificate covers.
+    /// Hostnames of this Deployment that the entry is for, at most 16. If empty: all of them, or with secretName those
+    /// that the certificate covers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -249,23 +254,24 @@ pub struct Tls {
         regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
     )]
     pub secret_name: Option<String>,
-    /// The installation orders a certificate for each hostname by ACME (HTTP-01) and renews it. Written as {}.
+    /// Postern orders a certificate for each hostname by ACME (HTTP-01) and renews it. Written as {}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Acme")]
     pub acme: Option<Acme>,
 }
 
-/// Nothing to choose: directory and account are the installation's.
+/// No options: the ACME directory and account are settings of the installation.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct Acme {}
 
-/// Which client certificates are taken, and whether one is needed.
+/// The client certificates that are accepted, and whether one is required.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientTls {
-    /// The authorities that sign them.
+    /// The certificate authorities that must have signed the client certificates.
     pub ca_ref: CaRef,
-    /// Required, or Optional: a client without a certificate is served, one with a wrong one is not. Default: Required.
+    /// Required or Optional. With Optional, a client without a certificate is served, and one with an invalid
+    /// certificate is not. Default: Required.
     #[serde(default)]
     pub mode: ClientTlsMode,
 }
@@ -277,10 +283,10 @@ pub enum ClientTlsMode {
     Optional,
 }
 
-/// An object of this namespace that carries the label postern.dev/use: ca, and PEM certificates under the key ca.crt.
+/// An object in this namespace with the label postern.dev/use: ca, and PEM certificates under the key ca.crt.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CaRef {
-    /// ConfigMap or Secret.
+    /// Kind of the object: ConfigMap or Secret.
     pub kind: CaKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
@@ -293,15 +299,16 @@ pub enum CaKind {
     Secret,
 }
 
-/// What is expected of an app over TLS, and what is shown to it.
+/// How the app's certificate is verified, and the client certificate that the app receives.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpstreamTls {
-    /// The authorities that sign the app's certificate. Default: the system's.
+    /// The certificate authorities that must have signed the app's certificate. Default: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CaRef")]
     pub ca_ref: Option<CaRef>,
-    /// The name that the app's certificate is for, also sent as SNI. Default: <service>.<namespace>.svc.
+    /// The name that the app's certificate must be valid for; it is also sent as SNI. Default:
+    /// <service>.<namespace>.svc.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",
@@ -309,7 +316,7 @@ pub struct UpstreamTls {
         regex(pattern = "^[a-zA-Z0-9]([-.:a-zA-Z0-9]*[a-zA-Z0-9])?$")
     )]
     pub server_name: Option<String>,
-    /// The certificate that Postern shows to the app.
+    /// The client certificate that Postern presents to the app.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SecretRef")]
     pub client_certificate_ref: Option<SecretRef>,
@@ -340,22 +347,22 @@ pub enum AmbiguousPaths {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Timeouts {
-    /// One attempt to connect to an endpoint. Default: 2s.
+    /// Timeout of one attempt to connect to an endpoint. Default: 2s.
     pub connect: Duration,
-    /// All attempts to connect together; then 503. Default: 5s.
+    /// Timeout of all attempts to connect together; then the answer is 503. Default: 5s.
     pub dial_budget: Duration,
-    /// From the request's head sent until the response's head; then 504. Default: 15m.
+    /// Timeout from sending the request head until the response head arrives; then the answer is 504. Default: 15m.
     pub response: Duration,
-    /// Between two pieces of a body, in either direction. Default: 5m.
+    /// Timeout between two pieces of a body, in either direction. Default: 5m.
     pub idle: Duration,
-    /// The whole exchange. Default: 0s (off).
+    /// Timeout of the whole exchange. Default: 0s (off).
     pub total: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Balancing {
-    /// LeastConnections (fewest open requests and sockets), RoundRobin or Random. Default: LeastConnections.
+    /// LeastConnections (fewest open requests and WebSockets), RoundRobin or Random. Default: LeastConnections.
     pub strategy: Strategy,
 }
 
@@ -370,42 +377,42 @@ pub enum Strategy {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WebSocket {
-    /// From connecting to the app until its answer to the upgrade; then 504. Default: 10s.
+    /// Timeout from connecting to the app until it answers the upgrade request; then the answer is 504. Default: 10s.
     pub handshake_timeout: Duration,
 }
 
-/// What Postern made of the object. Written by the elected leader alone.
+/// The observed state. Only the elected leader writes it.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStatus {
-    /// Accepted, ResolvedRefs and Programmed; PartiallyInvalid while a part of the object is not served;
+    /// Accepted, ResolvedRefs and Programmed; also PartiallyInvalid while a part of the object is not served, and
     /// CertificateExpiring from 14 days before one of its certificates expires.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Endpoints of all backends, each counted once. Updated at most every 10 s.
+    /// Number of endpoints of all backends, each counted once. Updated at most every 10 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "EndpointCounts")]
     pub endpoints: Option<EndpointCounts>,
-    /// The hostnames that are served, the assigned one included.
+    /// The hostnames that are served, including the one under the apex domain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub hostnames: Vec<String>,
-    /// Where clients reach Postern (--publish-address).
+    /// The addresses where clients reach Postern (--publish-address).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub addresses: Vec<String>,
 }
 
-/// How many endpoints there are.
+/// Numbers of endpoints.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct EndpointCounts {
-    /// Ready for new requests.
+    /// Endpoints that are ready for new requests.
     pub ready: u32,
-    /// All that the EndpointSlices list.
+    /// All endpoints in the EndpointSlices.
     pub total: u32,
 }
 

@@ -24,11 +24,13 @@ impl Authority {
         let mut params = CertificateParams::default();
         params
             .distinguished_name
-            .push(DnType::CommonName, "Postern on this machine alone");
+            .push(DnType::CommonName, "Postern on this machine");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().context("cannot make a key")?;
-        let certificate = params.self_signed(&key).context("cannot make an authority")?;
+        let certificate = params
+            .self_signed(&key)
+            .context("cannot make a certificate authority")?;
         Ok(Self {
             pem: certificate.pem(),
             certificate: certificate.der().clone(),
@@ -49,7 +51,7 @@ impl Authority {
         let [certificate, key] = [certificate.pem(), key.serialize_pem()].map(|pem| BASE64_STANDARD.encode(pem));
         Ok(format!(
             "\
-# The certificate of these hostnames. In a cluster cert-manager, ACME or you keep it up to date.
+# The certificate of these hostnames. In a cluster, cert-manager, ACME or you keep it up to date.
 apiVersion: v1
 kind: Secret
 metadata: {{name: {name}, namespace: {namespace}}}

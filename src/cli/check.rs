@@ -10,7 +10,7 @@ use crate::compile::report::{Finding, PolicyReport, Report};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Manifests (YAML or JSON), or folders of them, with the Secrets and ConfigMaps that they name
+    /// Manifests (YAML or JSON) or folders of them, including the Secrets and ConfigMaps that they refer to
     #[arg(required = true, value_name = "FILES")]
     paths: Vec<PathBuf>,
 
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             None => writeln!(
                 out,
-                "{}\n  of another class than {}: not served\n",
+                "{}\n  not served: its className is not {}\n",
                 deployment.key, routing.class
             )?,
         }
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     write!(out, " checked: ")?;
     match (count, faulty) {
-        (0, 0) => write!(out, "nothing is served")?,
+        (0, 0) => write!(out, "there is nothing to serve")?,
         (_, 0) => write!(out, "all fully accepted")?,
         (_, faulty) => write!(out, "{faulty} not fully accepted")?,
     }

@@ -29,7 +29,7 @@ use super::Signals;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Where to listen; port 0 picks a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
     address: SocketAddr,
 }

@@ -23,15 +23,15 @@ use crate::api::duration::Duration as Text;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Of an app that answers a message with `echo: <message>`, as `postern echo` does: ws:// or wss://
+    /// The ws:// or wss:// URL of an app that answers a message with `echo: <message>`, as `postern echo` does
     url: Uri,
-    /// Connect to this HOST:PORT, whatever host the URL names
+    /// Connect to this HOST:PORT instead of the URL's host
     #[arg(long, value_name = "ADDRESS")]
     to: Option<String>,
-    /// Trust the authorities of this file (PEM) [default: the system's]
+    /// Trust the certificate authorities in this file (PEM) [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Try again until it works, for as long as this (a duration)
+    /// Retry for this long until it works (a duration)
     #[arg(long, value_name = "TIME", default_value = "0s")]
     wait: Text,
 }
@@ -55,11 +55,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn greet(out: &mut Terminal, args: &Args) -> anyhow::Result<()> {
-    let host = args.url.host().context("the URL names no host")?;
+    let host = args.url.host().context("the URL has no host")?;
     let (is_secure, port) = match args.url.scheme_str() {
         Some("ws") => (false, 80),
         Some("wss") => (true, 443),
-        _ => bail!("the URL has to begin with ws:// or wss://"),
+        _ => bail!("the URL must begin with ws:// or wss://"),
     };
     let address = args.to.clone().unwrap_or_else(|| {
         let port = args.url.port_u16().unwrap_or(port);
@@ -75,7 +75,7 @@ async fn greet(out: &mut Terminal, args: &Args) -> anyhow::Result<()> {
     let stream = TlsConnector::from(trusting(args.ca.as_deref())?)
         .connect(name, stream)
         .await
-        .context("no TLS handshake")?;
+        .context("the TLS handshake failed")?;
     converse(out, &args.url.to_string(), stream).await
 }
 
@@ -115,7 +115,7 @@ where
     out.received(&message.to_string())?;
     ensure!(
         message == Message::from(format!("echo: {GREETING}")),
-        "the app should have echoed the message"
+        "the app did not echo the message"
     );
     // The Close handshake: both sides are done in order.
     socket.close(None).await?;

@@ -29,19 +29,20 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serve, from a cluster or a folder of manifests
+    /// Serve apps, from a cluster or a folder of manifests
     Run(Box<crate::config::Args>),
-    /// See it work on this machine: an app, its manifests, a first request and a first WebSocket message
+    /// Try Postern on this machine: it starts an app, sends a request and a WebSocket message through Postern, and
+    /// shows both
     Try(trial::Args),
-    /// Compile manifests offline and show the conditions that a cluster would show
+    /// Check manifests offline: print the conditions that their objects would have in a cluster
     Check(check::Args),
-    /// Which object, path and endpoints answer for a URL, or which error and why
+    /// Explain which object, path and endpoints serve a URL, or which error it gets and why
     Why(Box<why::Args>),
     /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
     Crds,
-    /// The sample app: echoes HTTP and WebSocket messages
+    /// Run the sample app: it echoes HTTP bodies and WebSocket messages
     Echo(echo::Args),
-    /// One WebSocket message to an app that echoes, and back
+    /// Send one WebSocket message to an echoing app and print its answer
     Hello(hello::Args),
 }
 
@@ -57,7 +58,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Whoever read our output has seen enough (`postern crds | head`).
+/// Whether the error only means that the reader of our output has closed it (`postern crds | head`).
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io_error = error.downcast_ref::<io::Error>();
     io_error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

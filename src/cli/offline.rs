@@ -17,11 +17,11 @@ use crate::watch::files;
 /// The settings that decide what is served; the same as those of `run`.
 #[derive(clap::Args, Debug)]
 pub struct Flags {
-    /// Settings file of the Postern that would serve them: hostnameGrants, apexDomain, ...
+    /// Settings file of the Postern that would serve the manifests: hostnameGrants, apexDomain, ...
     #[arg(long, env = "POSTERN_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Serve the Deployments of this className and no others
+    /// Serve only the Deployments with this className
     #[arg(long, env = "POSTERN_CLASS", value_name = "NAME", default_value_t = config::Flags::default().class)]
     class: String,
 
@@ -76,7 +76,7 @@ impl World {
                         Some(first) => {
                             let (kind, key) = object.id();
                             problems.push(format!(
-                                "{name}: {kind:?} {key} stands in {first} already, which counts"
+                                "{name}: {kind:?} {key} is already defined in {first}, which is used"
                             ));
                         }
                         None => {

@@ -26,13 +26,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
 
     tokio::select! {
-        signal = signals.next() => info!(signal, "asked to stop; asked again it stops at once"),
+        signal = signals.next() => info!(signal, "stopping; another signal stops at once"),
         error = app.failed() => return Err(error),
     }
     tokio::select! {
         () = app.shutdown() => Ok(ExitCode::SUCCESS),
         signal = signals.next() => {
-            warn!(signal, "stopped at once");
+            warn!(signal, "stopped at once by a second signal");
             Ok(ExitCode::FAILURE)
         }
     }

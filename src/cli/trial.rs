@@ -32,7 +32,7 @@ use crate::telemetry::log;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Leave after the two exchanges; success means that both worked
+    /// Exit after the exchanges, with success if all of them worked
     #[arg(long)]
     once: bool,
 }
@@ -120,12 +120,12 @@ impl Trial {
 impl Tour {
     async fn run(&self, app: &mut App, once: bool) -> anyhow::Result<()> {
         let mut out = Terminal::stdout();
-        out.title("Postern, on this machine alone")?;
+        out.title("Postern on this machine")?;
         out.row("app", &format!("http://{}", self.sample))?;
         out.row("manifests", &self.manifest.display().to_string())?;
         out.row("Postern", &format!("http://{}", authority(self.http)))?;
         out.row("over TLS", &format!("https://{}", authority(self.https)))?;
-        out.row("to trust", &self.trusted.display().to_string())?;
+        out.row("CA to trust", &self.trusted.display().to_string())?;
         timeout(EXCHANGE, self.http(&mut out))
             .await
             .context("no HTTP answer in time")??;
@@ -157,7 +157,7 @@ impl Tour {
         }
         ensure!(
             answer.status() == StatusCode::OK,
-            "the app should have answered 200, not {}",
+            "the app answered {} instead of 200",
             answer.status()
         );
         out.note("what the app saw:")?;
@@ -179,23 +179,23 @@ impl Tour {
         let stream = TlsConnector::from(self.tls.clone())
             .connect(ServerName::try_from(HOST)?, stream)
             .await
-            .context("no TLS handshake")?;
+            .context("the TLS handshake failed")?;
         converse(out, &format!("wss://{}/chat", authority(self.https)), stream).await
     }
 
     fn guide(&self, out: &mut Terminal) -> io::Result<()> {
         let (trusted, manifest) = (self.trusted.display(), self.manifest.display());
         let https = authority(self.https);
-        out.title("Now you, in another terminal")?;
+        out.title("Try it yourself in another terminal")?;
         out.command(&format!("curl -i http://{}/hello", authority(self.http)))?;
         out.command(&format!("curl -i --cacert {trusted} https://{https}/hello"))?;
         out.command(&format!(
             "NODE_EXTRA_CA_CERTS={trusted} node --experimental-websocket -e \"s = new WebSocket('wss://{https}'); \
              s.onopen = () => s.send('hello'); s.onmessage = m => console.log(m.data); s.onclose = () => console.log('closed')\""
         ))?;
-        out.note("Edit the manifests while that socket is open, and see here what is served then. For example:")?;
+        out.note("Edit the manifests while that socket is open, and watch here what is served. For example:")?;
         out.command(&format!("sed -i.bak 's/state: Running/state: Stopped/' {manifest}"))?;
-        out.note("Ctrl-C stops it all and removes the folder.")?;
+        out.note("Ctrl-C stops everything and removes the folder.")?;
         out.title("Served")
     }
 }
@@ -256,7 +256,7 @@ fn free(port: u16) -> SocketAddr {
 fn manifests(port: u16) -> String {
     format!(
         "\
-# Which hosts reach which app. This is all that you write for an app.
+# The hostnames of the app and its Service. This is all that you write for an app.
 apiVersion: postern.dev/v1alpha1
 kind: Deployment
 metadata: {{name: hello, namespace: demo}}
@@ -273,7 +273,7 @@ metadata: {{name: hello, namespace: demo}}
 spec:
   ports: [{{name: http, port: 80}}]
 ---
-# Where the app runs. In a cluster Kubernetes keeps this up to date.
+# The app's addresses. In a cluster, Kubernetes keeps this up to date.
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:

@@ -18,15 +18,15 @@ use crate::snapshot::HostName;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// chat.example.app, chat.example.app/rooms, wss://chat.example.app/rooms?id=1
+    /// The URL to explain, such as chat.example.app, chat.example.app/rooms or wss://chat.example.app/rooms?id=1
     #[arg(value_name = "HOST[/PATH]")]
     url: String,
 
-    /// The method of the request that rules are asked about
+    /// Method of the request
     #[arg(long, default_value = "GET")]
     method: http::Method,
 
-    /// A header of it, credentials included; repeatable
+    /// Header of the request, such as credentials; may be repeated
     #[arg(long, value_name = "NAME:VALUE")]
     header: Vec<String>,
 
@@ -34,15 +34,15 @@ pub struct Args {
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<String>,
 
-    /// The client's address
+    /// Address of the client
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     ip: IpAddr,
 
-    /// It asks for a WebSocket; ws:// and wss:// say the same
+    /// The request opens a WebSocket, as ws:// and wss:// URLs do
     #[arg(long)]
     web_socket: bool,
 
-    /// The admin port of a running Postern (on this machine, or forwarded to it)
+    /// Admin port of a running Postern (on this machine, or forwarded to it)
     #[arg(
         long,
         value_name = "URL",
@@ -51,7 +51,7 @@ pub struct Args {
     )]
     admin: http::Uri,
 
-    /// Ask manifests instead: files or folders of them
+    /// Use manifests instead of a running Postern: files or folders of them
     #[arg(long, value_name = "DIR")]
     manifests: Vec<PathBuf>,
 
@@ -85,7 +85,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 impl Args {
     fn question(&self) -> anyhow::Result<Question> {
         let (host, path) = split(&self.url);
-        let mut question = Question::new(host, path).with_context(|| format!("{path:?} is no path"))?;
+        let mut question = Question::new(host, path).with_context(|| format!("{path:?} is not a valid path"))?;
         question.method = self.method.clone();
         question.client = self.ip;
         question.web_socket = self.web_socket || ["ws://", "wss://"].iter().any(|scheme| self.url.starts_with(scheme));
@@ -111,10 +111,12 @@ async fn ask(admin: &http::Uri, question: &Question) -> anyhow::Result<Explanati
         &format!("/debug/why?{question}"),
     )
     .await
-    .context("is a Postern running? (name its admin port with --admin, or ask manifests with --manifests)")?;
+    .context("is Postern running? (give its admin port with --admin, or use manifests with --manifests)")?;
     match answer.status() {
-        StatusCode::OK => Ok(serde_json::from_slice(answer.body()).context("the answer is not Postern's")?),
-        StatusCode::NOT_FOUND => bail!("{authority} answers such questions to its own machine alone: forward its port"),
+        StatusCode::OK => Ok(serde_json::from_slice(answer.body()).context("the answer does not come from Postern")?),
+        StatusCode::NOT_FOUND => {
+            bail!("{authority} serves its debug pages to loopback clients only: forward its port to this machine")
+        }
         status => bail!(
             "{authority} answered {status}: {}",
             String::from_utf8_lossy(answer.body()).trim_end()

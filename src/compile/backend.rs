@@ -45,13 +45,13 @@ pub struct Found {
 pub enum Unresolved {
     #[error("does not exist")]
     NoService,
-    #[error("is of type ExternalName, which has no endpoints; name a Service that has some")]
+    #[error("is of type ExternalName, which has no endpoints: use another type of Service")]
     ExternalName,
-    #[error("has no selector, and this installation refuses such Services (--selectorless-services=false)")]
+    #[error("has no selector, and this installation does not serve such Services (--selectorless-services=false)")]
     Selectorless,
-    #[error("has no port {wanted}; it has {offered}")]
+    #[error("has no port {wanted}, only {offered}")]
     NoPort { wanted: PortRef, offered: String },
-    #[error("has {wanted} as a {protocol} port; only TCP is supported")]
+    #[error("has {wanted} as a {protocol} port, but only TCP is supported")]
     Transport { wanted: PortRef, protocol: Arc<str> },
     #[error(
         "has appProtocol {app_protocol:?} on port {wanted}; supported are \"http\", \"https\", \"kubernetes.io/h2c\", \
@@ -202,7 +202,7 @@ pub fn port_ref(port: &IntOrString) -> Result<PortRef, String> {
         IntOrString::String(name) => {
             let name = Quoted(name);
             Err(format!(
-                "{name} is not the name of a port; a number stands without quotes"
+                "{name} is not a valid port name; write a number without quotes"
             ))
         }
     }

@@ -165,7 +165,7 @@ fn names(key: &ObjectKey, spec: &DeploymentSpec, routing: &Routing, problems: &m
         }),
         Some(Err(invalid)) => problems.push(Problem::invalid(format!("the assigned hostname: {invalid}"))),
         None if spec.hostnames.is_empty() => problems.push(Problem::invalid(
-            "spec.hostnames: is empty, and no apex domain is configured under which one could be assigned; list a hostname",
+            "spec.hostnames: is empty, and this installation has no apex domain (--apex-domain) to assign a hostname from: list a hostname",
         )),
         None => {}
     }
@@ -226,7 +226,7 @@ fn rules(namespace: &str, spec: &DeploymentSpec, problems: &mut Vec<Problem>) ->
         }
         Ok(None) => {
             if spec.paths.is_empty() {
-                problems.push(Problem::invalid("spec: names neither service nor backends"));
+                problems.push(Problem::invalid("spec: has neither service nor backends"));
             }
             None
         }
@@ -261,7 +261,7 @@ fn rules(namespace: &str, spec: &DeploymentSpec, problems: &mut Vec<Problem>) ->
         if let Some(same) = rules.iter().find(|rule| rule.path == path) {
             let same = same.position.unwrap_or_default();
             problems.push(Problem::invalid(format!(
-                "{field}.path: {} is the same as that of spec.paths[{same}], which is served",
+                "{field}.path: {} duplicates spec.paths[{same}], which is served",
                 Quoted(&rule.path)
             )));
             continue;
@@ -274,9 +274,9 @@ fn rules(namespace: &str, spec: &DeploymentSpec, problems: &mut Vec<Problem>) ->
             (Ok(None), Some(own)) => own,
             (Ok(None), None) => {
                 problems.push(Problem::invalid(if own_is_missing {
-                    format!("{field}: names neither service nor backends, and spec has none for all paths")
+                    format!("{field}: has neither service nor backends, and spec sets none for all paths")
                 } else {
-                    format!("{field}: names neither service nor backends, and those of spec are invalid")
+                    format!("{field}: has neither service nor backends, and those of spec are invalid")
                 }));
                 continue;
             }
@@ -311,7 +311,7 @@ fn targets(
                 let field = format!("{field}.backends[{at}]");
                 if backend.weight > MAX_WEIGHT {
                     let weight = backend.weight;
-                    let text = format!("{field}.weight: {weight} is more than {MAX_WEIGHT}");
+                    let text = format!("{field}.weight: {weight} is above the maximum of {MAX_WEIGHT}");
                     return Err(Problem::invalid(text));
                 }
                 target(namespace, &format!("{field}.service"), &backend.service, backend.weight)
@@ -320,11 +320,12 @@ fn targets(
         }
         (None, backends) => {
             let count = backends.len();
-            let text = format!("{field}.backends: holds {count} items, at most {MAX_BACKENDS} are allowed");
+            let text = format!("{field}.backends: has {count} items, but at most {MAX_BACKENDS} are allowed");
             return Err(Problem::invalid(text));
         }
         (Some(_), _) => {
-            let text = format!("{field}: names both service and backends; one of the two must go");
+            let text =
+                format!("{field}: has both service and backends, which are mutually exclusive: keep one of them");
             return Err(Problem::invalid(text));
         }
     };
@@ -339,7 +340,7 @@ fn target(namespace: &str, field: &str, service: &ServiceRef, weight: u32) -> Re
     let invalid = |text: String| Problem::invalid(format!("{field}.{text}"));
     if !is_label(&service.name) {
         let name = Quoted(&service.name);
-        return Err(invalid(format!("name: {name} is not the name of a Service")));
+        return Err(invalid(format!("name: {name} is not a valid Service name")));
     }
     let port = port_ref(&service.port).map_err(|error| invalid(format!("port: {error}")))?;
     Ok(Target {
@@ -385,7 +386,7 @@ fn timeouts(spec: &DeploymentSpec) -> Timeouts {
 
 fn too_many(field: &str, count: usize, max: usize, problems: &mut Vec<Problem>) {
     if count > max {
-        let text = format!("{field}: holds {count} items, only the first {max} are served");
+        let text = format!("{field}: has {count} items, but only the first {max} are served");
         problems.push(Problem::invalid(text));
     }
 }

@@ -30,7 +30,7 @@ pub enum Condition {
 pub enum Refusal {
     #[error("a loopback, link-local, multicast or unspecified address")]
     Local,
-    #[error("Postern's own listener")]
+    #[error("a listener of Postern itself")]
     Own,
 }
 

@@ -354,7 +354,7 @@ impl Compilation<'_> {
             };
             let leaf = found.part.as_ref();
             if let Some(problem) = &found.problem {
-                let instead = leaf.map_or("", |_| "; its last good version is served");
+                let instead = leaf.map_or("", |_| "; its last good version is used");
                 problems.push(format!("default certificate: Secret {key} {problem}{instead}"));
             }
             certificates.extend(leaf.map(|leaf| leaf.certificate.clone()));

@@ -45,9 +45,9 @@ pub struct Found<T> {
 pub enum Unusable {
     #[error("does not exist, or is not of type kubernetes.io/tls")]
     NoTlsSecret,
-    #[error("does not exist, or does not carry the label postern.dev/use: {0}")]
+    #[error("does not exist, or does not have the label postern.dev/use: {0}")]
     NotFound(Purpose),
-    #[error("does not carry the label postern.dev/use: {0}")]
+    #[error("does not have the label postern.dev/use: {0}")]
     NotLabelled(Purpose),
     /// What it holds is no good; the text says why, and quotes nothing of it.
     #[error("{text}")]

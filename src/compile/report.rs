@@ -111,7 +111,7 @@ pub fn report(wanted: &Wanted, terms: &Terms, sources: &Sources<'_>) -> Report {
 /// None: it can be decoded.
 pub fn undecodable(object: &store::Deployment) -> Option<Report> {
     let error = object.spec.as_ref().err()?;
-    let message = format!("the object cannot be decoded, and nothing of it is served: {error}");
+    let message = format!("the object cannot be decoded, so nothing of it is served: {error}");
     Some(Report {
         key: object.key.clone(),
         uid: object.uid.clone(),
@@ -145,7 +145,7 @@ fn claim<'a>(
                 problems.push(Problem {
                     reason: ConditionReason::RouteConflict,
                     message: format!(
-                        "{rule}: Deployment {} is older and has this path at {:?}; one of the two must take another path or name",
+                        "{rule}: the older Deployment {} already has this path at {:?}; change the path or the hostname of one of them",
                         lost.to,
                         name.to_string()
                     ),
@@ -156,21 +156,21 @@ fn claim<'a>(
         Some(Outcome::Conflict { owner }) => (
             ConditionReason::HostnameConflict,
             format!(
-                "belongs to namespace {:?}, whose Deployment {owner} is the oldest to list it",
+                "belongs to namespace {:?}: its Deployment {owner} is the oldest that lists this hostname",
                 owner.namespace
             ),
         ),
         Some(Outcome::NotGranted) => (
             ConditionReason::HostnameNotAllowed,
             format!(
-                "is not granted to namespace {namespace:?}; hostnameGrants in the installation's configuration can do so"
+                "is not granted to namespace {namespace:?}; an administrator can grant it by hostnameGrants in the settings of the installation"
             ),
         ),
         Some(Outcome::UnderWildcard { owner }) => (
             ConditionReason::HostnameNotAllowed,
             format!(
-                "is under a wildcard of namespace {:?}, which Deployment {owner} listed before; \
-                 hostnameGrants in the installation's configuration can allow it",
+                "is covered by a wildcard of namespace {:?}, which its Deployment {owner} listed before; \
+                 an administrator can grant it by hostnameGrants in the settings of the installation",
                 owner.namespace
             ),
         ),
@@ -222,7 +222,7 @@ fn refused(field: impl fmt::Display, service: &ObjectKey, found: &Found) -> Opti
         more => format!(" (and {more} more)"),
     };
     Some(Problem::invalid(format!(
-        "{field}: endpoint {address} of Service {service} gets no traffic: it is {why}{more}"
+        "{field}: endpoint {address} of Service {service} receives no traffic, because it is {why}{more}"
     )))
 }
 
@@ -254,7 +254,7 @@ fn accepted(wanted: &Wanted, nothing_served: bool, problems: &[Problem]) -> Vec<
             accepted(
                 true,
                 ConditionReason::Accepted,
-                "accepted in part: PartiallyInvalid lists what is not served".to_owned(),
+                "partially accepted: the condition PartiallyInvalid lists the parts that are not served".to_owned(),
             ),
             Finding {
                 r#type: ConditionType::PartiallyInvalid,
@@ -271,16 +271,13 @@ fn resolved(tls: &Findings) -> Finding {
     let problems: Vec<_> = tls.unresolved.iter().chain(&tls.stale).cloned().collect();
     let (reason, message) = match (problems.first(), &tls.without[..]) {
         (Some(first), _) => (first.reason, join(&problems)),
-        (None, []) => (
-            ConditionReason::ResolvedRefs,
-            "everything that it names exists".to_owned(),
-        ),
+        (None, []) => (ConditionReason::ResolvedRefs, "all references are resolved".to_owned()),
         (None, without) => {
             let names: Vec<_> = without.iter().map(ToString::to_string).collect();
             (
                 ConditionReason::NoCertificate,
                 cut_message(format!(
-                    "everything that it names exists; over TLS a self-signed certificate is shown for {}",
+                    "all references are resolved; TLS uses a self-signed certificate for {}",
                     names.join(", ")
                 )),
             )

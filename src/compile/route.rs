@@ -13,13 +13,13 @@ use super::tls::{Client, Terms};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
-    #[error("does not start with a slash")]
+    #[error("must begin with a slash")]
     NoSlash,
     #[error("is longer than {MAX_PATH} characters")]
     TooLong,
-    #[error("holds {0:?}: a path ends before the query and the fragment")]
+    #[error("contains {0:?}: a path has no query and no fragment")]
     QueryOrFragment(char),
-    #[error("holds {0:?}, which no request path can hold: write it percent-encoded")]
+    #[error("contains {0:?}, which is not allowed in a path: percent-encode it")]
     Unprintable(char),
 }
 

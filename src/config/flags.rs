@@ -1,6 +1,6 @@
-//! What an operator may set, as it is written: a flag of `run`, `POSTERN_...` in the environment, a camelCase key of the
-//! settings file. One struct is all three, so that none can lack a key, and it holds every default. Its meaning is
-//! worked out in `settings`.
+//! The settings as an operator writes them: a flag of `run`, `POSTERN_...` in the environment, or a camelCase key of
+//! the settings file. One struct serves all three, so that none can lack a key, and it holds every default. `settings`
+//! validates them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,8 +17,9 @@ use crate::snapshot::Listener;
 /// The arguments of `run`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
-    /// Settings file (YAML). Its keys are the flags below in camelCase, and `hostnameGrants`; it wins over flags and
-    /// environment. It is watched: hot keys apply at once, a broken edit is logged and changes nothing
+    /// Settings file (YAML). Its keys are the flags below in camelCase, plus `hostnameGrants`; they override flags and
+    /// environment variables. The file is watched: hot keys apply at once, an invalid edit is logged and changes
+    /// nothing
     #[arg(long, env = "POSTERN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -26,33 +27,34 @@ pub struct Args {
     pub flags: Flags,
 }
 
-/// All keys. The heading under which `--help` lists one says whether it is hot; `HOT` is what the program goes by.
+/// All keys. The heading in `--help` says whether a key is hot; the program itself uses `HOT`, and a test keeps the two
+/// equal.
 #[derive(clap::Args, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Flags {
-    /// Where clients connect in plaintext. `[::]` is every address of both families, and 0.0.0.0 where there is no
-    /// IPv6; port 0 picks a free one
+    /// Address for plaintext clients. `[::]` listens on all IPv6 and IPv4 addresses, and becomes 0.0.0.0 where there is
+    /// no IPv6; port 0 picks a free port
     #[arg(long, env = "POSTERN_HTTP_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().http_address, help_heading = NEEDS_RESTART)]
     pub http_address: SocketAddr,
 
-    /// Where clients connect with TLS
+    /// Address for TLS clients
     #[arg(long, env = "POSTERN_HTTPS_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().https_address, help_heading = NEEDS_RESTART)]
     pub https_address: SocketAddr,
 
-    /// What the plaintext port does: send clients to https, serve them, or not be there at all [default: redirect; serve
+    /// What the plaintext port does: redirect clients to https, serve them, or stay closed [default: redirect; serve
     /// with --manifests]
     #[arg(long, env = "POSTERN_HTTP", value_name = "MODE", value_enum, help_heading = NEEDS_RESTART)]
     pub http: Option<HttpMode>,
 
-    /// Health and metrics; debug pages for peers on loopback
+    /// Address for health checks and metrics, and for debug pages, which are served to loopback clients only
     #[arg(long, env = "POSTERN_ADMIN_ADDRESS", value_name = "ADDRESS", default_value_t = Self::default().admin_address, help_heading = NEEDS_RESTART)]
     pub admin_address: SocketAddr,
 
-    /// A folder of manifests instead of a cluster; watched
+    /// Folder of manifests to serve instead of a cluster; it is watched
     #[arg(long, env = "POSTERN_MANIFESTS", value_name = "DIR", help_heading = NEEDS_RESTART)]
     pub manifests: Option<PathBuf>,
 
-    /// Serve the Deployments of this className and no others
+    /// Serve only the Deployments with this className
     #[arg(long, env = "POSTERN_CLASS", value_name = "NAME", default_value_t = Self::default().class, help_heading = NEEDS_RESTART)]
     pub class: String,
 
@@ -60,52 +62,52 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', help_heading = NEEDS_RESTART)]
     pub watch_namespaces: Vec<String>,
 
-    /// Threads of the data plane [default: one per core]
+    /// Number of data-plane threads [default: one per core]
     #[arg(long, env = "POSTERN_WORKERS", value_name = "COUNT", default_value_t = Self::default().workers, hide_default_value = true, help_heading = NEEDS_RESTART)]
     pub workers: NonZeroUsize,
 
-    /// How log lines look
+    /// Format of the log lines
     #[arg(long, env = "POSTERN_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Self::default().log_format, help_heading = NEEDS_RESTART)]
     pub log_format: LogFormat,
 
-    /// A private key (PEM, PKCS #8; Ed25519 or P-256): apps get the principal as a signed JWT, too, in
+    /// Private key (PEM, PKCS #8; Ed25519 or P-256) that signs the principal: apps then also receive it as a JWT in
     /// X-Postern-Principal-Token [default: none]
     #[arg(long, env = "POSTERN_PRINCIPAL_SIGNING_KEY", value_name = "FILE", help_heading = NEEDS_RESTART)]
     pub principal_signing_key: Option<PathBuf>,
 
-    /// How to reach the apiserver [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    /// Kubeconfig for the apiserver [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, env = "POSTERN_KUBECONFIG", value_name = "FILE", help_heading = NEEDS_RESTART)]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Namespace of the leader's Lease [default: the pod's own, or the kubeconfig's]
+    /// Namespace of the leader election's Lease [default: the pod's own, or the kubeconfig's]
     #[arg(long, env = "POSTERN_LEASE_NAMESPACE", value_name = "NAME", help_heading = NEEDS_RESTART)]
     pub lease_namespace: Option<String>,
 
-    /// Where `tls[].acme` orders certificates: the URL of an ACME server's directory. Ordering there agrees to its terms;
-    /// it looks for its challenges on port 80 of the hostnames, which must lead to the plaintext port
+    /// Directory URL of the ACME server that issues the certificates of `tls[].acme`. Ordering accepts its terms of
+    /// service. It validates hostnames on their port 80, which must lead to the plaintext port
     #[arg(long, env = "POSTERN_ACME_DIRECTORY", value_name = "URL", default_value_t = Self::default().acme_directory, help_heading = NEEDS_RESTART)]
     pub acme_directory: String,
 
-    /// Whom the ACME server may write to about the certificates [default: nobody]
+    /// Contact address that the ACME server may use for notices about the certificates [default: none]
     #[arg(long, env = "POSTERN_ACME_EMAIL", value_name = "ADDRESS", help_heading = NEEDS_RESTART)]
     pub acme_email: Option<String>,
 
-    /// The one authority (PEM) that may vouch for the ACME server [default: the system's]
+    /// The only certificate authority (PEM) that is trusted for the ACME server [default: the system's]
     #[arg(long, env = "POSTERN_ACME_CA", value_name = "FILE", help_heading = NEEDS_RESTART)]
     pub acme_ca: Option<PathBuf>,
 
-    /// Where limits of the scope Shared are counted: redis://HOST[:PORT][/DATABASE], or rediss:// for TLS. Redis 5 or later
-    /// [default: none; policies that need it are refused]
+    /// Redis (5 or later) that counts the limits with scope Shared: redis://HOST[:PORT][/DATABASE], or rediss:// for
+    /// TLS [default: none; policies that need it are not accepted]
     #[arg(long, env = "POSTERN_REDIS_URL", value_name = "URL", help_heading = NEEDS_RESTART)]
     pub redis_url: Option<String>,
 
-    /// A folder (a mounted Secret) with the files username, password and ca.crt, as far as Redis asks for them; read again
-    /// for each new connection
+    /// Folder (a mounted Secret) with the files username, password and ca.crt, each optional; it is read again for each
+    /// new connection to Redis
     #[arg(long, env = "POSTERN_REDIS_CREDENTIALS", value_name = "DIR", help_heading = NEEDS_RESTART)]
     pub redis_credentials: Option<PathBuf>,
 
-    /// Where spans of requests are sent: the base URL of a collector that takes OTLP over HTTP, such as
-    /// http://collector.monitoring:4318 [default: none; what clients say of traces passes as it is]
+    /// Base URL of the OTLP/HTTP collector that receives the spans of requests, such as
+    /// http://collector.monitoring:4318 [default: none; clients' trace headers pass unchanged]
     #[arg(long, env = "POSTERN_OTLP_ENDPOINT", value_name = "URL", help_heading = NEEDS_RESTART)]
     pub otlp_endpoint: Option<String>,
 
@@ -113,98 +115,105 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_APEX_DOMAIN", value_name = "DOMAIN", help_heading = APPLIES_AT_ONCE)]
     pub apex_domain: Option<String>,
 
-    /// Whether Services without a selector, whose endpoints anyone may write, are served
+    /// Whether to serve Services without a selector. Their endpoints are not chosen by Kubernetes but by whoever may
+    /// write EndpointSlices
     #[arg(long, env = "POSTERN_SELECTORLESS_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().selectorless_services, help_heading = APPLIES_AT_ONCE)]
     pub selectorless_services: bool,
 
-    /// Whether a Deployment is answered 503 policy_invalid while no SentinelPolicy is in force before it
+    /// Whether requests to a Deployment without a SentinelPolicy in force are answered 503 policy_invalid
     #[arg(long, env = "POSTERN_REQUIRE_POLICY", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().require_policy, help_heading = APPLIES_AT_ONCE)]
     pub require_policy: bool,
 
-    /// How long to keep serving new connections after SIGTERM, unready (a duration: "5s", "1m30s", "250ms")
+    /// How long to keep accepting connections after SIGTERM, while reporting unready (a duration: "5s", "1m30s",
+    /// "250ms")
     #[arg(long, env = "POSTERN_SHUTDOWN_DELAY", value_name = "TIME", default_value_t = Self::default().shutdown_delay, help_heading = APPLIES_AT_ONCE)]
     pub shutdown_delay: Duration,
 
-    /// How long requests and sockets may take to end after that, or after --linger (a duration)
+    /// How long requests and WebSockets may take to end after --shutdown-delay, or after --linger (a duration)
     #[arg(long, env = "POSTERN_DRAIN_DEADLINE", value_name = "TIME", default_value_t = Self::default().drain_deadline, help_heading = APPLIES_AT_ONCE)]
     pub drain_deadline: Duration,
 
-    /// What becomes of open sockets after the delay: they have until the deadline, or first as long as --linger
+    /// What happens to open WebSockets after --shutdown-delay: they end at --drain-deadline, or are first kept for
+    /// --linger
     #[arg(long, env = "POSTERN_DRAIN_MODE", value_name = "MODE", value_enum, default_value_t = Self::default().drain_mode, help_heading = APPLIES_AT_ONCE)]
     pub drain_mode: DrainMode,
 
-    /// How long sockets are kept under --drain-mode linger, unless all leave before (a duration)
+    /// How long --drain-mode linger keeps WebSockets open, unless all of them close earlier (a duration)
     #[arg(long, env = "POSTERN_LINGER", value_name = "TIME", default_value_t = Self::default().linger, help_heading = APPLIES_AT_ONCE)]
     pub linger: Duration,
 
-    /// Log level (error, warn, info, debug, trace, off), or levels by part: "info,postern::proxy=debug"
+    /// Log level (error, warn, info, debug, trace, off), or levels by module: "info,postern::proxy=debug"
     #[arg(long, env = "POSTERN_LOG", value_name = "LEVELS", default_value_t = Self::default().log, help_heading = APPLIES_AT_ONCE)]
     pub log: String,
 
-    /// Which requests the access log tells of, on stdout: all, those that a `logging` rule is for, or none
+    /// Which requests the access log on stdout contains: all, those that a `logging` rule applies to, or none
     #[arg(long, env = "POSTERN_ACCESS_LOG", value_name = "MODE", value_enum, default_value_t = Self::default().access_log, help_heading = APPLIES_AT_ONCE)]
     pub access_log: AccessMode,
 
-    /// Of the traces that begin at Postern, the part that is followed, 0 to 1. Of those that clients began they have decided
+    /// Fraction of the traces started by Postern that is sampled, 0 to 1. Traces started by clients keep the client's
+    /// decision
     #[arg(long, env = "POSTERN_OTLP_SAMPLE", value_name = "RATIO", default_value_t = Self::default().otlp_sample, help_heading = APPLIES_AT_ONCE)]
     pub otlp_sample: f64,
 
-    /// IP addresses or hostnames for `status.addresses`, separated by commas [default: none]
+    /// IP addresses or hostnames to publish in `status.addresses`, separated by commas [default: none]
     #[arg(long, env = "POSTERN_PUBLISH_ADDRESS", value_name = "ADDRESSES", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub publish_address: Vec<String>,
 
-    /// Certificates for hostnames that have none of their own, as <namespace>/<name> of kubernetes.io/tls Secrets,
-    /// separated by commas; the first that covers a hostname serves it [default: none, and a self-signed one]
+    /// Certificates for hostnames that have none of their own: <namespace>/<name> of kubernetes.io/tls Secrets,
+    /// separated by commas. The first that covers a hostname is used [default: none; such hostnames get a self-signed
+    /// certificate]
     #[arg(long, env = "POSTERN_DEFAULT_TLS_SECRET", value_name = "SECRETS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub default_tls_secret: Vec<String>,
 
-    /// The oldest version of TLS for clients: 1.2 or 1.3
+    /// Minimum TLS version for clients: 1.2 or 1.3
     #[arg(long, env = "POSTERN_TLS_MIN_VERSION", value_name = "VERSION", value_enum, default_value_t = Self::default().tls_min_version, help_heading = APPLIES_AT_ONCE)]
     pub tls_min_version: TlsVersion,
 
-    /// How long a client's TLS handshake may take, a PROXY header before it included (a duration)
+    /// How long a client's TLS handshake may take, including a PROXY header before it (a duration)
     #[arg(long, env = "POSTERN_TLS_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value_t = Self::default().tls_handshake_timeout, help_heading = APPLIES_AT_ONCE)]
     pub tls_handshake_timeout: Duration,
 
-    /// How long a client's connection stays open without a request (a duration)
+    /// How long an idle client connection stays open (a duration)
     #[arg(long, env = "POSTERN_KEEP_ALIVE_TIMEOUT", value_name = "TIME", default_value_t = Self::default().keep_alive_timeout, help_heading = APPLIES_AT_ONCE)]
     pub keep_alive_timeout: Duration,
 
-    /// Whether clients may speak HTTP/2: by ALPN over TLS, by prior knowledge in plaintext
+    /// Whether clients may use HTTP/2: by ALPN over TLS, by prior knowledge in plaintext
     #[arg(long, env = "POSTERN_HTTP2", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().http2, help_heading = APPLIES_AT_ONCE)]
     pub http2: bool,
 
-    /// Open streams of one HTTP/2 connection, 1 to 1000; requests past it wait at the client
+    /// Maximum concurrent streams per HTTP/2 connection, 1 to 1000; clients hold back requests beyond it
     #[arg(long, env = "POSTERN_HTTP2_MAX_STREAMS", value_name = "COUNT", default_value_t = Self::default().http2_max_streams, help_heading = APPLIES_AT_ONCE)]
     pub http2_max_streams: u32,
 
-    /// Whether WebSockets over HTTP/2 (RFC 8441) are offered; where not, browsers open them over HTTP/1.1
+    /// Whether WebSockets over HTTP/2 (RFC 8441) are offered; if not, browsers open them over HTTP/1.1
     #[arg(long, env = "POSTERN_WEBSOCKET_HTTP2", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().websocket_http2, help_heading = APPLIES_AT_ONCE)]
     pub websocket_http2: bool,
 
-    /// Networks of the proxies in front of Postern, separated by commas: their X-Forwarded-* and X-Request-Id are
-    /// believed [default: none]
+    /// Networks (CIDR) of the proxies in front of Postern, separated by commas: their X-Forwarded-* and X-Request-Id
+    /// headers are trusted [default: none]
     #[arg(long, env = "POSTERN_TRUSTED_PROXIES", value_name = "CIDRS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub trusted_proxies: Vec<String>,
 
-    /// Whether connections of trusted proxies begin with a PROXY header, version 1 or 2, on both ports
+    /// Whether connections from trusted proxies begin with a PROXY protocol header, version 1 or 2, on both ports
     #[arg(long, env = "POSTERN_PROXY_PROTOCOL", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().proxy_protocol, help_heading = APPLIES_AT_ONCE)]
     pub proxy_protocol: bool,
 
-    /// Strict-Transport-Security on every answer over TLS, such as "max-age=31536000; includeSubDomains" [default: none]
+    /// Strict-Transport-Security header of every response over TLS, such as "max-age=31536000; includeSubDomains"
+    /// [default: none]
     #[arg(long, env = "POSTERN_HSTS", value_name = "VALUE", help_heading = APPLIES_AT_ONCE)]
     pub hsts: Option<String>,
 
-    /// Whether apps get Forwarded (RFC 7239) beside X-Forwarded-*
+    /// Whether apps also receive Forwarded (RFC 7239), besides X-Forwarded-*
     #[arg(long, env = "POSTERN_FORWARDED", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().forwarded, help_heading = APPLIES_AT_ONCE)]
     pub forwarded: bool,
 
-    /// Networks that URLs of policies (keys, decisions) may lead to although they are loopback, link-local or a cloud's
-    /// metadata service, separated by commas; a listener of Postern itself only where its address is listed [default: none]
+    /// Networks (CIDR), separated by commas, that URLs in policies (jwks, forwardAuth) may lead to although they are
+    /// loopback, link-local or a cloud's metadata service. A listener of Postern itself has to be listed by its own
+    /// address [default: none]
     #[arg(long, env = "POSTERN_ALLOW_EGRESS", value_name = "CIDRS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub allow_egress: Vec<String>,
 
-    /// Which namespace may use which hostnames; in the file alone. None: whoever claims a name first has it.
+    /// The hostnames that each namespace may use; settable in the file only. None: the oldest claim to a name wins.
     #[arg(skip)]
     pub hostname_grants: Option<BTreeMap<String, Vec<String>>>,
 }

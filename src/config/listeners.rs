@@ -8,7 +8,7 @@ use tracing::warn;
 /// Every address of our interfaces with each of the bound ports that listens on it.
 pub fn own_listeners(bound: &[SocketAddr]) -> BTreeSet<SocketAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        warn!(%error, "cannot list the network interfaces: an endpoint that is Postern itself will not be noticed");
+        warn!(%error, "cannot list the network interfaces: endpoints that are Postern itself cannot be detected");
         Vec::new()
     });
     let interfaces: Vec<IpAddr> = interfaces.iter().map(|interface| interface.ip()).collect();

@@ -32,7 +32,7 @@ pub enum Error {
 /// What is wrong with a setting, wherever it was made.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Invalid {
-    #[error("it is empty (to set nothing, write {{}})")]
+    #[error("the file is empty (write {{}} to set nothing)")]
     Empty,
     #[error("not a YAML map: {0}")]
     Syntax(String),

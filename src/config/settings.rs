@@ -187,7 +187,7 @@ impl Flags {
         match (&self.manifests, &self.kubeconfig) {
             (Some(_), Some(_)) => Err(invalid(
                 "manifests",
-                "excludes kubeconfig: Postern reads a folder or a cluster, never both",
+                "cannot be combined with kubeconfig: Postern reads either a folder or a cluster",
             )),
             (Some(folder), None) => Ok(Source::Manifests(folder.clone())),
             (None, kubeconfig) => Ok(Source::Cluster {
@@ -206,7 +206,10 @@ impl Flags {
             let is_plain = |c: char| c.is_ascii_graphic() && !",?&%<>\"".contains(c);
             let parts = email.split('@').collect::<Vec<_>>();
             if email.len() > 254 || !email.chars().all(is_plain) || parts.len() != 2 || parts.contains(&"") {
-                return Err(invalid("acmeEmail", "is not like \"someone@example.com\""));
+                return Err(invalid(
+                    "acmeEmail",
+                    "is not an address such as \"someone@example.com\"",
+                ));
             }
         }
         Ok(Acme {
@@ -218,12 +221,12 @@ impl Flags {
 
     fn traces(&self) -> Result<Traces, Invalid> {
         if !(0.0..=1.0).contains(&self.otlp_sample) {
-            return Err(invalid("otlpSample", "is not between 0 and 1"));
+            return Err(invalid("otlpSample", "must be between 0 and 1"));
         }
         let endpoint = self.otlp_endpoint.as_deref().map(|text| {
             // What it is stays unsaid: it may hold a password.
             let not_like = |what: &str| {
-                let like = "it is like \"http://collector.monitoring:4318\"";
+                let like = "expected a URL such as \"http://collector.monitoring:4318\"";
                 invalid("otlpEndpoint", format!("{what}: {like}"))
             };
             let url = text.parse::<Uri>().map_err(|_| not_like("is not a URL"))?;
@@ -232,7 +235,7 @@ impl Flags {
                 return Err(not_like("is not an http:// or https:// URL"));
             }
             if authority.contains('@') || url.query().is_some() {
-                return Err(not_like("holds credentials or a query"));
+                return Err(not_like("contains credentials or a query"));
             }
             let base = text.trim_end_matches('/');
             format!("{base}/v1/traces")
@@ -255,7 +258,7 @@ impl Flags {
         let not_like = |what: &str| {
             invalid(
                 "redisUrl",
-                format!("{what}: it is like \"rediss://redis.example:6379/0\""),
+                format!("{what}: expected a URL such as \"rediss://redis.example:6379/0\""),
             )
         };
         // What it is stays unsaid: it may hold a password.
@@ -271,7 +274,7 @@ impl Flags {
         {
             return Err(invalid(
                 "redisUrl",
-                "holds credentials: they belong to redisCredentials",
+                "contains credentials: put them into redisCredentials",
             ));
         }
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -285,7 +288,7 @@ impl Flags {
             port: url.port_u16().unwrap_or(6379),
             database: match database {
                 "" => 0,
-                number => number.parse().map_err(|_| not_like("has no number for its database"))?,
+                number => number.parse().map_err(|_| not_like("has an invalid database number"))?,
             },
             credentials: self.redis_credentials.clone(),
         }))
@@ -294,16 +297,16 @@ impl Flags {
     fn listener(&self, redirect: bool) -> Result<Listener, Invalid> {
         let bounded = |key, limit: api::duration::Duration| match limit.0 {
             time if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(time),
-            _ => Err(invalid(key, "is not between 1s and 1h")),
+            _ => Err(invalid(key, "must be between 1s and 1h")),
         };
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err(invalid(
                 "proxyProtocol",
-                "needs trustedProxies: only they may name the client",
+                "needs trustedProxies, because only trusted proxies may send PROXY headers",
             ));
         }
         if !(1..=1000).contains(&self.http2_max_streams) {
-            return Err(invalid("http2MaxStreams", "is not between 1 and 1000"));
+            return Err(invalid("http2MaxStreams", "must be between 1 and 1000"));
         }
         Ok(Listener {
             trusted_proxies: networks("trustedProxies", &self.trusted_proxies)?,
@@ -390,7 +393,7 @@ fn hsts(text: &str) -> Result<HeaderValue, &'static str> {
             None if ["includesubdomains", "preload"].contains(&&*directive) && !flags.contains(&directive) => {
                 flags.push(directive);
             }
-            _ => return Err("is not like \"max-age=31536000; includeSubDomains\""),
+            _ => return Err("is not a value such as \"max-age=31536000; includeSubDomains\""),
         }
     }
     match HeaderValue::from_str(text.trim()) {
@@ -426,14 +429,14 @@ fn networks(key: &str, items: &[String]) -> Result<Box<[IpNet]>, Invalid> {
 /// As many and as long as a status can hold.
 fn addresses(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
     if items.len() > 16 || items.iter().any(|item| item.len() > 253) {
-        return Err(invalid(key, "takes at most 16 addresses of at most 253 characters"));
+        return Err(invalid(key, "allows at most 16 addresses of at most 253 characters"));
     }
     no_empty(key, items)
 }
 
 fn no_empty(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
     if items.iter().any(String::is_empty) {
-        return Err(invalid(key, "holds an empty item"));
+        return Err(invalid(key, "contains an empty item"));
     }
     Ok(items.to_vec())
 }

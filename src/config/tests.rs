@@ -66,7 +66,7 @@ fn settings_of_the_listeners_are_checked() {
         ("keepAliveTimeout: 2h", "between 1s and 1h"),
         ("hsts: includeSubDomains", "needs one max-age"),
         ("hsts: max-age=1; max-age=2", "needs one max-age"),
-        ("hsts: max-age=1; nonsense", "is not like"),
+        ("hsts: max-age=1; nonsense", "is not a value such as"),
         ("defaultTlsSecret: [wildcard]", "is not <namespace>/<name>"),
         ("tlsMinVersion: '1.1'", "tlsMinVersion"),
     ] {

@@ -91,7 +91,7 @@ impl Watched {
                 }
             }
             Err(error) => {
-                error!(file = %self.path.display(), error, "settings file has a mistake: the settings before it stay in force");
+                error!(file = %self.path.display(), error, "invalid settings file: the previous settings stay in force");
             }
         }
     }
@@ -101,7 +101,7 @@ impl Watched {
         let (running, waiting) = self.running.adopt(&next)?;
         let settings = running.settings()?;
         if waiting != self.waiting && !waiting.is_empty() {
-            warn!(file = %self.path.display(), keys = ?waiting, "settings changed that need a restart: the old values stay until then");
+            warn!(file = %self.path.display(), keys = ?waiting, "some changed settings need a restart: the old values apply until then");
         }
         self.waiting = waiting;
         self.running = running;
@@ -136,7 +136,7 @@ impl Changes {
             Ok(watcher)
         });
         if let Err(error) = &watcher {
-            warn!(%error, reread = ?REREAD, "cannot watch the settings file's folder: it is read again from time to time");
+            warn!(%error, reread = ?REREAD, "cannot watch the settings file's folder: the file is read at intervals instead");
         }
         Self {
             events,

@@ -57,19 +57,19 @@ pub struct Limits {
 /// Why there is no answer. Told in logs and statuses, never to clients.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    #[error("the URL is not of http or https")]
+    #[error("the URL is neither http:// nor https://")]
     Url,
-    #[error("the name cannot be resolved")]
+    #[error("the hostname cannot be resolved")]
     Unresolved,
-    #[error("the name leads to {0}, which allowEgress does not list")]
+    #[error("the hostname resolves to {0}, which allowEgress does not list")]
     Refused(SocketAddr),
-    #[error("no connection: {0}")]
+    #[error("cannot connect: {0}")]
     Unreachable(String),
-    #[error("no TLS: {0}")]
+    #[error("TLS handshake failed: {0}")]
     Tls(String),
     #[error("no answer in time")]
     TimedOut,
-    #[error("the answer is longer than {0} bytes")]
+    #[error("the response is longer than {0} bytes")]
     TooLong(usize),
     #[error("the connection broke: {0}")]
     Broken(String),

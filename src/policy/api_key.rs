@@ -57,7 +57,7 @@ struct Hash([u8; 32]);
 /// What is wrong with a Secret, which costs this key alone. No value is told.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    #[error("one of `key` and `sha256` is needed, and not both")]
+    #[error("exactly one of `key` and `sha256` is required")]
     NotOneKey,
     #[error("`key` is empty, longer than {MAX_KEY} characters, or not printable ASCII")]
     Key,
@@ -67,13 +67,13 @@ pub enum Unusable {
     NotText(&'static str),
     #[error("`subject` is empty or too long")]
     Subject,
-    #[error("`expiresAt` is not a time as in 2030-01-31T12:00:00Z")]
+    #[error("`expiresAt` is not a time such as 2030-01-31T12:00:00Z")]
     ExpiresAt,
     #[error("`enabled` is neither true nor false")]
     Enabled,
-    #[error("`permissions` holds something other than letters, digits and . _ - : * /, between spaces or commas")]
+    #[error("`permissions` may contain only letters, digits and . _ - : * /, separated by spaces or commas")]
     Permissions,
-    #[error("`{0}` holds more than {MAX_LIST} entries")]
+    #[error("`{0}` has more than {MAX_LIST} entries")]
     TooMany(&'static str),
     #[error("`meta` is not a JSON object")]
     Meta,

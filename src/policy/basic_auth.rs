@@ -72,16 +72,16 @@ pub struct UnusableLine {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    #[error("not a user name and a hash with a colon between")]
+    #[error("not of the form user:hash")]
     Malformed,
-    #[error("the user stands on an earlier line")]
+    #[error("the user is already defined on an earlier line")]
     Repeated,
-    #[error("neither bcrypt ($2a$, $2b$, $2y$) nor argon2 ($argon2id$, $argon2i$, $argon2d$)")]
+    #[error("the hash is neither bcrypt ($2a$, $2b$, $2y$) nor argon2 ($argon2id$, $argon2i$, $argon2d$)")]
     Scheme,
-    #[error("bcrypt with a cost beyond {MAX_COST}")]
+    #[error("the bcrypt cost is above {MAX_COST}")]
     BcryptCost,
     #[error(
-        "argon2 with more than {} MiB of memory, {MAX_PASSES} passes or {MAX_LANES} lanes",
+        "the argon2 hash uses more than {} MiB of memory, {MAX_PASSES} passes or {MAX_LANES} lanes",
         MAX_MEMORY / 1024
     )]
     Argon2Cost,

@@ -54,7 +54,7 @@ impl Origins {
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
         let patterns = texts
             .into_iter()
-            .map(|text| pattern(text).ok_or_else(|| format!("{text:?} is no origin")));
+            .map(|text| pattern(text).ok_or_else(|| format!("{text:?} is not a valid origin")));
         patterns.collect::<Result<_, _>>().map(Self)
     }
 

@@ -20,13 +20,13 @@ pub enum Invalid {
     TooLong,
     #[error("more than {MAX_TERMS} permissions")]
     TooManyTerms,
-    #[error("parentheses more than {MAX_DEPTH} deep")]
+    #[error("parentheses nested more than {MAX_DEPTH} deep")]
     TooDeep,
-    #[error("character {0}: a permission is made of letters, digits and . _ - : * /")]
+    #[error("character {0}: a permission consists of letters, digits and . _ - : * /")]
     NotAPermission(usize),
-    #[error("character {0}: a permission or an opening parenthesis is expected here")]
+    #[error("character {0}: expected a permission or an opening parenthesis")]
     TermExpected(usize),
-    #[error("character {0}: AND, OR or the end is expected here")]
+    #[error("character {0}: expected AND, OR or the end")]
     OperatorExpected(usize),
     #[error("a parenthesis is not closed")]
     NotClosed,

@@ -46,9 +46,9 @@ struct Signed {
 pub enum Invalid {
     #[error("cannot read the principal's signing key {}: {cause}", path.display())]
     Unreadable { path: PathBuf, cause: std::io::Error },
-    #[error("the principal's signing key is no private key in PEM")]
+    #[error("the principal's signing key is not a private key in PEM")]
     NoKey,
-    #[error("the principal's signing key is neither of Ed25519 nor of P-256")]
+    #[error("the principal's signing key is neither Ed25519 nor P-256")]
     OtherKind,
 }
 

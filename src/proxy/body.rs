@@ -122,7 +122,7 @@ struct Pause {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    #[error("no byte of the body came in time")]
+    #[error("no byte of the body arrived in time")]
     Paused,
     #[error("the whole exchange took too long")]
     TotalTimeout,

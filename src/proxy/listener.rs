@@ -94,7 +94,7 @@ pub async fn serve(
             }
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: until something is given back.
             Err(error) if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) => {
-                tracing::error!(%error, "cannot accept");
+                tracing::error!(%error, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             // Of one connection: the next may do.

@@ -29,15 +29,15 @@ const QUEUE: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {0} of its credentials: {1}")]
+    #[error("cannot read {0} in the folder of credentials: {1}")]
     Credentials(&'static str, io::Error),
     #[error("cannot connect: {0}")]
     Tcp(io::Error),
-    #[error("no TLS with it: {0}")]
+    #[error("cannot establish TLS: {0}")]
     Tls(io::Error),
-    #[error("it does not take us: {0}")]
+    #[error("cannot authenticate or select the database: {0}")]
     Setup(RedisError),
-    #[error("no connection within {TIMEOUT:?}")]
+    #[error("not connected within {TIMEOUT:?}")]
     TimedOut,
 }
 

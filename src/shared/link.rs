@@ -45,7 +45,7 @@ enum Error {
     Dial(#[from] dial::Error),
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
-    #[error("it answers with an error: {0}")]
+    #[error("Redis answered with an error: {0}")]
     Call(#[from] RedisError),
     #[error("the connection has ended")]
     Ended,
@@ -95,7 +95,7 @@ impl Link {
                 Ok((connection, driver)) => {
                     self.offer(connection.clone());
                     if news {
-                        tracing::info!(host = store.host, port = store.port, "connected to the shared store");
+                        tracing::info!(host = store.host, port = store.port, "connected to Redis");
                         news = false;
                     }
                     tokio::select! {
@@ -109,7 +109,7 @@ impl Link {
             if told.is_none_or(|told| told.elapsed() >= LOG_EVERY) {
                 told = Some(Instant::now());
                 news = true;
-                tracing::warn!(host = store.host, port = store.port, %error, "the shared store is unavailable");
+                tracing::warn!(host = store.host, port = store.port, %error, "Redis is unavailable: trying again");
             }
             if begin.elapsed() >= LASTING {
                 pause = MIN_PAUSE;

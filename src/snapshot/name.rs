@@ -16,7 +16,7 @@ pub enum HostName {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a hostname: labels of letters, digits and inner hyphens, at most 63 octets each and 253 in all, \"*.\" only in front (internationalized names as A-labels, xn--...)"
+    "{0:?} is not a hostname: use labels of letters, digits and inner hyphens, at most 63 octets each and 253 in total; \"*.\" is allowed only at the beginning; write internationalized names as A-labels (xn--...)"
 )]
 pub struct InvalidHostName(String);
 

@@ -36,7 +36,7 @@ struct Progress {
 enum Error {
     #[error(transparent)]
     Egress(#[from] egress::Failure),
-    #[error("the answer's status is {0}")]
+    #[error("the server answered {0}")]
     Status(StatusCode),
     #[error(transparent)]
     Set(#[from] Invalid),
@@ -152,7 +152,7 @@ async fn follow(keys: Weak<Jwks>, wanted: Arc<Notify>, url: Uri, egress: Arc<Egr
         let pause = match &fetched {
             Ok((_, fresh)) => {
                 if failures > 0 {
-                    info!(host, failures, "keys are fetched again");
+                    info!(host, failures, "keys can be fetched again");
                 }
                 failures = 0;
                 *fresh
@@ -160,7 +160,7 @@ async fn follow(keys: Weak<Jwks>, wanted: Arc<Notify>, url: Uri, egress: Arc<Egr
             Err(error) => {
                 if failures == 0 {
                     let known = state.progress.borrow().set.is_some();
-                    warn!(host, %error, known, "cannot fetch keys: those known stay, and it is tried again");
+                    warn!(host, %error, known, "cannot fetch keys: trying again; known keys stay in use");
                 }
                 failures += 1;
                 backoff(failures)

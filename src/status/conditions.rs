@@ -79,7 +79,7 @@ fn programmed(findings: &[Finding]) -> Finding {
     } else {
         (
             ConditionReason::Invalid,
-            "nothing of this generation is served: see Accepted",
+            "this generation is not served: see the condition Accepted",
         )
     };
     Finding {

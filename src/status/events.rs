@@ -73,8 +73,8 @@ pub async fn publish(client: Client, instance: String, mut notices: Receiver<Not
         };
         match timeout(CALL, recorder.publish(&event, &about)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(object = %key, %error, "event not published"),
-            Err(_) => warn!(object = %key, "event not published in time"),
+            Ok(Err(error)) => warn!(object = %key, %error, "cannot publish an Event"),
+            Err(_) => warn!(object = %key, "cannot publish an Event in time"),
         }
     }
 }

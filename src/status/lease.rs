@@ -74,7 +74,7 @@ impl Candidate {
                     }
                 }
                 Ok(false) => renewed = None,
-                Err(error) => warn!(lease = self.name, %error, "lease neither taken nor renewed, trying again"),
+                Err(error) => warn!(lease = self.name, %error, "cannot acquire or renew the lease: trying again"),
             }
             let now = Instant::now();
             let resign = renewed.map(|renewed| renewed + RENEW_DEADLINE);
@@ -94,8 +94,8 @@ impl Candidate {
         match timeout(CALL, self.release()).await {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => info!(lease = self.name, "lease released"),
-            Ok(Err(error)) => warn!(lease = self.name, %error, "lease not released, it has to expire"),
-            Err(_) => warn!(lease = self.name, "lease not released in time, it has to expire"),
+            Ok(Err(error)) => warn!(lease = self.name, %error, "cannot release the lease: it will expire"),
+            Err(_) => warn!(lease = self.name, "cannot release the lease in time: it will expire"),
         }
     }
 

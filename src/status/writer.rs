@@ -331,7 +331,7 @@ impl Writer {
                     let rest = MAX_REST.min(MIN_REST * 2_u32.saturating_pow(tracked.failures));
                     tracked.failures = tracked.failures.saturating_add(1);
                     tracked.rest = Some(now + rest);
-                    warn!(object = %id.1, error, again_in = ?rest, "status not written");
+                    warn!(object = %id.1, error, again_in = ?rest, "cannot write status");
                 }
             }
         }

@@ -85,7 +85,7 @@ pub fn system_roots() -> Arc<RootCertStore> {
                 let errors = found.errors;
                 tracing::warn!(
                     ?errors,
-                    "no authority is trusted by this system: apps over TLS need upstreamTls.caRef"
+                    "the system trusts no certificate authority: apps over TLS need upstreamTls.caRef"
                 );
             } else {
                 tracing::debug!(added, unusable, "read the system's authorities");

@@ -38,9 +38,9 @@ pub struct Accepted {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CannotStart {
-    #[error("no self-signed certificate: {0}")]
+    #[error("cannot create a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),
-    #[error("no TLS: {0}")]
+    #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 

@@ -36,11 +36,11 @@ pub struct Counters {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("neither a kubeconfig nor a ServiceAccount can be used: {0}")]
+    #[error("neither a kubeconfig nor a ServiceAccount is usable: {0}")]
     Infer(#[from] InferConfigError),
-    #[error("the kubeconfig cannot be used: {0}")]
+    #[error("the kubeconfig is not usable: {0}")]
     Kubeconfig(#[from] KubeconfigError),
-    #[error("no client for the apiserver: {0}")]
+    #[error("cannot create a client for the apiserver: {0}")]
     Client(#[from] kube::Error),
 }
 
@@ -323,7 +323,7 @@ impl<F> Merge<F> {
             Ok(None) => Trimmed::Irrelevant,
             Err(reason) => {
                 self.counters.undecodable.inc();
-                warn!(kind = ?self.kind, object = %key, reason, "object not understood, its last good version stays");
+                warn!(kind = ?self.kind, object = %key, reason, "invalid object: its last good version stays in force");
                 Trimmed::Undecodable
             }
         };
@@ -349,12 +349,12 @@ impl<F> Merge<F> {
                 error!(
                     ?kind,
                     reason = status.message,
-                    "not allowed to list and watch: check the ClusterRole"
+                    "listing and watching is forbidden: check the ClusterRole"
                 );
             }
             // The apiserver keeps some minutes of history; a watch that was away for longer lists again.
             Some(status) if status.code == 410 => debug!(?kind, "watch is too old, listing again"),
-            _ => warn!(?kind, error = %failure, "watch broke, trying again"),
+            _ => warn!(?kind, error = %failure, "watch failed: trying again"),
         }
     }
 }

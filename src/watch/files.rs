@@ -111,7 +111,7 @@ impl Document<'_> {
         let (version, kind) = (text("apiVersion"), text("kind"));
         if kind.is_empty() {
             return objects.push(Err(
-                self.undecodable("no Kubernetes object: apiVersion and kind are missing")
+                self.undecodable("not a Kubernetes object: apiVersion and kind are missing")
             ));
         }
         if kind.ends_with("List")
@@ -137,14 +137,14 @@ impl Document<'_> {
             (version, "Deployment") if version.split_once('/') == Some((GROUP, VERSION)) => self.deployment(value),
             (version, "SentinelPolicy") if version.split_once('/') == Some((GROUP, VERSION)) => self.policy(value),
             (version, _) if version.split('/').next() == Some(GROUP) => Err(self.undecodable(&format!(
-                "{version} {kind} is unknown; known are Deployment and SentinelPolicy of {GROUP}/{VERSION}"
+                "{version} {kind} is unknown; supported are Deployment and SentinelPolicy of {GROUP}/{VERSION}"
             ))),
             _ => {
                 info!(
                     kind,
                     version,
                     line = self.line,
-                    "not a kind that is served, passed over"
+                    "object ignored: its kind is not served"
                 );
                 Ok(None)
             }
@@ -190,7 +190,9 @@ impl Document<'_> {
             .unwrap_or_default()
             .to_owned();
         if !is_name(&name, 253) || !is_name(&namespace, 63) || namespace.contains('.') {
-            return Err(self.undecodable(&format!("metadata: {namespace:?}/{name:?} is no namespace and name")));
+            return Err(self.undecodable(&format!(
+                "metadata: {namespace:?}/{name:?} is not a valid namespace and name"
+            )));
         }
         metadata
             .entry("uid")
@@ -354,15 +356,18 @@ spec: {hostnames: [a.example.com], service: {name: a, port: 80}}
     #[test]
     fn what_is_no_object_says_so() {
         for (text, reason) in [
-            ("a: 1", "line 1: no Kubernetes object: apiVersion and kind are missing"),
+            (
+                "a: 1",
+                "line 1: not a Kubernetes object: apiVersion and kind are missing",
+            ),
             (
                 "kind: Deployment\napiVersion: postern.dev/v9",
-                "line 1: postern.dev/v9 Deployment is unknown; known are Deployment and SentinelPolicy of postern.dev/v1alpha1",
+                "line 1: postern.dev/v9 Deployment is unknown; supported are Deployment and SentinelPolicy of postern.dev/v1alpha1",
             ),
             ("kind: Service\napiVersion: v1", "line 1: metadata is missing"),
             (
                 "kind: Service\napiVersion: v1\nmetadata: {name: A}",
-                "line 1: metadata: \"default\"/\"A\" is no namespace and name",
+                "line 1: metadata: \"default\"/\"A\" is not a valid namespace and name",
             ),
             (
                 "kind: Service\napiVersion: v1\nmetadata: {name: a}\nspec: {ports: 1}",

@@ -73,7 +73,7 @@ impl Folder {
                 Ok(event) if !concerns(&event) => false,
                 Ok(event) => sender.try_send(event).is_err(),
                 Err(error) => {
-                    warn!(%error, "watching the manifests failed, looking at all of them");
+                    warn!(%error, "the watch on the manifests failed: reading all of them again");
                     true
                 }
             };
@@ -130,7 +130,7 @@ impl Folder {
                     }
                 }
                 Err(failure) if first => return Err(failure),
-                Err(failure) => error!(error = %failure, "manifests not read, what was read last stays"),
+                Err(failure) => error!(error = %failure, "cannot read the manifests: the last ones read stay in force"),
             }
             look = tokio::select! {
                 look = self.next() => look,
@@ -214,7 +214,9 @@ impl Reader {
                         self.manifests.remove(&path);
                     }
                 }
-                Err(error) => warn!(file = %path.display(), %error, "manifest not read, its last version stays"),
+                Err(error) => {
+                    warn!(file = %path.display(), %error, "cannot read a manifest: its last version stays in force")
+                }
             }
         }
         Ok(())
@@ -287,9 +289,9 @@ fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()>
         }
         if path.is_dir() {
             if depth >= MAX_DEPTH {
-                warn!(folder = %path.display(), "folders too deep, not read");
+                warn!(folder = %path.display(), "folder ignored: it is nested too deep");
             } else if let Err(error) = list(&path, depth + 1, found) {
-                warn!(folder = %path.display(), %error, "folder not read");
+                warn!(folder = %path.display(), %error, "cannot read a folder of manifests");
             }
         } else if is_manifest(&path) {
             found.push(path);
@@ -311,7 +313,7 @@ impl Stamp {
 fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let metadata = path.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     if metadata.len() > MAX_SIZE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 MiB"));

@@ -65,7 +65,7 @@ impl Manifests {
         for part in files::documents(text) {
             let hash = self.hasher.hash_one(part.text);
             if !seen.insert(hash) {
-                warn!(file = %path.display(), line = part.line, "the same document twice, the second is ignored");
+                warn!(file = %path.display(), line = part.line, "duplicate document: the second one is ignored");
             } else if let Entry::Occupied(known) = old.entry(hash)
                 && known.get().whole
             {
@@ -89,7 +89,7 @@ impl Manifests {
                     };
                     if let Some((line, reason)) = refused {
                         document.broken = true;
-                        warn!(file = %path.display(), line, reason, "manifest not understood, its last good version stays");
+                        warn!(file = %path.display(), line, reason, "invalid manifest: its last good version stays in force");
                     }
                 }
                 fresh.push((documents.len(), objects));
@@ -208,7 +208,7 @@ impl Manifests {
         for claim in claims.iter().filter(|claim| !std::ptr::eq(*claim, winner)) {
             warn!(
                 kind = ?id.0, object = %id.1, file = %winner.file.display(), ignored = %claim.file.display(),
-                "object in several places, the first by path counts"
+                "object defined in several files: the first file by path is used"
             );
         }
         Some(winner.object.clone())

@@ -37,9 +37,7 @@ fn rights(account: &str, namespace: &str) -> BTreeSet<String> {
 
 fn denied() -> Vec<String> {
     let logs = logs();
-    let denied = logs
-        .lines()
-        .filter(|line| line.contains("forbidden") || line.contains("not allowed to"));
+    let denied = logs.lines().filter(|line| line.contains("forbidden"));
     denied.map(str::to_owned).collect()
 }
 

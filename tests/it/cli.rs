@@ -222,7 +222,7 @@ fn run_follows_its_settings_file() {
     let mut postern = Running::start(&["run", "--config", text(&settings)]);
     postern.record("listening");
     write("nonsense=nonsense=nonsense");
-    postern.record("settings file has a mistake: the settings before it stay in force");
+    postern.record("invalid settings file: the previous settings stay in force");
     write("info,hyper=debug");
     let changed = postern.record("log levels changed");
     assert_eq!(changed["levels"], "info,hyper=debug");
@@ -234,7 +234,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut postern = Running::on(folder.path(), &["--shutdown-delay", "1h"]);
     postern.record("listening");
     postern.signal("TERM");
-    postern.record("asked to stop; asked again it stops at once");
+    postern.record("stopping; another signal stops at once");
     postern.signal("INT");
     assert_eq!(postern.exit_code(), Some(1));
 }
@@ -297,11 +297,11 @@ fn check_fails_for_anything_that_is_not() {
             SHOP.replace("metadata: {name: shop, namespace: acme}\nspec:\n  ports", "metadata: {"),
             "app.yaml: line",
         ),
-        (format!("{SHOP}---\n{SHOP}"), "stands in"),
-        (String::new(), "nothing is served"),
+        (format!("{SHOP}---\n{SHOP}"), "is already defined in"),
+        (String::new(), "there is nothing to serve"),
         (
             SHOP.replace("hostnames", "className: other\n  hostnames"),
-            "of another class than postern",
+            "not served: its className is not postern",
         ),
     ];
     for (manifest, expected) in cases {
@@ -376,8 +376,8 @@ fn why_tells_what_each_rule_makes_of_a_request() {
         rules,
         "no-admin (firewall) does not apply; pages (origin) passes; keys (apiKey) refuses: 401 client:missing_credentials"
     );
-    let passes = "no-admin (firewall) does not apply; pages (origin) does not apply; keys (apiKey) passes, and says who it is; \
-                  dark (firewall, in the shadow) refuses: 403 client:firewall_denied; limit (rateLimit) is asked when a request comes";
+    let passes = "no-admin (firewall) does not apply; pages (origin) does not apply; keys (apiKey) passes, and authenticates the client; \
+                  dark (firewall, in Shadow mode) refuses: 403 client:firewall_denied; limit (rateLimit) is evaluated for real requests only";
     for arguments in [
         &["shop.example", "--bearer", "sesame", "--method", "PUT"][..],
         &["shop.example/?key=sesame", "--method", "PUT"],
@@ -419,7 +419,7 @@ fn why_tells_of_what_ends_a_policy_and_of_preflights() {
     };
     assert_eq!(
         why(&["shop.example/free/x"]),
-        "free (firewall) passes, and ends its policy"
+        "free (firewall) passes, and skips the rest of its policy"
     );
     assert_eq!(
         why(&["shop.example/free/x", "--method", "get"]),
@@ -428,7 +428,7 @@ fn why_tells_of_what_ends_a_policy_and_of_preflights() {
     assert_eq!(
         why(&["shop.example", "--header", "Cookie: guest"]),
         "free (firewall) does not apply; users (apiKey) does not apply; pages (cors) passes; \
-         sockets (connectionLimit) is asked when a request comes; log (logging) passes"
+         sockets (connectionLimit) is evaluated for real requests only; log (logging) passes"
     );
     let preflight = ["Origin: https://page.test", "Access-Control-Request-Method: PUT"];
     let [origin, method] = preflight.map(|header| ["--header", header]);

@@ -29,7 +29,7 @@ fn metrics_are_those_of_the_code() {
     assert_table(
         "metrics.md",
         "metrics",
-        ["metric", "type", "labels", "what it says"],
+        ["metric", "type", "labels", "description"],
         rows,
     );
 }

@@ -232,7 +232,7 @@ async fn a_collector_that_is_not_there_costs_spans_alone() {
     let told = postern
         .log()
         .iter()
-        .filter(|line| line.contains("takes no spans"))
+        .filter(|line| line.contains("does not accept spans"))
         .count();
     assert_eq!(told, 1);
 }

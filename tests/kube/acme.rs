@@ -275,7 +275,7 @@ async fn a_secret_of_somebody_else_is_never_overwritten() {
         .find(|c| c.type_ == "ResolvedRefs")
         .expect("is there")
         .message;
-    assert!(message.contains("not labelled"), "{message}");
+    assert!(message.contains("without the label"), "{message}");
     let now = certificate(&cluster, "mine.acme.test").await.expect("is there");
     assert_eq!(now.resource_version(), created.resource_version());
     assert_eq!(pebble.balancer.connections(), 0, "nothing was ordered in vain");

@@ -62,7 +62,7 @@ labels:
 {{- ceil $sum | int }}
 {{- end }}
 
-{{- /* What a pod may take to leave: the delay, as long as sockets may linger, the deadline, and ten seconds for the last bytes. */ -}}
+{{- /* The termination grace period: the delay, the time that sockets may linger, the deadline, and ten seconds for the last bytes. */ -}}
 {{- define "postern.gracePeriod" -}}
 {{- $config := .Values.config }}
 {{- $seconds := add 10 (include "postern.seconds" $config.shutdownDelay | int) (include "postern.seconds" $config.drainDeadline | int) }}

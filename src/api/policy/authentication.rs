@@ -12,7 +12,7 @@ use super::{LabelSelector, NameRef, yes};
 use crate::api::deployment::port_schema;
 use crate::api::duration::Duration;
 
-/// Keys that stand in Secrets of this namespace which carry the label postern.dev/use: api-key.
+/// API keys in Secrets of this namespace that have the label postern.dev/use: api-key.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -20,7 +20,7 @@ use crate::api::duration::Duration;
         .message("needs exactly one of secretSelector and secretRefs")
 )]
 pub struct ApiKey {
-    /// The Secrets that carry these labels besides. {} selects all api-key Secrets of the namespace.
+    /// Selects Secrets by further labels. {} selects all api-key Secrets of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LabelSelector")]
     pub secret_selector: Option<LabelSelector>,
@@ -29,16 +29,19 @@ pub struct ApiKey {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub secret_refs: Vec<NameRef>,
-    /// Where the key stands, at most 8 places: the first that holds something counts. Default: [{bearer: {}}].
+    /// Where the request may carry the key, at most 8 places; the first one that is not empty is used. Default:
+    /// [{bearer: {}}].
     #[serde(default = "bearer")]
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub from: Vec<CredentialSource>,
-    /// What the key has to permit, such as chat.read AND (chat.write OR admin). AND binds tighter. Default: nothing.
+    /// Permissions that the key must have, such as chat.read AND (chat.write OR admin). AND binds tighter than OR.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1000))]
     pub permissions: Option<String>,
-    /// A request without a key goes on as anonymous; one with a wrong key is refused all the same. Default: false.
+    /// Whether a request without a key passes as anonymous; a request with a wrong key is still refused. Default:
+    /// false.
     #[serde(default)]
     pub optional: bool,
 }
@@ -58,11 +61,11 @@ pub struct CredentialSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Bearer")]
     pub bearer: Option<Bearer>,
-    /// A header.
+    /// A request header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HeaderCredential")]
     pub header: Option<HeaderCredential>,
-    /// A parameter of the query.
+    /// A query parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "QueryCredential")]
     pub query: Option<QueryCredential>,
@@ -70,17 +73,17 @@ pub struct CredentialSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CookieCredential")]
     pub cookie: Option<CookieCredential>,
-    /// An entry of Sec-WebSocket-Protocol: what a browser's WebSocket can send.
+    /// An entry of Sec-WebSocket-Protocol, which is what a browser's WebSocket can send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SubprotocolCredential")]
     pub subprotocol: Option<SubprotocolCredential>,
-    /// Whether the app receives the credential, too. Default: false for query and subprotocol, else true.
+    /// Whether the app also receives the credential. Default: false for query and subprotocol, true for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub forward: Option<bool>,
 }
 
-/// Nothing to choose.
+/// No options.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bearer {}
@@ -89,10 +92,11 @@ pub struct Bearer {}
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderCredential {
-    /// Its name, in any case.
+    /// Its name; case-insensitive.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub name: String,
-    /// What stands before the credential, in any case, such as "Token ". A value that begins otherwise holds none. Default: nothing.
+    /// Text before the credential, such as "Token ", compared without regard to case. A value without this prefix
+    /// carries no credential. Default: no prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 64), regex(pattern = "^[ -~]+$"))]
     pub prefix: Option<String>,
@@ -102,7 +106,7 @@ pub struct HeaderCredential {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueryCredential {
-    /// Its name, percent-decoded, in this case.
+    /// Its name, percent-decoded; case-sensitive.
     #[schemars(length(min = 1, max = 128))]
     pub name: String,
 }
@@ -111,7 +115,7 @@ pub struct QueryCredential {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CookieCredential {
-    /// Its name, in this case.
+    /// Its name; case-sensitive.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub name: String,
 }
@@ -120,60 +124,65 @@ pub struct CookieCredential {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubprotocolCredential {
-    /// What stands before the credential, such as "bearer.".
+    /// Text before the credential, such as "bearer.".
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub prefix: String,
 }
 
-/// Signed tokens (JWT). One without an expiry (exp) is refused.
+/// Signed tokens (JWT). A token without an expiry time (exp) is refused.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Jwt {
-    /// What the claim iss has to be.
+    /// Required value of the claim iss.
     #[schemars(length(min = 1, max = 512))]
     pub issuer: String,
-    /// One of these has to be in the claim aud, at most 16. An empty list, written out: aud is not looked at.
+    /// Accepted audiences, at most 16: the claim aud must contain one of them. An explicit empty list disables the
+    /// check of aud.
     #[schemars(length(max = 16), inner(length(min = 1, max = 512)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub audiences: Vec<String>,
-    /// The keys that tokens are signed with.
+    /// The public keys that verify the tokens.
     pub jwks: Jwks,
-    /// The algorithms that are taken. The token does not choose.
+    /// Accepted signature algorithms, whatever the token itself names.
     #[schemars(length(min = 1, max = 9))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub algorithms: Vec<Algorithm>,
-    /// How far clocks may differ, at most 10m. Default: 30s.
+    /// Tolerated difference between clocks, at most 10m. Default: 30s.
     #[serde(default = "clock_skew")]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('10m')").message("clockSkew is at most 10m"))]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('10m')").message("clockSkew must be at most 10m"))]
     pub clock_skew: Duration,
-    /// The claim that is the principal's subject. Default: sub.
+    /// Claim that becomes the principal's subject. Default: sub.
     #[serde(default = "subject_claim")]
     #[schemars(length(min = 1, max = 128))]
     pub subject_claim: String,
-    /// Claims that have to be there, at most 16.
+    /// Claims that the token must have, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["claim".into()]))]
     pub required_claims: Vec<RequiredClaim>,
-    /// What the token has to permit, such as chat.read AND (chat.write OR admin). AND binds tighter. Default: nothing.
+    /// Permissions that the token must have, such as chat.read AND (chat.write OR admin). AND binds tighter than OR.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1000))]
     pub permissions: Option<String>,
-    /// The claim that lists what the token permits: an array, or a text with spaces such as scope. Default: permissions.
+    /// Claim that lists the token's permissions: an array, or a string separated by spaces such as scope. Default:
+    /// permissions.
     #[serde(default = "permissions_claim")]
     #[schemars(length(min = 1, max = 128))]
     pub permissions_claim: String,
-    /// Where the token stands, at most 8 places: the first that holds something counts. Default: [{bearer: {}}].
+    /// Where the request may carry the token, at most 8 places; the first one that is not empty is used. Default:
+    /// [{bearer: {}}].
     #[serde(default = "bearer")]
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub from: Vec<CredentialSource>,
-    /// A request without a token goes on as anonymous; one with a wrong token is refused all the same. Default: false.
+    /// Whether a request without a token passes as anonymous; a request with an invalid token is still refused.
+    /// Default: false.
     #[serde(default)]
     pub optional: bool,
 }
 
-/// Where the JSON Web Key Set comes from: exactly one of url, secretRef and configMapRef.
+/// The source of the JSON Web Key Set: exactly one of url, secretRef and configMapRef.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -181,8 +190,8 @@ pub struct Jwt {
         .message("needs exactly one of url, secretRef and configMapRef")
 )]
 pub struct Jwks {
-    /// Fetched and kept fresh by Postern; redirects are not followed. Never a loopback or link-local address, unless
-    /// --allow-egress lists it.
+    /// URL of the set, which Postern fetches and refreshes; redirects are not followed. Loopback and link-local
+    /// addresses are refused unless --allow-egress lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",
@@ -190,17 +199,17 @@ pub struct Jwks {
         regex(pattern = r"^https?://[-.:a-zA-Z0-9\[\]]+([/?][!-~]*)?$")
     )]
     pub url: Option<String>,
-    /// A Secret that carries the label postern.dev/use: jwks, with the set under the key jwks.json.
+    /// A Secret with the label postern.dev/use: jwks, and the set under the key jwks.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "NameRef")]
     pub secret_ref: Option<NameRef>,
-    /// A ConfigMap that carries the label postern.dev/use: jwks, with the set under the key jwks.json.
+    /// A ConfigMap with the label postern.dev/use: jwks, and the set under the key jwks.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "NameRef")]
     pub config_map_ref: Option<NameRef>,
 }
 
-/// Algorithms of RFC 7518 and RFC 8037 that verify by a public key.
+/// A public-key signature algorithm of RFC 7518 or RFC 8037.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Algorithm {
     RS256,
@@ -214,43 +223,44 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// A claim at the top of the token.
+/// A top-level claim of the token.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequiredClaim {
     /// Its name.
     #[schemars(length(min = 1, max = 128))]
     pub claim: String,
-    /// What it is: this text, or an array that holds this text. Default: anything.
+    /// Required value: this string, or an array that contains it. Default: any value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = 512))]
     pub value: Option<String>,
 }
 
-/// Users and passwords (RFC 7617).
+/// User names and passwords (HTTP Basic, RFC 7617).
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BasicAuth {
-    /// A Secret that carries the label postern.dev/use: htpasswd, with lines of user:hash under the key auth. Hashes are
-    /// bcrypt or argon2.
+    /// A Secret with the label postern.dev/use: htpasswd, and lines of user:hash under the key auth. Hashes are bcrypt
+    /// or argon2.
     pub secret_ref: NameRef,
-    /// What browsers show when they ask for the password. Default: postern.
+    /// The realm in WWW-Authenticate, which browsers may show when they ask for the password. Default: postern.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 128), regex(pattern = r#"^[ !#-\[\]-~]+$"#))]
     pub realm: Option<String>,
-    /// Whether the app receives user and password, too. Default: true.
+    /// Whether the app also receives user name and password. Default: true.
     #[serde(default = "yes")]
     pub forward: bool,
 }
 
-/// A service that is asked, by a GET without body, whether a request may pass. Exactly one of url and service.
+/// A service that decides whether a request may pass; it receives a GET without a body. Exactly one of url and service
+/// is required.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("has(self.url) != has(self.service)").message("needs exactly one of url and service")
 )]
 pub struct ForwardAuth {
-    /// Never a loopback or link-local address, unless --allow-egress lists it.
+    /// URL of the service. Loopback and link-local addresses are refused unless --allow-egress lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",
@@ -258,19 +268,19 @@ pub struct ForwardAuth {
         regex(pattern = r"^https?://[-.:a-zA-Z0-9\[\]]+([/?][!-~]*)?$")
     )]
     pub url: Option<String>,
-    /// A Service of this namespace.
+    /// A Service in this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ForwardService")]
     pub service: Option<ForwardService>,
-    /// For the whole answer, at most 5s. Default: 2s.
+    /// Timeout of the whole exchange with the service, at most 5s. Default: 2s.
     #[serde(default = "forward_timeout")]
     #[x_kube(
         validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('5s')")
-            .message("timeout is more than 0s and at most 5s")
+            .message("timeout must be more than 0s and at most 5s")
     )]
     pub timeout: Duration,
-    /// The client's headers that the service receives, at most 32, besides X-Forwarded-Method, -Proto, -Host, -Uri and
-    /// -For. Default: [Authorization, Cookie].
+    /// Request headers of the client that the service receives, at most 32, in addition to X-Forwarded-Method, -Proto,
+    /// -Host, -Uri and -For. Default: [Authorization, Cookie].
     #[serde(default = "forwarded_headers")]
     #[schemars(
         length(max = 32),
@@ -278,7 +288,8 @@ pub struct ForwardAuth {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub request_headers: Vec<String>,
-    /// Headers of an answer 2xx that the app receives in place of the client's, at most 32. Default: none.
+    /// Headers of a 2xx response of the service that the app receives in place of the client's, at most 32. Default:
+    /// none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -286,7 +297,7 @@ pub struct ForwardAuth {
     )]
     #[x_kube(merge_strategy = ListMerge::Set, validation = unreserved_names())]
     pub response_headers: Vec<String>,
-    /// The answer's header that holds the principal's subject. Default: no principal is set.
+    /// Header of the service's response that holds the principal's subject. Default: no principal is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",
@@ -294,12 +305,12 @@ pub struct ForwardAuth {
         regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
     )]
     pub subject_header: Option<String>,
-    /// Lets requests pass, without principal, while the service does not answer or answers 5xx. Default: false.
+    /// Whether requests pass, without a principal, while the service does not answer or answers 5xx. Default: false.
     #[serde(default)]
     pub fail_open: bool,
 }
 
-/// A Service's port, and the path to ask.
+/// A Service, one of its ports, and the path of the request to it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ForwardService {
@@ -309,7 +320,7 @@ pub struct ForwardService {
     /// A port of the Service: its number (1 to 65535) or its name.
     #[schemars(schema_with = "port_schema")]
     pub port: IntOrString,
-    /// Default: /.
+    /// Path of the request to the service. Default: /.
     #[serde(default = "root")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^/[!-~]*$"))]
     pub path: String,

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::{NameRef, yes};
 use crate::api::duration::Duration;
 
-/// What happens to a request that matches.
+/// The decision for a matching request.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Firewall {
-    /// Deny; or Allow, which ends this policy's rules, not those of other policies.
+    /// Deny refuses the request. Allow skips the remaining rules of this policy, but not those of other policies.
     pub action: Action,
 }
 
@@ -23,12 +23,12 @@ pub enum Action {
     Allow,
 }
 
-/// Which values of the header Origin are taken.
+/// The values of the Origin header that are allowed.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Origin {
-    /// Such as https://app.example.com, https://*.example.com where "*." stands for exactly one label, or same-host:
-    /// the host that the request is for. 1 to 32.
+    /// Allowed origins, 1 to 32: such as https://app.example.com, https://*.example.com where "*." stands for exactly
+    /// one label, or same-host for the host of the request itself.
     #[schemars(
         length(min = 1, max = 32),
         inner(
@@ -40,25 +40,25 @@ pub struct Origin {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub allowed: Vec<String>,
-    /// Whether a request without Origin passes: one that no web page makes. Default: true.
+    /// Whether a request without an Origin header passes; such a request does not come from a web page. Default: true.
     #[serde(default = "yes")]
     pub allow_missing: bool,
 }
 
-/// What an OpenAPI document (3.0 or 3.1) says of a request.
+/// Validation of requests against an OpenAPI document (3.0 or 3.1).
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OpenApi {
-    /// A ConfigMap that carries the label postern.dev/use: openapi, with the document under the key openapi.yaml or
+    /// A ConfigMap with the label postern.dev/use: openapi, and the document under the key openapi.yaml or
     /// openapi.json.
     pub document_ref: NameRef,
-    /// What is validated besides path and method. Default: all of it.
+    /// Parts of the request that are validated in addition to path and method. Default: all of them.
     #[serde(default = "all_parts")]
     #[schemars(length(max = 5))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub validate: Vec<Part>,
-    /// The largest body that is read in order to be validated, 1 to 16777216 bytes; a larger one is refused with 413.
-    /// Default: 1048576.
+    /// Maximum size of a request body in bytes, 1 to 16777216, when bodies are validated; a larger one is refused with
+    /// 413. Default: 1048576.
     #[serde(default = "max_body_bytes")]
     #[schemars(range(min = 1, max = 16_777_216))]
     pub max_body_bytes: u32,
@@ -74,7 +74,7 @@ pub enum Part {
     Body,
 }
 
-/// Which web pages of other origins may read the answers (https://fetch.spec.whatwg.org/#http-cors-protocol).
+/// The web pages of other origins that may read the responses (https://fetch.spec.whatwg.org/#http-cors-protocol).
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -83,10 +83,11 @@ pub enum Part {
          (has(self.headers) && self.headers.exists(h, h == '*')) || \
          (has(self.exposed) && self.exposed.exists(h, h == '*')))"
     )
-    .message("with credentials, \"*\" means nothing in origins, headers and exposed: list them")
+    .message("with credentials: true, \"*\" is not allowed in origins, headers and exposed: list the values")
 )]
 pub struct Cors {
-    /// Such as https://app.example.com, https://*.example.com where "*." stands for exactly one label, or "*". 1 to 32.
+    /// Allowed origins, 1 to 32: such as https://app.example.com, https://*.example.com where "*." stands for exactly
+    /// one label, or "*" for all.
     #[schemars(
         length(min = 1, max = 32),
         inner(
@@ -98,7 +99,7 @@ pub struct Cors {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub origins: Vec<String>,
-    /// The methods that pages may use, in capitals, at most 16. Default: [GET, HEAD, POST].
+    /// Methods that pages may use, in upper case, at most 16. Default: [GET, HEAD, POST].
     #[serde(default = "simple_methods")]
     #[schemars(
         length(max = 16),
@@ -106,7 +107,7 @@ pub struct Cors {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub methods: Vec<String>,
-    /// The request headers that pages may set, at most 32, or "*". Default: those that need no preflight.
+    /// Request headers that pages may set, at most 32, or "*". Default: only those that need no preflight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -114,7 +115,7 @@ pub struct Cors {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub headers: Vec<String>,
-    /// The response headers that pages may read, at most 32, or "*". Default: those that Fetch always shows.
+    /// Response headers that pages may read, at most 32, or "*". Default: only the CORS-safelisted ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -122,17 +123,18 @@ pub struct Cors {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub exposed: Vec<String>,
-    /// Whether pages may send cookies and passwords. Default: false.
+    /// Whether pages may send credentials such as cookies. Default: false.
     #[serde(default)]
     pub credentials: bool,
-    /// How long browsers may keep a preflight's answer, at most 24h. Default: the browser's own, some seconds.
+    /// How long browsers may cache the answer to a preflight, at most 24h. Default: the browser's own default of some
+    /// seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("maxAge is at most 24h"))]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("maxAge must be at most 24h"))]
     pub max_age: Option<Duration>,
 }
 
-/// Edits of headers: first remove, then set, then add.
+/// Edits of header fields, applied in the order remove, set, add.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -140,17 +142,17 @@ pub struct Cors {
         .message("needs at least one of set, add and remove")
 )]
 pub struct HeaderEdits {
-    /// In place of all lines with that name, at most 32.
+    /// Header lines that replace all lines of the same name, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub set: Vec<HeaderValue>,
-    /// Besides the lines with that name, at most 32.
+    /// Header lines that are added to existing lines of the same name, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub add: Vec<HeaderValue>,
-    /// Names whose lines are dropped, at most 32.
+    /// Names of headers whose lines are removed, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 32),
@@ -164,20 +166,20 @@ pub struct HeaderEdits {
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderValue {
-    /// Its name, in any case. Never one that Postern, its trusted proxies or the protocol set.
+    /// Its name; case-insensitive. Names that Postern, trusted proxies or the protocol set are not allowed.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     #[x_kube(validation = unreserved_name())]
     pub name: String,
-    /// Printable ASCII; may be empty.
+    /// Its value in printable ASCII; may be empty.
     #[schemars(length(max = 4096), regex(pattern = "^([!-~]([ -~]*[!-~])?)?$"))]
     pub value: String,
 }
 
-/// What the access log tells besides. Credentials are redacted whatever stands here.
+/// Additional fields of the access log. Credentials are always redacted.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Logging {
-    /// Request headers, at most 32.
+    /// Request headers to log, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -185,7 +187,7 @@ pub struct Logging {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub request_headers: Vec<String>,
-    /// Response headers, at most 32.
+    /// Response headers to log, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -196,7 +198,7 @@ pub struct Logging {
     /// Whether the query is logged. Default: false.
     #[serde(default)]
     pub query: bool,
-    /// How many of a hundred requests are logged so, 1 to 100. Default: 100.
+    /// Percentage of the requests to which this applies, 1 to 100. Default: 100.
     #[serde(default = "hundred")]
     #[schemars(range(min = 1, max = 100))]
     pub sample: u32,
@@ -208,7 +210,7 @@ const RESERVED: &str = "'(?i)^(x[-_]postern[-_].*|x[-_]forwarded[-_].*|x[-_]depl
 forwarded|host|connection|content[-_]length|expect|http2[-_]settings|keep[-_]alive|proxy[-_].*|sec[-_]websocket[-_].*|te|trailer|\
 transfer[-_]encoding|upgrade)$'";
 
-const RESERVED_MESSAGE: &str = "Postern sets these itself, or the connection needs them: x-postern-*, x-forwarded-*, x-deployment-id, x-real-ip, x-request-id, forwarded, host, content-length, expect, sec-websocket-* and the hop-by-hop headers";
+const RESERVED_MESSAGE: &str = "these headers are reserved for Postern or the connection: x-postern-*, x-forwarded-*, x-deployment-id, x-real-ip, x-request-id, forwarded, host, content-length, expect, sec-websocket-* and the hop-by-hop headers";
 
 fn unreserved_name() -> Rule {
     Rule::new(format!("!self.matches({RESERVED})")).message(RESERVED_MESSAGE)

@@ -6,59 +6,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::duration::Duration;
 
-/// A sliding window: exactly limit requests in the first, limit in any where they come evenly, never twice as many.
+/// A sliding-window limit: exactly limit requests in the first window, limit in any later window if they arrive evenly,
+/// and always less than twice as many.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("self.cost <= self.limit").message("cost is at most limit: else no request could pass"))]
+#[x_kube(validation = Rule::new("self.cost <= self.limit").message("cost must be at most limit, or else no request could pass"))]
 pub struct RateLimit {
-    /// How many may pass, 1 to 1000000000.
+    /// Number of requests per window, 1 to 1000000000.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub limit: u32,
-    /// In which time, 1s to 24h.
+    /// Length of the window, 1s to 24h.
     #[x_kube(
         validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
-            .message("window is at least 1s and at most 24h")
+            .message("window must be at least 1s and at most 24h")
     )]
     pub window: Duration,
-    /// Who is counted apart, at most 8 parts, together. None: all requests that the rule applies to count as one.
+    /// Parts of the key by which requests are counted separately, at most 8. If empty, all requests that the rule applies to
+    /// count together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub by: Vec<By>,
-    /// What one request costs of the limit. Default: 1.
+    /// How much of the limit one request uses up. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub cost: u32,
-    /// Replica: each replica counts by itself. Shared: all replicas count together, in the store that --redis-url names.
+    /// Replica: each replica counts by itself. Shared: all replicas count together, in the Redis of --redis-url.
     /// Default: Replica.
     #[serde(default)]
     pub scope: Scope,
-    /// What happens under Shared while the store does not answer: Local (this replica's own count), Deny (503
+    /// What happens with scope Shared while Redis does not answer: Local (each replica counts by itself), Deny (503
     /// store_unavailable) or Allow. Default: Local.
     #[serde(default)]
     pub on_store_failure: OnStoreFailure,
 }
 
-/// At most max WebSockets that are open at once.
+/// A limit on the number of open WebSockets.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectionLimit {
-    /// How many, 1 to 1000000.
+    /// Maximum number of open WebSockets, 1 to 1000000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max: u32,
-    /// Who is counted apart, at most 8 parts, together. None: all sockets that the rule applies to count as one.
+    /// Parts of the key by which WebSockets are counted separately, at most 8. If empty, all WebSockets that the rule applies
+    /// to count together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub by: Vec<By>,
-    /// Replica: each replica counts by itself. Shared: all replicas count together, in the store that --redis-url names;
-    /// while it does not answer, by themselves. Default: Replica.
+    /// Replica: each replica counts by itself. Shared: all replicas count together, in the Redis of --redis-url; while
+    /// it does not answer, each counts by itself. Default: Replica.
     #[serde(default)]
     pub scope: Scope,
 }
 
-/// A part of what is counted apart: exactly one of remoteIp, header, authenticatedSubject, path, principalField and
-/// host. One that a request does not have falls back to its remoteIp.
+/// One part of the key that is counted separately: exactly one of remoteIp, header, authenticatedSubject, path,
+/// principalField and host. If a request lacks it, its remoteIp is used instead.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -69,19 +72,19 @@ pub struct ConnectionLimit {
     .message("needs exactly one of remoteIp, header, authenticatedSubject, path, principalField and host")
 )]
 pub struct By {
-    /// The client's address; an IPv6 address by its network.
+    /// The client's address; IPv6 addresses count by network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ByRemoteIp")]
     pub remote_ip: Option<ByRemoteIp>,
-    /// A header's value. Clients choose it: combine it with a part that they cannot choose.
+    /// The value of a header. Clients choose it: combine it with a part that they cannot choose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ByHeader")]
     pub header: Option<ByHeader>,
-    /// The principal's subject, set by an authenticating rule that came before. Written as {}.
+    /// The principal's subject, as set by an earlier authenticating rule. Written as {}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Everything")]
     pub authenticated_subject: Option<Everything>,
-    /// The path without its query; spellings that some apps take for one are one. Written as {}.
+    /// The path without its query; spellings that some apps treat as the same path count as one. Written as {}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Everything")]
     pub path: Option<Everything>,
@@ -99,17 +102,17 @@ pub struct By {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ByRemoteIp {
-    /// IPv6 addresses that share so many bits count as one, 1 to 128. Default: 64.
+    /// Number of leading bits, 1 to 128, that IPv6 addresses must share to count as one. Default: 64.
     #[serde(default = "ipv6_prefix_length")]
     #[schemars(range(min = 1, max = 128))]
     pub ipv6_prefix_length: u32,
 }
 
-/// A header's value.
+/// The value of a header.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ByHeader {
-    /// Its name, in any case.
+    /// Its name; case-insensitive.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub name: String,
 }
@@ -123,7 +126,7 @@ pub struct ByPrincipalField {
     pub name: String,
 }
 
-/// Nothing to choose.
+/// No options.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Everything {}

@@ -18,9 +18,10 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "PathMatch")]
     pub path: Option<PathMatch>,
-    /// One of these methods, in capitals, at most 16. GET is not HEAD. A WebSocket is opened by GET, over HTTP/2 too. One that
-    /// came in small letters is another, and to some apps the same: firewall's Allow takes it for neither, all else for both.
-    /// X-HTTP-Method-Override and the like are not looked at: where an app obeys them, refuse such headers.
+    /// One of these methods, in upper case, at most 16. GET does not include HEAD. A WebSocket counts as GET, also over
+    /// HTTP/2. A request method in lower case is a different method that some apps treat as the same: a firewall rule
+    /// with Allow matches it as neither, all other rules as both. X-HTTP-Method-Override and similar headers are
+    /// ignored: if an app obeys them, refuse such headers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 16),
@@ -28,38 +29,38 @@ pub struct Match {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub method: Vec<String>,
-    /// A header. Of several lines with that name one has to match; with not: none may.
+    /// A header. If there are several lines of that name, one of them must match; with not, none may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HeaderMatch")]
     pub header: Option<HeaderMatch>,
-    /// A parameter of the query, percent-decoded. Of several with that name one has to match.
+    /// A query parameter, percent-decoded. If there are several of that name, one of them must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ParameterMatch")]
     pub query: Option<ParameterMatch>,
-    /// A cookie. Of several with that name one has to match.
+    /// A cookie. If there are several of that name, one of them must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ParameterMatch")]
     pub cookie: Option<ParameterMatch>,
-    /// The client's address lies in one of these networks, at most 64, such as 10.0.0.0/8 or 2001:db8::/32. The client is
-    /// the rightmost hop that is no trusted proxy.
+    /// Networks of the client's address, at most 64, such as 10.0.0.0/8 or 2001:db8::/32. The client is the rightmost
+    /// hop that is not a trusted proxy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 49)))]
     #[x_kube(
         merge_strategy = ListMerge::Set,
         validation = Rule::new("self.all(network, isCIDR(network))")
-            .message("every network is an address and a prefix length, such as 10.0.0.0/8, 192.0.2.7/32 or 2001:db8::/32")
+            .message("every network must be an address and a prefix length, such as 10.0.0.0/8, 192.0.2.7/32 or 2001:db8::/32")
     )]
     pub remote_ip: Vec<String>,
-    /// true: requests that open a WebSocket; false: all others.
+    /// true matches requests that open a WebSocket, false all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub web_socket: Option<bool>,
-    /// The condition has not to hold. Default: false.
+    /// Whether the condition is negated. Default: false.
     #[serde(default)]
     pub not: bool,
 }
 
-/// How a path has to read: exactly one of exact, prefix, suffix and regex.
+/// A condition on a path: exactly one of exact, prefix, suffix and regex.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -68,31 +69,31 @@ pub struct Match {
     validation = Rule::new(
         "(!has(self.exact) || self.exact.startsWith('/')) && (!has(self.prefix) || self.prefix.startsWith('/'))"
     )
-    .message("a path begins with /")
+    .message("a path must begin with /")
 )]
 pub struct PathMatch {
     /// The whole path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1024))]
     pub exact: Option<String>,
-    /// By whole segments: /a covers /a and /a/b, not /ab.
+    /// The beginning of the path, by whole segments: /a matches /a and /a/b, not /ab.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1024))]
     pub prefix: Option<String>,
-    /// How the path ends.
+    /// The end of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1024))]
     pub suffix: Option<String>,
-    /// A regular expression (syntax of Rust's regex, linear time) for the whole path.
+    /// A regular expression (syntax of Rust's regex, linear time) that must match the whole path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 512))]
     pub regex: Option<String>,
-    /// Capitals and small letters are the same. Default: false.
+    /// Whether upper and lower case are treated as equal. Default: false.
     #[serde(default)]
     pub ignore_case: bool,
 }
 
-/// How a text has to read: exactly one of exact, prefix, suffix and regex.
+/// A condition on a string: exactly one of exact, prefix, suffix and regex.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -100,64 +101,64 @@ pub struct PathMatch {
         .message("needs exactly one of exact, prefix, suffix and regex")
 )]
 pub struct TextMatch {
-    /// The whole text.
+    /// The whole string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = 1024))]
     pub exact: Option<String>,
-    /// How it begins.
+    /// The beginning of the string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1024))]
     pub prefix: Option<String>,
-    /// How it ends.
+    /// The end of the string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1024))]
     pub suffix: Option<String>,
-    /// A regular expression (syntax of Rust's regex, linear time) for the whole text.
+    /// A regular expression (syntax of Rust's regex, linear time) that must match the whole string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 512))]
     pub regex: Option<String>,
-    /// Capitals and small letters are the same. Default: false.
+    /// Whether upper and lower case are treated as equal. Default: false.
     #[serde(default)]
     pub ignore_case: bool,
 }
 
-/// A header's presence or value; without present and value it has to be there.
+/// A condition on a header's presence or value; without present and value, the header must be present.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!(has(self.present) && has(self.value))")
-        .message("present and value exclude each other: keep one of them")
+        .message("present and value are mutually exclusive: keep one of them")
 )]
 pub struct HeaderMatch {
-    /// Its name, in any case.
+    /// Its name; case-insensitive.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub name: String,
-    /// true: it is there; false: it is not.
+    /// true: it must be present; false: it must be absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub present: Option<bool>,
-    /// What it says.
+    /// Condition on its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "TextMatch")]
     pub value: Option<TextMatch>,
 }
 
-/// Presence or value of a query parameter or cookie; without present and value it has to be there.
+/// A condition on the presence or value of a query parameter or cookie; without present and value, it must be present.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!(has(self.present) && has(self.value))")
-        .message("present and value exclude each other: keep one of them")
+        .message("present and value are mutually exclusive: keep one of them")
 )]
 pub struct ParameterMatch {
-    /// Its name, in this case.
+    /// Its name; case-sensitive.
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
-    /// true: it is there; false: it is not.
+    /// true: it must be present; false: it must be absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub present: Option<bool>,
-    /// What it says.
+    /// Condition on its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "TextMatch")]
     pub value: Option<TextMatch>,

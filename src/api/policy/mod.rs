@@ -25,7 +25,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Which Deployments the policy stands before, and the rules that a request has to pass.
+/// The Deployments that the policy applies to, and the rules that their requests must pass.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[kube(
     group = "postern.dev",
@@ -36,30 +36,30 @@ use serde::{Deserialize, Serialize};
     status = "SentinelPolicyStatus",
     shortname = "spol",
     category = "postern",
-    doc = "What stands before an app: rules that every request, WebSocket upgrades included, has to pass before anything of it reaches the app.",
+    doc = "A SentinelPolicy protects apps: every request, including WebSocket upgrades, must pass its rules before any part of it reaches the app.",
     printcolumn(
         name = "Targets",
         type_ = "integer",
         json_path = ".status.targets",
-        description = "How many Deployments it stands before."
+        description = "Number of Deployments that the policy applies to."
     ),
     printcolumn(
         name = "Rules",
         type_ = "integer",
         json_path = ".status.rules",
-        description = "How many of its rules are enabled."
+        description = "Number of enabled rules."
     ),
     printcolumn(
         name = "Mode",
         type_ = "string",
         json_path = ".spec.mode",
-        description = "Enforce, or Shadow: decides and counts, lets through."
+        description = "Enforce, or Shadow: rules decide and are counted, but every request passes."
     ),
     printcolumn(
         name = "Accepted",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Accepted")].status"#,
-        description = "Whether this generation is understood and has targets."
+        description = "Whether this generation is valid and has targets."
     ),
     printcolumn(
         name = "Programmed",
@@ -75,39 +75,40 @@ use serde::{Deserialize, Serialize};
         .message("needs exactly one of targetRefs and targetSelector")
 )]
 pub struct SentinelPolicySpec {
-    /// The Deployments that the policy stands before, at most 16. Exactly one of targetRefs and targetSelector.
+    /// The Deployments that the policy applies to, by name, at most 16. Exactly one of targetRefs and targetSelector is
+    /// required.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["group".into(), "kind".into(), "name".into()]))]
     pub target_refs: Vec<TargetRef>,
-    /// The Deployments of this namespace that carry these labels. {} selects all of them.
+    /// Selects the Deployments in this namespace by their labels. {} selects all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LabelSelector")]
     pub target_selector: Option<LabelSelector>,
-    /// Where several policies stand before one Deployment, the higher comes first; of equal ones the older, then the
-    /// first by name. Default: 0.
+    /// Order of several policies of one Deployment: the highest priority comes first, at equal priority the oldest,
+    /// then the first by name. Default: 0.
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
-    /// Enforce, or Shadow: rules decide, are counted and logged, but every request passes, no principal is set and
-    /// nothing is taken out of the request. A rule may say otherwise. Default: Enforce.
+    /// Enforce or Shadow. In Shadow mode, rules decide and are counted and logged, but every request passes, no
+    /// principal is set and nothing is removed from the request. A rule may override the mode. Default: Enforce.
     #[serde(default)]
     pub mode: Mode,
-    /// The rules, in order, 1 to 64; the first refusal ends it. logging comes before all others, and a preflight that cors
-    /// answers is asked for no credentials.
+    /// The rules in order, 1 to 64; the first refusal ends the evaluation. logging rules come before all others, and a
+    /// CORS preflight that a cors rule answers needs no credentials.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<PolicyRule>,
 }
 
-/// A Deployment of this namespace.
+/// A Deployment in this namespace.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetRef {
-    /// Default: postern.dev.
+    /// API group of the target. Default: postern.dev.
     #[serde(default)]
     pub group: TargetGroup,
-    /// Default: Deployment.
+    /// Kind of the target. Default: Deployment.
     #[serde(default)]
     pub kind: TargetKind,
     /// Its name.
@@ -128,17 +129,17 @@ pub enum TargetKind {
     Deployment,
 }
 
-/// Objects of this namespace by their labels.
+/// Selects objects in this namespace by their labels.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
-    /// All of these labels have to be there, at most 16. None: every object.
+    /// Labels that an object must have, all of them, at most 16. If empty, every object is selected.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
     pub match_labels: BTreeMap<String, String>,
 }
 
-/// An object of this namespace by its name.
+/// An object in this namespace, by name.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct NameRef {
@@ -154,7 +155,7 @@ pub enum Mode {
     Shadow,
 }
 
-/// When it applies (match) and what it does: exactly one of the kinds below.
+/// When the rule applies (match) and what it does: exactly one of the kinds below.
 // Not named Rule: inside derived schemas that is kube's.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -167,52 +168,56 @@ pub enum Mode {
     .message("needs exactly one of firewall, apiKey, jwt, basicAuth, forwardAuth, rateLimit, connectionLimit, origin, openapi, cors, requestHeaders, responseHeaders and logging")
 )]
 pub struct PolicyRule {
-    /// Unique in the policy; names the rule in metrics, logs and messages.
+    /// Name of the rule in metrics, logs and messages; unique within the policy.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// false: as if the rule were not there. Default: true.
+    /// Whether the rule is in use. Default: true.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Enforce or Shadow. Default: the policy's.
+    /// Enforce or Shadow. Default: the policy's mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Mode")]
     pub mode: Option<Mode>,
-    /// The requests that the rule applies to: all of these have to hold, at most 16. None: every request.
+    /// Conditions on the request, at most 16; the rule applies if all of them hold. If empty, it applies to every
+    /// request.
     #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub matches: Vec<Match>,
-    /// Refuses with 403 firewall_denied, or lets past the rest of this policy.
+    /// Denies a request with 403 firewall_denied, or lets it skip the rest of this policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Firewall")]
     pub firewall: Option<Firewall>,
-    /// Authenticates by a key that stands in a labelled Secret. Refuses with 401 missing_credentials or invalid_key, or
-    /// 403 insufficient_permissions.
+    /// Authenticates by an API key that is stored in a labelled Secret. Refuses with 401 missing_credentials or
+    /// invalid_key, or with 403 insufficient_permissions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ApiKey")]
     pub api_key: Option<ApiKey>,
-    /// Authenticates by a signed token. Refuses with 401 missing_credentials or invalid_token, 403
-    /// insufficient_permissions, or 503 auth_unavailable as long as the keys' URL was never fetched.
+    /// Authenticates by a signed token (JWT). Refuses with 401 missing_credentials or invalid_token, with 403
+    /// insufficient_permissions, or with 503 auth_unavailable until jwks.url has been fetched for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Jwt")]
     pub jwt: Option<Jwt>,
-    /// Authenticates by user and password. Refuses with 401 missing_credentials or invalid_credentials.
+    /// Authenticates by user name and password. Refuses with 401 missing_credentials or invalid_credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BasicAuth")]
     pub basic_auth: Option<BasicAuth>,
-    /// Asks another service. Refuses with that service's own answer, or with 503 auth_unavailable.
+    /// Asks another service whether the request may pass. Refuses with that service's response, or with 503
+    /// auth_unavailable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ForwardAuth")]
     pub forward_auth: Option<ForwardAuth>,
-    /// How many requests may pass in a time; a WebSocket is one, whatever it carries. Refuses with 429 rate_limited.
+    /// Limits the number of requests per time window; a WebSocket counts as one request, however many messages it
+    /// carries. Refuses with 429 rate_limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RateLimit")]
     pub rate_limit: Option<RateLimit>,
-    /// How many WebSockets may be open at once. Refuses with 429 too_many_connections.
+    /// Limits the number of open WebSockets. Refuses with 429 too_many_connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ConnectionLimit")]
     pub connection_limit: Option<ConnectionLimit>,
-    /// Which web pages may call, by the Origin that browsers send. Refuses with 403 origin_denied.
+    /// Allows requests from certain web pages only, by the Origin header that browsers send. Refuses with 403
+    /// origin_denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Origin")]
     pub origin: Option<Origin>,
@@ -221,26 +226,26 @@ pub struct PolicyRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "OpenApi")]
     pub openapi: Option<OpenApi>,
-    /// Answers preflights, of which no rule asks who is there, and marks all answers as readable by other origins, those of
-    /// rules before it as well. Of several the first that applies counts.
+    /// Answers CORS preflights, which need no credentials, and adds CORS headers to all responses, refusals by earlier
+    /// rules included. If several cors rules apply, the first one is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Cors")]
     pub cors: Option<Cors>,
-    /// Changes what the app receives.
+    /// Edits the request headers that the app receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HeaderEdits")]
     pub request_headers: Option<HeaderEdits>,
-    /// Changes what the client receives.
+    /// Edits the response headers that the client receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HeaderEdits")]
     pub response_headers: Option<HeaderEdits>,
-    /// Adds to the access log. Comes first, so that refusals are logged too.
+    /// Adds fields to the access log. Evaluated first, so that refusals are logged too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Logging")]
     pub logging: Option<Logging>,
 }
 
-/// What Postern made of the object. Written by the elected leader alone.
+/// The observed state. Only the elected leader writes it.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SentinelPolicyStatus {
@@ -249,11 +254,11 @@ pub struct SentinelPolicyStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// How many Deployments it stands before, those included that name it themselves.
+    /// Number of Deployments that the policy applies to, including those that name it in spec.policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32")]
     pub targets: Option<u32>,
-    /// How many of its rules are enabled.
+    /// Number of enabled rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32")]
     pub rules: Option<u32>,

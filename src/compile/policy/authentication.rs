@@ -38,7 +38,7 @@ pub fn api_key(rule: &api::ApiKey, lookups: &Lookups<'_>, notes: &mut Vec<Invali
             return Err(Invalid::new("needs exactly one of secretSelector and secretRefs"));
         }
         (None, refs) => {
-            let text = format!("holds {} items, 1 to {MAX_SECRETS} are allowed", refs.len());
+            let text = format!("has {} items, but 1 to {MAX_SECRETS} are allowed", refs.len());
             return Err(Invalid::new(text).within(".secretRefs"));
         }
     };
@@ -71,7 +71,7 @@ fn selected(selector: &api::LabelSelector, lookups: &Lookups<'_>, notes: &mut Ve
         note(ConditionReason::InvalidReference, malformed.join("; "));
     } else if keys.is_empty() {
         let text = format!(
-            "selects no Secret that carries the label postern.dev/use: {}",
+            "selects no Secret with the label postern.dev/use: {}",
             Purpose::ApiKey
         );
         note(ConditionReason::SecretNotFound, text);
@@ -90,16 +90,16 @@ fn named(refs: &[api::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>)
         match lookups.keys.get(&secret) {
             Some(Entry { key: Ok(key), .. }) => keys.push(key.clone()),
             Some(Entry { key: Err(why), .. }) => {
-                note(ConditionReason::InvalidReference, format!("cannot be used: {why}"));
+                note(ConditionReason::InvalidReference, format!("is not usable: {why}"));
             }
             None if lookups.store.secret(&secret).is_some() => note(
                 ConditionReason::SecretNotLabelled,
-                format!("does not carry the label postern.dev/use: {}", Purpose::ApiKey),
+                format!("does not have the label postern.dev/use: {}", Purpose::ApiKey),
             ),
             None => note(
                 ConditionReason::SecretNotFound,
                 format!(
-                    "does not exist, or does not carry the label postern.dev/use: {}",
+                    "does not exist, or does not have the label postern.dev/use: {}",
                     Purpose::ApiKey
                 ),
             ),
@@ -154,7 +154,7 @@ pub fn jwt(rule: &api::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> 
     }
     let clock_skew = clock_skew.0.as_secs();
     if clock_skew > MAX_SKEW {
-        return Err(Invalid::new("is more than 10m").within(".clockSkew"));
+        return Err(Invalid::new("must be at most 10m").within(".clockSkew"));
     }
     let required = required_claims.iter().map(|required| RequiredClaim {
         claim: required.claim.as_str().into(),
@@ -222,7 +222,7 @@ pub fn forward_auth(rule: &api::ForwardAuth, lookups: &Lookups<'_>) -> Result<Fo
     };
     let timeout = rule.timeout.0;
     if timeout.is_zero() || timeout > MAX_TIMEOUT {
-        return Err(Invalid::new("is 0s, or more than 5s").within(".timeout"));
+        return Err(Invalid::new("must be more than 0s and at most 5s").within(".timeout"));
     }
     let subject_header = rule.subject_header.as_deref().map(header_name);
     Ok(ForwardAuth {
@@ -240,7 +240,7 @@ fn service(service: &api::ForwardService, lookups: &Lookups<'_>) -> Result<Targe
     let port = port_ref(&service.port).map_err(Invalid::new).at(".port")?;
     let path = PathAndQuery::try_from(&*service.path).ok();
     let path = path.filter(|path| path.as_str().starts_with('/'));
-    let path = path.ok_or_else(|| Invalid::new("is no path, such as /auth").within(".path"))?;
+    let path = path.ok_or_else(|| Invalid::new("is not a path such as /auth").within(".path"))?;
     match lookups.services.find(&key, &port) {
         Ok(found) => Ok(Target::Service {
             upstream: found.upstream.clone(),
@@ -264,13 +264,13 @@ fn url(text: &str) -> Result<Uri, Invalid> {
         matches!(url.scheme_str(), Some("http" | "https")) && plain && url.host().is_some_and(|host| !host.is_empty())
     });
     // A password that stands in it is not told.
-    url.ok_or_else(|| Invalid::new("is no http:// or https:// URL without user and password"))
+    url.ok_or_else(|| Invalid::new("must be an http:// or https:// URL without user and password"))
 }
 
 /// Where a credential may stand.
 fn sources(list: &[api::CredentialSource]) -> Result<Arc<[Source]>, Invalid> {
     if !(1..=MAX_SOURCES).contains(&list.len()) {
-        let text = format!("holds {} items, 1 to {MAX_SOURCES} are allowed", list.len());
+        let text = format!("has {} items, but 1 to {MAX_SOURCES} are allowed", list.len());
         return Err(Invalid::new(text));
     }
     let sources = list.iter().enumerate();

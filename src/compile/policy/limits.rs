@@ -24,14 +24,14 @@ pub fn rate_limit(rule: &api::RateLimit, name: &str, mode: Mode, lookups: &Looku
         on_store_failure,
     } = rule;
     if !(1..=MAX_LIMIT).contains(limit) {
-        return Err(Invalid::new(format!("is not between 1 and {MAX_LIMIT}")).within(".limit"));
+        return Err(Invalid::new(format!("must be between 1 and {MAX_LIMIT}")).within(".limit"));
     }
     if !(1..=*limit).contains(cost) {
-        return Err(Invalid::new("is not between 1 and limit").within(".cost"));
+        return Err(Invalid::new("must be between 1 and limit").within(".cost"));
     }
     let window = u64::try_from(window.0.as_millis()).unwrap_or(u64::MAX);
     if !(MIN_WINDOW..=MAX_WINDOW).contains(&window) {
-        return Err(Invalid::new("is not between 1s and 24h").within(".window"));
+        return Err(Invalid::new("must be between 1s and 24h").within(".window"));
     }
     Ok(RateLimit {
         name: name.into(),
@@ -58,7 +58,7 @@ pub fn connection_limit(
 ) -> Result<ConnectionLimit, Invalid> {
     let api::ConnectionLimit { max, by, scope } = rule;
     if !(1..=MAX_SOCKETS).contains(max) {
-        return Err(Invalid::new(format!("is not between 1 and {MAX_SOCKETS}")).within(".max"));
+        return Err(Invalid::new(format!("must be between 1 and {MAX_SOCKETS}")).within(".max"));
     }
     Ok(ConnectionLimit {
         keys: Keys::new(lookups.policy, name, mode, parts(by)?),
@@ -72,14 +72,14 @@ fn scope(scope: api::Scope, lookups: &Lookups<'_>) -> Result<Scope, Invalid> {
         api::Scope::Replica => Ok(Scope::Replica),
         api::Scope::Shared if lookups.routing.shared_store => Ok(Scope::Shared),
         api::Scope::Shared => {
-            Err(Invalid::new("Shared needs a store, and this installation has none (--redis-url)").within(".scope"))
+            Err(Invalid::new("Shared needs Redis, and this installation has none (--redis-url)").within(".scope"))
         }
     }
 }
 
 fn parts(list: &[api::By]) -> Result<Box<[By]>, Invalid> {
     if list.len() > MAX_BY {
-        let text = format!("holds {} items, at most {MAX_BY} are allowed", list.len());
+        let text = format!("has {} items, but at most {MAX_BY} are allowed", list.len());
         return Err(Invalid::new(text).within(".by"));
     }
     let parts = list.iter().enumerate();
@@ -108,7 +108,7 @@ fn part(part: &api::By) -> Result<By, Invalid> {
         let bits = bits.filter(|bits| (1..=128).contains(bits));
         By::RemoteIp {
             ipv6_prefix: bits
-                .ok_or_else(|| Invalid::new("is not between 1 and 128").within(".remoteIp.ipv6PrefixLength"))?,
+                .ok_or_else(|| Invalid::new("must be between 1 and 128").within(".remoteIp.ipv6PrefixLength"))?,
         }
     } else if let Some(header) = header {
         By::Header(header_name(&header.name).at(".header.name")?)

@@ -15,7 +15,7 @@ pub const MAX_MATCHES: usize = 16;
 pub fn matches(list: &[api::Match]) -> Result<Box<[Match]>, Invalid> {
     if list.len() > MAX_MATCHES {
         return Err(Invalid::new(format!(
-            "holds {} items, at most {MAX_MATCHES} are allowed",
+            "has {} items, but at most {MAX_MATCHES} are allowed",
             list.len()
         )));
     }
@@ -81,7 +81,7 @@ fn path(path: &api::PathMatch) -> Result<Text, Invalid> {
     } = path;
     for (field, text) in [(".exact", exact), (".prefix", prefix)] {
         if text.as_ref().is_some_and(|text| !text.starts_with('/')) {
-            return Err(Invalid::new("does not begin with a slash").within(field));
+            return Err(Invalid::new("must begin with a slash").within(field));
         }
     }
     let kinds = [
@@ -95,7 +95,9 @@ fn path(path: &api::PathMatch) -> Result<Text, Invalid> {
 
 fn value(present: Option<bool>, value: Option<&api::TextMatch>) -> Result<Value, Invalid> {
     match (present, value) {
-        (Some(_), Some(_)) => Err(Invalid::new("names both present and value; one of the two must go")),
+        (Some(_), Some(_)) => Err(Invalid::new(
+            "sets both present and value, which are mutually exclusive: keep one of them",
+        )),
         (Some(false), None) => Ok(Value::Absent),
         (Some(true) | None, None) => Ok(Value::Present),
         (None, Some(value)) => {
@@ -144,12 +146,12 @@ fn parameter(parameter: &ParameterMatch) -> Result<(Box<str>, Value), Invalid> {
 
 pub fn header_name(text: &str) -> Result<HeaderName, Invalid> {
     text.parse()
-        .map_err(|_| Invalid::new(format!("{} is no header's name", Quoted(text))))
+        .map_err(|_| Invalid::new(format!("{} is not a valid header name", Quoted(text))))
 }
 
 pub fn method(text: &str) -> Result<Method, Invalid> {
     text.parse()
-        .map_err(|_| Invalid::new(format!("{} is no method", Quoted(text))))
+        .map_err(|_| Invalid::new(format!("{} is not a valid method", Quoted(text))))
 }
 
 /// An IPv4 client is never seen by an IPv6 address.
@@ -158,7 +160,7 @@ fn network(text: &str) -> Result<IpNet, Invalid> {
     let mapped = |network: &IpNet| matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
     network.filter(|network| !mapped(network)).ok_or_else(|| {
         Invalid::new(format!(
-            "{} is no network such as 10.0.0.0/8 or 2001:db8::/32",
+            "{} is not a network such as 10.0.0.0/8 or 2001:db8::/32",
             Quoted(text)
         ))
     })

@@ -281,7 +281,7 @@ impl Policies {
 
     /// Why nobody reaches a Deployment, if a policy is why.
     pub fn problems(&self, wanted: &Wanted, require_policy: bool) -> Vec<Problem> {
-        const COST: &str = "its requests are answered 503 policy_invalid";
+        const COST: &str = "requests are answered 503 policy_invalid";
         let mut problems = Vec::new();
         for (at, name) in wanted.policies.iter().enumerate() {
             if !self.known.contains_key(name) {
@@ -299,7 +299,7 @@ impl Policies {
             problems.push(Problem {
                 reason: ConditionReason::InvalidPolicy,
                 message: format!(
-                    "SentinelPolicy {} stands before it and is not accepted; {COST}",
+                    "SentinelPolicy {} applies to this Deployment and is not accepted; {COST}",
                     known.object.key
                 ),
             });
@@ -308,7 +308,7 @@ impl Policies {
             problems.push(Problem {
                 reason: ConditionReason::PolicyNotFound,
                 message: format!(
-                    "no SentinelPolicy is in force before it, and this installation wants one (--require-policy); {COST}"
+                    "no SentinelPolicy in force applies to this Deployment, and this installation requires one (--require-policy); {COST}"
                 ),
             });
         }

@@ -209,7 +209,7 @@ fn users(data: &Data) -> Result<UsersFile, String> {
     let mut notes = Vec::new();
     if users.is_empty() {
         // No last good version stands in: whoever takes the last user away, or locks him, means it.
-        notes.push("holds no user under auth: nobody passes".to_owned());
+        notes.push("contains no user under auth, so every request is refused".to_owned());
     }
     notes.extend(unusable.first().map(|first| {
         let more = match unusable.len() {
@@ -217,7 +217,7 @@ fn users(data: &Data) -> Result<UsersFile, String> {
             all => format!(" (and {} more)", all - 1),
         };
         format!(
-            "line {} under auth cannot be used: {}{more}",
+            "line {} under auth is not usable: {}{more}",
             first.number, first.problem
         )
     }));
@@ -230,7 +230,7 @@ fn users(data: &Data) -> Result<UsersFile, String> {
 fn key_set(data: &Data) -> Result<Arc<KeySet>, String> {
     const KEY: &str = "jwks.json";
     let text = data.get(KEY).ok_or_else(|| format!("has no {KEY}"))?;
-    let set = KeySet::read(text).map_err(|why| format!("cannot be used: {KEY}: {why}"))?;
+    let set = KeySet::read(text).map_err(|why| format!("is not usable: {KEY}: {why}"))?;
     Ok(Arc::new(set))
 }
 
@@ -240,7 +240,7 @@ fn document(data: &Data) -> Result<Arc<Document>, String> {
     let [(key, text)] = texts[..] else {
         return Err("needs exactly one of openapi.yaml and openapi.json".to_owned());
     };
-    let document = Document::read(text).map_err(|why| format!("cannot be used: {key}: {why}"))?;
+    let document = Document::read(text).map_err(|why| format!("is not usable: {key}: {why}"))?;
     Ok(Arc::new(document))
 }
 
@@ -257,7 +257,7 @@ pub fn taken<T: Clone>(
     match (found.and_then(|found| found.part.clone()), told) {
         (Some(part), told) => {
             notes.extend(told.map(|(_, text)| {
-                let text = format!("{text}; its last good version is in force");
+                let text = format!("{text}; its last good version stays in force");
                 Invalid::of(ConditionReason::ServingLastGood, text).within(field)
             }));
             Ok(part)

@@ -75,16 +75,19 @@ fn accepted(known: &Known, attachments: &Attachments, targets: usize) -> Finding
         let (reason, cost) = match &found.standing {
             Standing::InForce(_) => (
                 ConditionReason::ServingLastGood,
-                "the rules of its last good version are in force",
+                "the rules of the last good version stay in force",
             ),
             Standing::Refusing => (
                 ConditionReason::Invalid,
                 match known.object.targets {
-                    Ok(_) => "its targets are answered 503 policy_invalid",
-                    Err(_) => "every Deployment of its namespace is answered 503 policy_invalid",
+                    Ok(_) => "requests to its targets are answered 503 policy_invalid",
+                    Err(_) => "requests to every Deployment in its namespace are answered 503 policy_invalid",
                 },
             ),
-            Standing::Absent => (ConditionReason::Invalid, "in mode Shadow that changes no answer"),
+            Standing::Absent => (
+                ConditionReason::Invalid,
+                "no response changes, because the policy is in Shadow mode",
+            ),
         };
         return accepted(false, reason, format!("{}; {cost}", join(&found.broken)));
     }
@@ -98,20 +101,17 @@ fn accepted(known: &Known, attachments: &Attachments, targets: usize) -> Finding
     };
     if targets == 0 {
         let message = match &missing[..] {
-            [] => "no Deployment of its namespace carries the labels that it selects".to_owned(),
-            missing => format!("there is no Deployment {}", missing.join(", ")),
+            [] => "no Deployment in its namespace has the labels of targetSelector".to_owned(),
+            missing => format!("Deployment {} does not exist", missing.join(", ")),
         };
         return accepted(false, ConditionReason::TargetNotFound, message);
     }
-    let mut message = format!(
-        "stands before {targets} Deployment{}",
-        if targets == 1 { "" } else { "s" }
-    );
+    let mut message = format!("applies to {targets} Deployment{}", if targets == 1 { "" } else { "s" });
     if !missing.is_empty() {
-        message.push_str(&format!("; there is no Deployment {}", missing.join(", ")));
+        message.push_str(&format!("; Deployment {} does not exist", missing.join(", ")));
     }
     if !found.left_out.is_empty() {
-        message.push_str("; rules in mode Shadow that are left out: ");
+        message.push_str("; invalid rules in Shadow mode, which are ignored: ");
         message.push_str(&join(&found.left_out));
     }
     accepted(true, ConditionReason::Accepted, message)
@@ -127,10 +127,7 @@ fn resolved(known: &Known) -> Finding {
         .collect();
     let (reason, message) = match problems.first() {
         Some(first) => (first.reason, join(&problems)),
-        None => (
-            ConditionReason::ResolvedRefs,
-            "everything that it refers to exists".to_owned(),
-        ),
+        None => (ConditionReason::ResolvedRefs, "all references are resolved".to_owned()),
     };
     Finding {
         r#type: ConditionType::ResolvedRefs,

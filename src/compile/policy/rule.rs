@@ -57,7 +57,7 @@ pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups<'_>) 
     let mut made = Rules::default();
     let count = spec.rules.len();
     if !(1..=MAX_RULES).contains(&count) {
-        let text = format!("spec.rules: holds {count} items, 1 to {MAX_RULES} are allowed");
+        let text = format!("spec.rules: has {count} items, but 1 to {MAX_RULES} are allowed");
         made.broken.push(Problem::invalid(text));
         return made;
     }
@@ -97,11 +97,14 @@ fn rule(
     notes: &mut Vec<Invalid>,
 ) -> Result<Rule, Invalid> {
     if !is_label(&rule.name) {
-        let text = format!("{} is not like a label of a hostname", Quoted(&rule.name));
+        let text = format!(
+            "{} is not a valid name: use at most 63 lower-case letters, digits and inner hyphens",
+            Quoted(&rule.name)
+        );
         return Err(Invalid::new(text).within(".name"));
     }
     if !is_new {
-        let text = format!("{} stands there twice", Quoted(&rule.name));
+        let text = format!("the name {} is used twice", Quoted(&rule.name));
         return Err(Invalid::new(text).within(".name"));
     }
     Ok(Rule {
@@ -186,7 +189,7 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
         self::logging(logging).map(Kind::Logging).at(".logging")
     } else {
         // One of them is given.
-        Err(Invalid::new("is of no kind"))
+        Err(Invalid::new("has no kind: it needs exactly one"))
     }
 }
 
@@ -219,7 +222,7 @@ fn openapi(rule: &api::OpenApi, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>)
     let found = lookups.sources.document(&key);
     let document = taken(".documentRef", CaKind::ConfigMap, &key, found, notes)?;
     if !(1..=MAX_BODY).contains(&rule.max_body_bytes) {
-        return Err(Invalid::new(format!("is not between 1 and {MAX_BODY}")).within(".maxBodyBytes"));
+        return Err(Invalid::new(format!("must be between 1 and {MAX_BODY}")).within(".maxBodyBytes"));
     }
     let holds = |part| rule.validate.contains(&part);
     Ok(OpenApi {
@@ -241,7 +244,7 @@ fn cors(cors: &api::Cors) -> Result<Cors, Invalid> {
     let any = [&cors.origins, &cors.headers, &cors.exposed];
     if cors.credentials && any.into_iter().any(|list| has_any(list)) {
         return Err(Invalid::new(
-            "with credentials \"*\" means nothing in origins, headers and exposed; list them",
+            "with credentials: true, \"*\" is not allowed in origins, headers and exposed: list the values",
         ));
     }
     let names = |field: &str, list: &[String]| -> Result<Option<HeaderValue>, Invalid> {
@@ -257,7 +260,7 @@ fn cors(cors: &api::Cors) -> Result<Cors, Invalid> {
     }
     let max_age = cors.max_age.map(|age| age.0.as_secs());
     if max_age.is_some_and(|seconds| seconds > MAX_AGE) {
-        return Err(Invalid::new("is more than 24h").within(".maxAge"));
+        return Err(Invalid::new("must be at most 24h").within(".maxAge"));
     }
     let headers = names(".headers", &cors.headers)?;
     let exposed = names(".exposed", &cors.exposed)?;
@@ -297,7 +300,7 @@ fn logging(logging: &api::Logging) -> Result<Logging, Invalid> {
         query: logging.query,
         sample: sample
             .filter(|sample| (1..=100).contains(sample))
-            .ok_or_else(|| Invalid::new("is not between 1 and 100").within(".sample"))?,
+            .ok_or_else(|| Invalid::new("must be between 1 and 100").within(".sample"))?,
     })
 }
 
@@ -316,7 +319,7 @@ pub fn editable(text: &str) -> Result<http::HeaderName, Invalid> {
     if is_editable(&name) {
         Ok(name)
     } else {
-        let text = format!("{} is Postern's to say, or belongs to the connection", Quoted(text));
+        let text = format!("{} is reserved for Postern or the connection", Quoted(text));
         Err(Invalid::new(text))
     }
 }
@@ -325,7 +328,7 @@ pub fn editable(text: &str) -> Result<http::HeaderName, Invalid> {
 pub fn value(text: &str) -> Result<HeaderValue, Invalid> {
     let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text;
     let value = HeaderValue::from_str(text).ok().filter(|_| printable);
-    value.ok_or_else(|| Invalid::new("is not printable ASCII without spaces around it"))
+    value.ok_or_else(|| Invalid::new("must be printable ASCII without leading or trailing spaces"))
 }
 
 pub fn bounded<T>(list: &[T], min: usize) -> Result<(), Invalid> {
@@ -334,7 +337,7 @@ pub fn bounded<T>(list: &[T], min: usize) -> Result<(), Invalid> {
     }
     let count = list.len();
     Err(Invalid::new(format!(
-        "holds {count} items, {min} to {MAX_ITEMS} are allowed"
+        "has {count} items, but {min} to {MAX_ITEMS} are allowed"
     )))
 }
 
@@ -345,7 +348,7 @@ pub fn names_one<const N: usize>(fields: [(&str, bool); N]) -> Result<(), Invali
         count => {
             let all = fields.map(|(field, _)| field).join(", ");
             let found = if count == 0 { "none" } else { "several" };
-            Err(Invalid::new(format!("needs exactly one of {all}, and has {found}")))
+            Err(Invalid::new(format!("needs exactly one of {all}, but has {found}")))
         }
     }
 }

@@ -87,7 +87,7 @@ pub fn parse(namespace: &str, spec: &DeploymentSpec, claimed: &[Claimed], proble
     }
     if spec.tls.len() > MAX_ENTRIES {
         problems.push(Problem::invalid(format!(
-            "spec.tls: holds {} items, only the first {MAX_ENTRIES} are served",
+            "spec.tls: has {} items, but only the first {MAX_ENTRIES} are used",
             spec.tls.len()
         )));
     }
@@ -122,7 +122,7 @@ fn entry_wishes(
         match text.parse::<HostName>() {
             Ok(name) if claimed.iter().any(|claimed| claimed.name == name) => names.push(name),
             Ok(_) => invalid(format!(
-                ".hostnames[{place}]: {} is no hostname of this Deployment",
+                ".hostnames[{place}]: {} is not a hostname of this Deployment",
                 Quoted(text)
             )),
             Err(error) => invalid(format!(".hostnames[{place}]: {error}")),
@@ -131,7 +131,7 @@ fn entry_wishes(
     if entry.hostnames.len() > MAX_HOSTNAMES {
         let count = entry.hostnames.len();
         invalid(format!(
-            ".hostnames: holds {count} items, only the first {MAX_HOSTNAMES} are served"
+            ".hostnames: has {count} items, but only the first {MAX_HOSTNAMES} are used"
         ));
     }
     let all = entry.hostnames.is_empty();
@@ -159,7 +159,7 @@ fn entry_wishes(
                         names: Some([name].into()),
                     }),
                     HostName::Wildcard(_) => invalid(format!(
-                        ".acme: {:?} is a wildcard, for which HTTP-01 gets no certificate; name a Secret for it",
+                        ".acme: {:?} is a wildcard, and HTTP-01 cannot issue wildcard certificates: use secretName for it",
                         name.to_string()
                     )),
                 }
@@ -176,7 +176,7 @@ fn upstream(namespace: &str, upstream: &api::UpstreamTls, problems: &mut Vec<Pro
         if name.is_none() {
             invalid = true;
             problems.push(Problem::invalid(format!(
-                "spec.upstreamTls.serverName: {} is neither a hostname nor an address; apps over TLS are not reached",
+                "spec.upstreamTls.serverName: {} is neither a hostname nor an IP address; apps over TLS cannot be reached",
                 Quoted(text)
             )));
         }

@@ -29,21 +29,21 @@ pub enum Fault {
     NotTls,
     #[error("has no {0}")]
     Missing(&'static str),
-    #[error("holds no certificate in PEM under {0}")]
+    #[error("contains no PEM certificate under {0}")]
     NoCertificate(&'static str),
-    #[error("holds more than {1} certificates under {0}")]
+    #[error("contains more than {1} certificates under {0}")]
     TooMany(&'static str, usize),
-    #[error("holds something under tls.crt that is not a certificate")]
+    #[error("contains an invalid certificate under tls.crt")]
     Leaf,
-    #[error("holds a certificate for more than {MAX_NAMES} names")]
+    #[error("contains a certificate for more than {MAX_NAMES} names")]
     TooManyNames,
-    #[error("holds no private key in PEM under tls.key (an encrypted one cannot be used)")]
+    #[error("contains no PEM private key under tls.key (encrypted keys are not supported)")]
     NoKey,
-    #[error("holds a private key of a kind or size that is not supported")]
+    #[error("contains a private key of an unsupported kind or size")]
     Key,
-    #[error("holds a private key that does not belong to the first certificate under tls.crt")]
+    #[error("contains a private key that does not belong to the first certificate under tls.crt")]
     Mismatch,
-    #[error("holds something under ca.crt that is not the certificate of an authority, at position {0}")]
+    #[error("contains a certificate under ca.crt, at position {0}, that is not the certificate of an authority")]
     Authority(usize),
 }
 

@@ -88,7 +88,7 @@ impl Findings {
                 for name in names.iter().filter(|name| !certificate.covers(name)) {
                     let has = names_of(certificate);
                     invalid(format!(
-                        "holds no certificate for {:?}; it is for {has}",
+                        "contains no certificate for {:?}; its certificate is for {has}",
                         name.to_string()
                     ));
                 }
@@ -96,7 +96,7 @@ impl Findings {
             None if !wanted.names.iter().any(|claimed| certificate.covers(&claimed.name)) => {
                 let has = names_of(certificate);
                 invalid(format!(
-                    "holds a certificate for none of the Deployment's hostnames; it is for {has}"
+                    "contains a certificate for none of the Deployment's hostnames; it is for {has}"
                 ));
             }
             None => {}
@@ -122,7 +122,7 @@ impl Findings {
             _ if usable.is_none() => self.unresolved.push(Problem {
                 reason: ConditionReason::CertificatePending,
                 message: format!(
-                    "{}: the certificate for {:?} is not there yet",
+                    "{}: the certificate for {:?} has not been issued yet",
                     wish.field(),
                     name.to_string()
                 ),
@@ -135,7 +135,7 @@ impl Findings {
         let subject = |field: &str, AuthoritiesRef { kind, key }: &AuthoritiesRef| format!("{field}: {kind:?} {key}");
         if let Some(client) = &wanted.tls.client {
             let ca = &client.authorities;
-            let cost = "; its requests are answered 503 policy_invalid";
+            let cost = "; requests are answered 503 policy_invalid";
             self.reference(
                 &subject("spec.clientTls.caRef", ca),
                 ca.kind,
@@ -143,7 +143,7 @@ impl Findings {
                 cost,
             );
         }
-        let cost = "; apps over TLS are not reached";
+        let cost = "; apps over TLS cannot be reached";
         if let Some(ca) = &wanted.tls.upstream.authorities {
             self.reference(
                 &subject("spec.upstreamTls.caRef", ca),
@@ -166,7 +166,7 @@ impl Findings {
         if found.is_some_and(|found| found.part.is_some()) {
             self.stale.push(Problem {
                 reason: ConditionReason::ServingLastGood,
-                message: format!("{subject} {problem}; its last good version is served"),
+                message: format!("{subject} {problem}; its last good version is used"),
             });
         } else {
             self.unresolved.push(Problem {
@@ -185,14 +185,14 @@ impl Findings {
         };
         if let Some(owner) = &host.certificates_of {
             conflict(format!(
-                "spec.tls: Deployment {owner} is older and has other certificates for {:?}, which are served",
+                "spec.tls: the older Deployment {owner} has other certificates for {:?}, and those are used",
                 name.to_string()
             ));
         }
         if let Some(owner) = &host.client_of {
             conflict(format!(
-                "spec.clientTls: Deployment {owner} is older and has another clientTls for {:?}; by that clients are \
-                 met, and this Deployment's requests are answered 421 misdirected",
+                "spec.clientTls: the older Deployment {owner} has another clientTls for {:?}, which is used; requests \
+                 to this Deployment are answered 421 misdirected",
                 name.to_string()
             ));
         }
@@ -228,7 +228,7 @@ fn names_of(certificate: &Certificate) -> String {
     let names = certificate.names.iter().take(SHOWN).map(ToString::to_string);
     let mut text: Vec<_> = names.collect();
     match certificate.names.len() {
-        0 => return "no hostname at all".to_owned(),
+        0 => return "no hostname".to_owned(),
         all if all > SHOWN => text.push(format!("{} more", all - SHOWN)),
         _ => {}
     }

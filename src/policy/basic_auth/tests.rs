@@ -218,7 +218,7 @@ fn a_line_that_is_of_no_use_costs_its_user_alone() {
     names.sort_unstable();
     assert_eq!(names, ["ann", "bob"]);
     let told: Vec<_> = unusable.iter().map(ToString::to_string).collect();
-    assert_eq!(told[0], "line 2: not a user name and a hash with a colon between");
+    assert_eq!(told[0], "line 2: not of the form user:hash");
     assert!(!told.join("").contains(&good[10..]) && !told.join("").contains("secret"));
 }
 

@@ -57,7 +57,7 @@ pub enum Invalid {
     NoSet,
     #[error("more than {MAX_KEYS} keys")]
     TooMany,
-    #[error("no key that a token can be verified with{}", first(.0))]
+    #[error("no usable key{}", first(.0))]
     NoKey(Box<[String]>),
 }
 
@@ -169,7 +169,7 @@ impl Key {
             .filter(named)
             .map(|algorithm| Ok((*algorithm, ParsedPublicKey::new(algorithm.primitive(), &bytes)?)))
             .collect::<Result<Box<[_]>, KeyRejected>>();
-        let parsed = parsed.map_err(|_| "is no valid public key")?;
+        let parsed = parsed.map_err(|_| "is not a valid public key")?;
         if parsed.is_empty() {
             return Ok(None);
         }
@@ -202,11 +202,11 @@ impl Jwk {
                 let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
                 // The primitives would say it of each token.
                 if !(2048..=8192).contains(&bits(n)) {
-                    return Err("has not 2048 to 8192 bits");
+                    return Err("does not have 2048 to 8192 bits");
                 }
                 let components = RsaPublicKeyComponents { n, e };
                 let der: Result<PublicKeyX509Der<'_>, _> = components.as_der();
-                let der = der.map_err(|_| "is no valid public key")?;
+                let der = der.map_err(|_| "is not a valid public key")?;
                 let algorithms = &[A::RS256, A::RS384, A::RS512, A::PS256, A::PS384, A::PS512];
                 (der.as_ref().to_vec(), algorithms)
             }
@@ -232,7 +232,7 @@ fn bits(number: &[u8]) -> usize {
 /// Uncompressed (SEC 1 section 2.3.3); each coordinate as long as its curve's (RFC 7518 section 6.2.1.2).
 fn point(x: Vec<u8>, y: Vec<u8>, length: usize) -> Result<Vec<u8>, &'static str> {
     if x.len() != length || y.len() != length {
-        return Err("is no valid public key");
+        return Err("is not a valid public key");
     }
     Ok([vec![4], x, y].concat())
 }

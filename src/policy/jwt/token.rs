@@ -30,19 +30,19 @@ pub struct Claims(pub Map<String, Value>);
 pub enum Flaw {
     #[error("The token is not a well-formed JWT.")]
     Malformed,
-    #[error("The token's algorithm is not one that is taken here.")]
+    #[error("The token is signed with an algorithm that is not accepted.")]
     Algorithm,
-    #[error("The token is signed by none of the issuer's keys.")]
+    #[error("The token is not signed by any of the issuer's keys.")]
     Signature,
-    #[error("The token has expired, or says no time when it does.")]
+    #[error("The token has expired or has no expiry time.")]
     Expired,
     #[error("The token is not valid yet.")]
     NotYetValid,
-    #[error("The token is not by this issuer.")]
+    #[error("The token is from another issuer.")]
     Issuer,
-    #[error("The token is for someone else.")]
+    #[error("The token is for another audience.")]
     Audience,
-    #[error("The token lacks a claim that is asked for here.")]
+    #[error("The token lacks a required claim.")]
     Claim,
 }
 

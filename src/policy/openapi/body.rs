@@ -53,7 +53,7 @@ impl Body {
             .iter()
             .find(|accepted| accepted.range.covers(&content_type))
         else {
-            return violation("is of no media type that may be sent");
+            return violation("has a media type that is not allowed");
         };
         let Content::Text(schema) = &accepted.content else {
             return Ok(());
@@ -67,14 +67,14 @@ impl Body {
             .iter()
             .any(|coding| coding != "identity")
         {
-            return violation("is compressed and cannot be looked at");
+            return violation("is compressed and cannot be validated");
         }
         if !charset.is_none_or(|charset| {
             ["utf-8", "us-ascii"]
                 .iter()
                 .any(|known| charset.eq_ignore_ascii_case(known))
         }) {
-            return violation("is of another charset than UTF-8");
+            return violation("has a charset other than UTF-8");
         }
         let result = if content_type.is_json() {
             schema.check_json(body)
@@ -133,7 +133,7 @@ impl Range {
 fn content_type(headers: &HeaderMap) -> Result<Option<(Range, Option<&str>)>, &'static str> {
     let mut all = headers.get_all(CONTENT_TYPE).iter();
     let Some(first) = all.next() else { return Ok(None) };
-    let improper = "has no proper content-type";
+    let improper = "has an invalid content-type";
     if all.next().is_some() {
         return Err("has more than one content-type");
     }
@@ -154,14 +154,14 @@ fn content_type(headers: &HeaderMap) -> Result<Option<(Range, Option<&str>)>, &'
 }
 
 fn check_form(schema: &Schema, notations: &BTreeMap<Box<str>, Notation>, body: &[u8]) -> Result<(), Mismatch> {
-    let body = std::str::from_utf8(body).map_err(|_| mismatch("is no proper form"))?;
+    let body = std::str::from_utf8(body).map_err(|_| mismatch("is not a valid form"))?;
     let given = body.split('&').filter(|pair| !pair.is_empty()).count();
     if given > MAX_PAIRS {
         return Err(mismatch(format!("has more than {MAX_PAIRS} fields")));
     }
     let mut pairs: Vec<_> = decode::pairs(body).collect();
     if pairs.len() != given {
-        return Err(mismatch("is no proper form"));
+        return Err(mismatch("is not a valid form"));
     }
     let mut object = Map::new();
     for (name, shape) in &schema.shape.properties {

@@ -42,7 +42,7 @@ pub fn measure(schemas: &Schemas<'_>) -> Result<Costs, Invalid> {
         if weight > MAX_WEIGHT {
             return Err(Invalid::at(
                 &definition.pointer,
-                format!("could have one value looked at by more than {MAX_WEIGHT} schemas"),
+                format!("could validate one value against more than {MAX_WEIGHT} schemas"),
             ));
         }
         weights.push(weight);
@@ -147,7 +147,7 @@ impl Walk<'_> {
         if self.longest > MAX_CHAIN {
             return Err(Invalid::at(
                 &self.definitions[index].pointer,
-                format!("has more than {MAX_CHAIN} schemas in a chain that look at the same value"),
+                format!("has a chain of more than {MAX_CHAIN} schemas for the same value"),
             ));
         }
         for keyword in SCHEMA {
@@ -173,7 +173,7 @@ impl Walk<'_> {
                 Mark::Open => {
                     return Err(Invalid::at(
                         &self.definitions[target].pointer,
-                        "refers to itself for one and the same value",
+                        "refers to itself for the same value",
                     ));
                 }
                 Mark::New => {
@@ -197,7 +197,7 @@ impl Walk<'_> {
         if self.levels > MAX_LEVELS {
             return Err(Invalid::at(
                 &self.definitions[index].pointer,
-                format!("is more than {MAX_LEVELS} schemas deep, through references"),
+                format!("nests more than {MAX_LEVELS} schemas, including references"),
             ));
         }
         Ok(())

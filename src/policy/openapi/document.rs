@@ -88,7 +88,7 @@ impl Document {
                 let value = parse(text)?;
                 read(text, &value).map_err(|invalid| invalid.to_string())
             });
-            let reader = reader.map_err(|error| format!("there is no thread to read the document: {error}"))?;
+            let reader = reader.map_err(|error| format!("cannot start a thread to read the document: {error}"))?;
             reader
                 .join()
                 .unwrap_or_else(|_| Err("the document could not be read".to_owned()))
@@ -135,10 +135,10 @@ fn parse(text: &[u8]) -> Result<Value, String> {
     let json = if text.trim_start().starts_with('{') {
         json::read(text.as_bytes(), MAX_DEPTH).map_err(|error| format!("the document {error}"))?
     } else {
-        yaml(text).map_err(|error| format!("the document is not proper YAML: {error}"))?
+        yaml(text).map_err(|error| format!("the document is not valid YAML: {error}"))?
     };
     if json.nodes > MAX_NODES {
-        return Err(format!("the document is made of more than {MAX_NODES} values"));
+        return Err(format!("the document has more than {MAX_NODES} values"));
     }
     Ok(json.value)
 }
@@ -271,11 +271,11 @@ impl<'d> Reader<'d, '_> {
                     continue;
                 }
                 if place == In::Path && !template.contains(&format!("{{{}}}", parameter.name)) {
-                    return Err(at.invalid("is no part of the path"));
+                    return Err(at.invalid("is not part of the path"));
                 }
                 parameters.push((place, parameter));
                 if parameters.len() > MAX_PARAMETERS {
-                    return Err(list.invalid(format!("holds more than {MAX_PARAMETERS}")));
+                    return Err(list.invalid(format!("has more than {MAX_PARAMETERS} items")));
                 }
             }
         }
@@ -289,7 +289,7 @@ impl<'d> Reader<'d, '_> {
                 In::Cookie => cookies.push(parameter),
                 In::Header => {
                     let name = HeaderName::from_bytes(parameter.name.as_bytes());
-                    let name = name.map_err(|_| at.child("parameters").invalid("names what is no header"))?;
+                    let name = name.map_err(|_| at.child("parameters").invalid("contains an invalid header name"))?;
                     headers.push((name, parameter));
                 }
             }
@@ -321,7 +321,7 @@ impl<'d> Reader<'d, '_> {
             ),
             "header" => (In::Header, Style::Simple, &[Style::Simple]),
             "cookie" => (In::Cookie, Style::Form, &[Style::Form]),
-            _ => return Err(at.child("in").invalid("is no place of a parameter")),
+            _ => return Err(at.child("in").invalid("is not a valid location of a parameter")),
         };
         if place == In::Header {
             name = name.to_ascii_lowercase().into();
@@ -338,7 +338,7 @@ impl<'d> Reader<'d, '_> {
                 let (Some((media_type, entry)), None) = (entries.next(), entries.next()) else {
                     return Err(content.invalid("must name one media type"));
                 };
-                let range = Range::parse(media_type).ok_or_else(|| entry.invalid("is no media type"))?;
+                let range = Range::parse(media_type).ok_or_else(|| entry.invalid("is not a valid media type"))?;
                 match entry.get("schema") {
                     Some(schema) if range.is_json() => match (self.schema)(&schema, 0)? {
                         Content::Text(schema) => Content::Json(schema),
@@ -362,7 +362,7 @@ impl<'d> Reader<'d, '_> {
     fn body(&mut self, at: &Node<'d>) -> Result<Body, Invalid> {
         let mut accepted = Vec::new();
         for (media_type, entry) in at.child("content").entries()? {
-            let range = Range::parse(media_type).ok_or_else(|| entry.invalid("is no media type"))?;
+            let range = Range::parse(media_type).ok_or_else(|| entry.invalid("is not a valid media type"))?;
             let content = match entry.get("schema") {
                 Some(schema) => (self.schema)(&schema, if range.may_be_form() { FORM_LEVELS } else { 0 })?,
                 None => Content::Opaque,

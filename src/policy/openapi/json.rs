@@ -24,7 +24,7 @@ pub fn read(text: &[u8], depth: usize) -> Result<Json, String> {
     let value = seed
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| format!("is not proper JSON: {error}"))?;
+        .map_err(|error| format!("is not valid JSON: {error}"))?;
     Ok(Json { value, nodes })
 }
 
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(Seed { depth, nodes })?;
             if object.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key stands twice in one object"));
+                return Err(A::Error::custom("an object has a duplicate key"));
             }
         }
         Ok(Value::Object(object))

@@ -40,7 +40,7 @@ impl<'d> Node<'d> {
     }
 
     pub fn object(&self) -> Result<&'d Map<String, Value>, Invalid> {
-        self.value.as_object().ok_or_else(|| self.invalid("is no object"))
+        self.value.as_object().ok_or_else(|| self.invalid("is not an object"))
     }
 
     pub fn entries(&self) -> Result<impl Iterator<Item = (&'d str, Self)>, Invalid> {
@@ -52,7 +52,7 @@ impl<'d> Node<'d> {
     }
 
     pub fn items(&self) -> Result<impl Iterator<Item = Self>, Invalid> {
-        let items = self.value.as_array().ok_or_else(|| self.invalid("is no list"))?;
+        let items = self.value.as_array().ok_or_else(|| self.invalid("is not a list"))?;
         Ok(items.iter().enumerate().map(|(index, value)| Self {
             value,
             pointer: format!("{}/{index}", self.pointer),
@@ -61,7 +61,7 @@ impl<'d> Node<'d> {
 
     pub fn text(&self, key: &str) -> Result<&'d str, Invalid> {
         let text = self.value.get(key).and_then(Value::as_str);
-        text.ok_or_else(|| self.child(key).invalid("is missing, or no text"))
+        text.ok_or_else(|| self.child(key).invalid("is missing or not a string"))
     }
 
     /// Absent is `default`.
@@ -82,10 +82,10 @@ impl<'d> Node<'d> {
             };
             let pointer = reference(object, &self.pointer)?;
             let value = resolve(document, &pointer)
-                .ok_or_else(|| self.invalid(format!("refers to {}, which is not there", shortened(&pointer))))?;
+                .ok_or_else(|| self.invalid(format!("refers to {}, which does not exist", shortened(&pointer))))?;
             self = Self { value, pointer };
         }
-        Err(self.invalid("is the end of too many references, or of a circle of them"))
+        Err(self.invalid("is reached through too many references or through a cycle of them"))
     }
 }
 

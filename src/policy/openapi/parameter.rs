@@ -240,5 +240,5 @@ fn twice() -> Mismatch {
 }
 
 fn unpaired() -> Mismatch {
-    mismatch("is no list of names and values")
+    mismatch("is not a list of names and values")
 }

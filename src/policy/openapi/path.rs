@@ -70,7 +70,7 @@ impl<T> Paths<T> {
         if let Some(other) = node.end.as_ref()
             && other.names != names
         {
-            return Err("is the same as another path but for the names of its parameters".to_owned());
+            return Err("differs from another path only in the names of its parameters".to_owned());
         }
         let end = node.end.get_or_insert_with(|| End { names, value: value() });
         Ok(&mut end.value)
@@ -183,7 +183,7 @@ impl PartialOrd for Mixed {
 fn parse(path: &str, names: &mut Vec<Box<str>>) -> Result<Vec<Segment>, String> {
     let path = path.strip_prefix('/').ok_or("does not begin with /")?;
     if path.contains(['?', '#']) {
-        return Err("holds a query or a fragment".to_owned());
+        return Err("contains a query or a fragment".to_owned());
     }
     let segments: Vec<_> = path
         .split('/')
@@ -205,7 +205,7 @@ impl Segment {
                 return Err("has two parameters with nothing between them".to_owned());
             }
             if name.is_empty() || names.iter().any(|other| other.as_ref() == name) {
-                return Err("has a parameter without a name, or one name twice".to_owned());
+                return Err("has a parameter without a name, or a duplicate name".to_owned());
             }
             literals.push(written(literal)?);
             names.push(name.into());

@@ -112,7 +112,7 @@ impl<'d> Schemas<'d> {
         while self.converted < self.definitions.len() {
             let pointer = self.definitions[self.converted].pointer.clone();
             let value = resolve(self.document, &pointer)
-                .ok_or_else(|| Invalid::at(&pointer, "is referred to, but is not there"))?;
+                .ok_or_else(|| Invalid::at(&pointer, "is referred to but does not exist"))?;
             let mut taken = Taken::default();
             let schema = self.convert(&Node { value, pointer }, &mut taken)?;
             let definition = &mut self.definitions[self.converted];
@@ -149,7 +149,7 @@ impl<'d> Schemas<'d> {
         }
         Err(Invalid::at(
             &pointer,
-            "is the end of too many references, or of a circle of them",
+            "is reached through too many references or through a cycle of them",
         ))
     }
 
@@ -162,7 +162,7 @@ impl<'d> Schemas<'d> {
         let object = match at.value {
             Value::Bool(_) => return Ok(at.value.clone()),
             Value::Object(object) => object,
-            _ => return Err(at.invalid("is no schema")),
+            _ => return Err(at.invalid("is not a schema")),
         };
         if let Some(keyword) = REFUSED.iter().find(|keyword| object.contains_key(**keyword)) {
             return Err(at.child(keyword).invalid("is not supported"));
@@ -231,7 +231,7 @@ impl<'d> Schemas<'d> {
         match types {
             Value::String(_) if object.get("nullable") == Some(&Value::Bool(true)) => Ok(json!([types, "null"])),
             Value::String(_) => Ok(types.clone()),
-            _ => Err(at.child("type").invalid("is no single type, as OpenAPI 3.0 has it")),
+            _ => Err(at.child("type").invalid("must be a single type in OpenAPI 3.0")),
         }
     }
 
@@ -239,7 +239,7 @@ impl<'d> Schemas<'d> {
     fn required(&self, at: &Node<'_>, required: &Value, object: &Map<String, Value>) -> Result<Value, Invalid> {
         let names = required
             .as_array()
-            .ok_or_else(|| at.child("required").invalid("is no list of names"))?;
+            .ok_or_else(|| at.child("required").invalid("is not a list of names"))?;
         let properties = object.get("properties");
         let read_only = |name: &Value| {
             let property = name.as_str().and_then(|name| properties?.get(name));
@@ -273,7 +273,7 @@ struct Taken {
 /// The pointer that `$ref` names; it must be into this document.
 pub fn reference(object: &Map<String, Value>, pointer: &str) -> Result<String, Invalid> {
     let text = object.get("$ref").and_then(Value::as_str);
-    let text = text.ok_or_else(|| Invalid::at(pointer, "has a $ref that is no text"))?;
+    let text = text.ok_or_else(|| Invalid::at(pointer, "has a $ref that is not a string"))?;
     let local = text
         .strip_prefix('#')
         .filter(|fragment| fragment.is_empty() || fragment.starts_with('/'));

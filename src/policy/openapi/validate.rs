@@ -28,9 +28,9 @@ impl Document {
         let Found { value, parameters } = self
             .paths()
             .find(call.path)
-            .ok_or_else(|| request("is for a path that the document does not have"))?;
+            .ok_or_else(|| request("has a path that the API description does not contain"))?;
         let operation = operation(value, call.method)
-            .ok_or_else(|| request("has a method that the document does not have for its path"))?;
+            .ok_or_else(|| request("has a method that the API description does not contain for its path"))?;
         if parts.path {
             path(&operation.path, &parameters)?;
         }

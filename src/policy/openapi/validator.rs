@@ -74,8 +74,7 @@ impl<'s> Compiler<'s> {
                 .map(|&index| definitions[index].size)
                 .sum::<usize>();
             if size > MAX_COMPILED {
-                let message =
-                    format!("more than {MAX_COMPILED} schemas are used from here on, and one used twice counts twice");
+                let message = format!("more than {MAX_COMPILED} schemas are used from here on, where each use counts");
                 return Err(Invalid::at(&definitions[root].pointer, message));
             }
         }
@@ -114,7 +113,7 @@ impl<'s> Compiler<'s> {
         }
         let definitions = &self.schemas.definitions;
         let shape = Shape::of(definitions, index, depth, &mut self.shapes_left).ok_or_else(|| {
-            let message = format!("parameters and forms from here on are made of more than {MAX_COMPILED} schemas");
+            let message = format!("parameters and forms from here on use more than {MAX_COMPILED} schemas");
             Invalid::at(&definitions[index].pointer, message)
         })?;
         let shape = Arc::new(shape);
@@ -152,7 +151,7 @@ impl Validator {
         if self.weight.saturating_mul(size as u64) > MAX_WORK {
             return Err(Mismatch {
                 pointer: String::new(),
-                message: "is too large for a schema as this".to_owned(),
+                message: "is too large to be validated against this schema".to_owned(),
             });
         }
         if self.whole.is_valid(value) {
@@ -162,7 +161,7 @@ impl Validator {
             Err(error) => Err(self.mismatch(&error)),
             Ok(()) => Err(Mismatch {
                 pointer: String::new(),
-                message: "matches none of the alternatives, or not as often as it must".to_owned(),
+                message: "matches none or too many of the alternatives".to_owned(),
             }),
         }
     }
@@ -190,7 +189,7 @@ fn message(kind: &ValidationErrorKind) -> String {
         ValidationErrorKind::Type {
             kind: TypeKind::Single(expected),
         } => format!("is not of type {expected}"),
-        ValidationErrorKind::Type { .. } => "is of none of the types it may be".to_owned(),
+        ValidationErrorKind::Type { .. } => "does not have an allowed type".to_owned(),
         ValidationErrorKind::Required { property } => match property.as_str() {
             Some(name) => format!("lacks {name}"),
             None => "lacks a property".to_owned(),
@@ -206,16 +205,14 @@ fn message(kind: &ValidationErrorKind) -> String {
         ValidationErrorKind::MinProperties { limit } => format!("has fewer properties than {limit}"),
         ValidationErrorKind::MaxProperties { limit } => format!("has more properties than {limit}"),
         ValidationErrorKind::AdditionalProperties { .. } | ValidationErrorKind::UnevaluatedProperties { .. } => {
-            "has a property that may not be there".to_owned()
+            "has a property that is not allowed".to_owned()
         }
-        ValidationErrorKind::Enum { .. } | ValidationErrorKind::Constant { .. } => {
-            "is none of the values it may be".to_owned()
-        }
-        ValidationErrorKind::Format { format } => format!("is no {format}"),
+        ValidationErrorKind::Enum { .. } | ValidationErrorKind::Constant { .. } => "is not an allowed value".to_owned(),
+        ValidationErrorKind::Format { format } => format!("is not a valid {format}"),
         ValidationErrorKind::Pattern { .. } => "does not match its pattern".to_owned(),
-        ValidationErrorKind::FalseSchema => "may not be there".to_owned(),
+        ValidationErrorKind::FalseSchema => "is not allowed".to_owned(),
         ValidationErrorKind::Custom { message, .. } => message.clone(),
-        other => format!("does not do as {} says", other.keyword()),
+        other => format!("does not satisfy {}", other.keyword()),
     }
 }
 
@@ -348,7 +345,7 @@ impl<'i> Keyword<'i> for UniqueItems {
         if self.is_valid(instance) {
             return Ok(());
         }
-        Err(ValidationError::custom("has an item twice"))
+        Err(ValidationError::custom("has duplicate items"))
     }
 
     fn is_valid(&self, instance: &'i Value) -> bool {

@@ -82,7 +82,7 @@ impl Queue {
         loop {
             self.take(&mut batch);
             match out.write_all(&batch).and_then(|()| out.flush()) {
-                Ok(()) if broken => info!("the access log is written again"),
+                Ok(()) if broken => info!("the access log can be written again"),
                 Ok(()) => {}
                 Err(error) => {
                     let lines = batch.iter().filter(|byte| **byte == b'\n').count();

@@ -38,44 +38,44 @@ macro_rules! families {
 
 families! {
     ACCESS_LOG_DROPPED = Counter "access_log_dropped" []
-        "Lines of the access log that were dropped since stdout did not take them in time";
-    BUILD_INFO = Gauge "build_info" ["version"] "The version that runs, as a label";
+        "Access log lines that were dropped because stdout did not accept them in time";
+    BUILD_INFO = Gauge "build_info" ["version"] "Running version, as a label";
     CERTIFICATE_EXPIRY = Gauge "certificate_expiry_timestamp_seconds" ["namespace", "secret"]
-        "When each certificate that is served expires";
+        "Expiry time of each certificate that is served";
     COMPILE = Histogram "compile_seconds" [] "Time to compile a change";
-    DIAL_ATTEMPTS = Counter "dial_attempts" ["namespace", "deployment", "result"] "Attempts to connect to an endpoint";
+    DIAL_ATTEMPTS = Counter "dial_attempts" ["namespace", "deployment", "result"] "Attempts to connect to an endpoint, by result";
     ENDPOINTS = Gauge "endpoints" ["namespace", "deployment", "state"]
-        "Endpoints of each Deployment: ready or not_ready";
-    LEADER = Gauge "leader" [] "1 on the replica that writes status";
+        "Endpoints of each Deployment, by state: ready or not_ready";
+    LEADER = Gauge "leader" [] "1 on the leader, which writes status; 0 on the other replicas";
     OBJECTS = Gauge "objects" ["kind", "state"]
-        "Objects known, by kind and state; last_good: a broken SentinelPolicy whose last good version is in force";
+        "Known objects, by kind and state; last_good: an invalid SentinelPolicy whose last good version is in force";
     POLICY_DECISIONS = Counter "policy_decisions" ["namespace", "policy", "rule", "mode", "decision"]
-        "Requests that a rule applied to, by how it decided; Shadow rules let all through";
-    PROPAGATION = Histogram "propagation_seconds" [] "Time from a source's sight of a change to its being served";
-    STORE_ERRORS = Counter "ratelimit_store_errors" [] "Calls to the shared store for limits that failed or came too late";
+        "Requests that a rule applied to, by its decision; Shadow rules let all of them pass";
+    PROPAGATION = Histogram "propagation_seconds" [] "Time from the arrival of a change until it is served";
+    STORE_ERRORS = Counter "ratelimit_store_errors" [] "Calls to the Redis of shared limits that failed or timed out";
     REQUEST_DURATION = Histogram "request_duration_seconds" ["namespace", "deployment"]
-        "Time to answer plain requests, sockets apart";
+        "Duration of requests, without WebSockets";
     REQUESTS = Counter "requests" ["namespace", "deployment", "code", "reason"]
-        "Requests answered, by class of status; reason: why Postern answered, empty where the app did";
+        "Answered requests, by status class; reason: the error code if Postern answered, empty if the app did";
     SNAPSHOT_INFO = Gauge "snapshot_info" ["hash"]
-        "What is served, by hash: equal on replicas that serve the same";
-    SNAPSHOT_VERSION = Gauge "snapshot_version" [] "Swaps of this process";
-    STATUS_WRITES = Counter "status_writes" ["result"] "Writes of a status to the apiserver: written, gone or failed";
-    TLS_HANDSHAKES = Counter "tls_handshakes" ["result"] "TLS handshakes with clients";
+        "Hash of the snapshot that is served: equal on replicas that serve the same configuration";
+    SNAPSHOT_VERSION = Gauge "snapshot_version" [] "Number of snapshots that this process has published";
+    STATUS_WRITES = Counter "status_writes" ["result"] "Status writes to the apiserver, by result: written, gone or failed";
+    TLS_HANDSHAKES = Counter "tls_handshakes" ["result"] "TLS handshakes with clients, by result";
     TRACE_SPANS = Counter "trace_spans" ["result"]
-        "Spans of requests: exported; dropped, since too many were waiting; failed, since the collector did not take them";
-    UNDECODABLE = Counter "undecodable" ["kind"] "Objects that could not be decoded";
+        "Spans of requests, by result: exported; dropped, because too many were waiting; failed, because the collector did not accept them";
+    UNDECODABLE = Counter "undecodable" ["kind"] "Objects that could not be decoded, by kind";
     UPSTREAM_CONNECTIONS = Gauge "upstream_connections" ["namespace", "deployment", "state"]
-        "Connections to endpoints, open sockets apart: active or idle";
-    WATCH_RESTARTS = Counter "watch_restarts" ["kind"] "Lists and watches that broke and were tried again";
+        "Connections to endpoints without WebSockets, by state: active or idle";
+    WATCH_RESTARTS = Counter "watch_restarts" ["kind"] "Lists and watches that failed and were retried, by kind";
     WEBSOCKET_BYTES = Counter "websocket_bytes" ["namespace", "deployment", "direction"]
-        "Bytes relayed in sockets: to_app or to_client";
+        "Bytes relayed in WebSockets, by direction: to_app or to_client";
     WEBSOCKET_DURATION = Histogram "websocket_duration_seconds" ["namespace", "deployment"]
-        "From the handshake to the end of a socket";
+        "Duration of WebSockets, from the handshake to the end";
     WEBSOCKETS_CLOSED = Counter "websockets_closed" ["namespace", "deployment", "closed_by"]
-        "Sockets closed, by who ended them first: app, client or postern";
-    WEBSOCKETS_OPEN = Gauge "websockets_open" ["namespace", "deployment"] "Open sockets";
-    WEBSOCKETS_OPENED = Counter "websockets_opened" ["namespace", "deployment"] "Sockets opened";
+        "Closed WebSockets, by who closed them first: app, client or postern";
+    WEBSOCKETS_OPEN = Gauge "websockets_open" ["namespace", "deployment"] "Open WebSockets";
+    WEBSOCKETS_OPENED = Counter "websockets_opened" ["namespace", "deployment"] "WebSockets opened";
 }
 
 impl Family {

@@ -41,7 +41,7 @@ pub struct Exporter {
 enum Refusal {
     #[error(transparent)]
     Failure(#[from] Failure),
-    #[error("it answers {0}")]
+    #[error("the collector answered {0}")]
     Status(StatusCode),
 }
 
@@ -95,7 +95,7 @@ impl Exporter {
                     self.counts.exported.fetch_add(spans - rejected, Relaxed);
                     self.counts.failed.fetch_add(rejected, Relaxed);
                     if away {
-                        info!(endpoint = %self.endpoint, "the collector takes spans again");
+                        info!(endpoint = %self.endpoint, "the collector accepts spans again");
                     }
                     return false;
                 }
@@ -107,7 +107,7 @@ impl Exporter {
         };
         self.counts.failed.fetch_add(spans, Relaxed);
         if !away {
-            warn!(endpoint = %self.endpoint, error = %refusal, "the collector takes no spans");
+            warn!(endpoint = %self.endpoint, error = %refusal, "the collector does not accept spans");
         }
         true
     }

@@ -192,7 +192,7 @@ fn targets_are_understood_though_rules_are_not_and_the_other_way_round() {
     assert!(
         world.report().conditions[0]
             .message
-            .contains("every Deployment of its namespace")
+            .contains("every Deployment in its namespace")
     );
 }
 

@@ -22,7 +22,7 @@ fn error_codes_are_those_of_the_code() {
     assert_table(
         "errors.md",
         "errors",
-        ["status", "code", "what clients are told", "Retry-After"],
+        ["status", "code", "detail in the response", "Retry-After"],
         rows,
     );
     // Each of their first halves is explained by hand.
@@ -37,7 +37,7 @@ fn error_codes_are_those_of_the_code() {
 fn retry_after(reason: Reason) -> String {
     // Those two are said by the rule that refuses; its own tests hold that.
     match reason {
-        Reason::RateLimited => return "when the window has room again".to_owned(),
+        Reason::RateLimited => return "time until the window allows the next request".to_owned(),
         Reason::TooManyConnections => return "1 to 5 s".to_owned(),
         _ => {}
     }

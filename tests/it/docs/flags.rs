@@ -27,7 +27,7 @@ fn settings_are_those_of_the_code() {
         panic!("the settings are a map")
     };
     assert_eq!(keys, known.keys().cloned().collect());
-    let head = ["flag", "environment", "key", "default", "hot", "what it decides"];
+    let head = ["flag", "environment", "key", "default", "hot", "description"];
     assert_table("flags.md", "flags", head, rows);
 }
 
@@ -74,9 +74,9 @@ fn in_the_file_alone(key: &str) -> [String; 6] {
         String::new(),
         String::new(),
         code(key),
-        "none: the oldest claim has a name".to_owned(),
+        "none: the oldest claim to a name wins".to_owned(),
         hot(Some(key)),
-        "Which namespace may use which hostnames, as a map of lists: `acme: [chat.example.com, \"*.preview.example.com\"]`. With \
+        "The hostnames that each namespace may use, as a map of lists: `acme: [chat.example.com, \"*.preview.example.com\"]`. With \
          it, a name that is not granted is HostnameNotAllowed"
             .to_owned(),
     ]

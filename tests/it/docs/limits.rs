@@ -31,21 +31,21 @@ type Row = (&'static str, Figure, &'static str);
 #[rustfmt::skip]
 fn clients() -> Vec<Row> {
     vec![
-        ("TLS handshake, a PROXY header before it included", Setting("tlsHandshakeTimeout"), "the connection closes"),
-        ("a new connection's first byte", Time("proxy/connection.rs", "HEAD_TIMEOUT"), "the connection closes"),
-        ("a request's head, from its first byte", Time("proxy/connection.rs", "HEAD_TIMEOUT"), "`client:request_timeout`"),
-        ("a request's head, in bytes", Size("proxy/connection.rs", "MAX_HEAD"), "`client:headers_too_large`"),
+        ("TLS handshake, including a PROXY header before it", Setting("tlsHandshakeTimeout"), "the connection closes"),
+        ("wait for the first byte of a new connection", Time("proxy/connection.rs", "HEAD_TIMEOUT"), "the connection closes"),
+        ("time for a request head, from its first byte", Time("proxy/connection.rs", "HEAD_TIMEOUT"), "`client:request_timeout`"),
+        ("size of a request head", Size("proxy/connection.rs", "MAX_HEAD"), "`client:headers_too_large`"),
         ("header fields of a request", Count("proxy/connection.rs", "MAX_HEADERS"), "`client:headers_too_large`"),
-        ("path and query", Size("proxy/target.rs", "MAX_TARGET"), "`client:uri_too_long`"),
-        ("a connection without a request", Setting("keepAliveTimeout"), "the connection closes"),
-        ("streams of an HTTP/2 connection", Setting("http2MaxStreams"), "they wait at the client"),
-        ("an HTTP/2 stream's window, each way", Size("proxy/h2/connection.rs", "WINDOW"), "the sender waits"),
-        ("frames of HTTP/2 that carry nothing, at once", Size("proxy/h2/flood.rs", "CAPACITY"), "the connection closes"),
-        ("the same, each second after that", Size("proxy/h2/flood.rs", "PER_SECOND"), "the connection closes"),
-        ("as what a reset of a stream counts among them", Size("proxy/h2/flood.rs", "RESET"), "the same"),
-        ("addresses of X-Forwarded-For that are looked at, from the right", Count("proxy/origin.rs", "MAX_HOPS"), "the last of them is the client"),
-        ("characters of an X-Request-Id that is taken over", Count("proxy/origin.rs", "MAX_REQUEST_ID"), "a new one"),
-        ("a peer that acknowledges nothing", Time("proxy/listener.rs", "USER_TIMEOUT"), "the connection ends"),
+        ("length of path and query", Size("proxy/target.rs", "MAX_TARGET"), "`client:uri_too_long`"),
+        ("idle time of a client connection", Setting("keepAliveTimeout"), "the connection closes"),
+        ("concurrent streams of an HTTP/2 connection", Setting("http2MaxStreams"), "requests wait at the client"),
+        ("flow-control window of an HTTP/2 stream, each way", Size("proxy/h2/connection.rs", "WINDOW"), "the sender waits"),
+        ("HTTP/2 frames without data, bytes in a burst", Size("proxy/h2/flood.rs", "CAPACITY"), "the connection closes"),
+        ("HTTP/2 frames without data, bytes per second after the burst", Size("proxy/h2/flood.rs", "PER_SECOND"), "the connection closes"),
+        ("bytes that a reset of a stream counts as", Size("proxy/h2/flood.rs", "RESET"), "as above"),
+        ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/origin.rs", "MAX_HOPS"), "the leftmost of them is the client"),
+        ("characters of an X-Request-Id that is kept", Count("proxy/origin.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
+        ("time without TCP acknowledgements from a peer", Time("proxy/listener.rs", "USER_TIMEOUT"), "the connection ends"),
     ]
 }
 
@@ -54,34 +54,34 @@ fn apps() -> Vec<Row> {
     vec![
         ("one attempt to connect", Figure::Deployment("timeouts.connect"), "the next endpoint"),
         ("all attempts of a request together", Figure::Deployment("timeouts.dialBudget"), "`upstream:unreachable`"),
-        ("the answer's head", Figure::Deployment("timeouts.response"), "`upstream:timeout`"),
-        ("between two pieces of a body, either way", Figure::Deployment("timeouts.idle"), "the exchange ends"),
-        ("a whole exchange; 0s is without end", Figure::Deployment("timeouts.total"), "`upstream:timeout`, or the exchange ends"),
+        ("wait for the response head", Figure::Deployment("timeouts.response"), "`upstream:timeout`"),
+        ("time between two pieces of a body, in either direction", Figure::Deployment("timeouts.idle"), "the exchange ends"),
+        ("a whole exchange; 0s means no limit", Figure::Deployment("timeouts.total"), "`upstream:timeout`, or the exchange ends"),
         ("the answer to an upgrade", Figure::Deployment("webSocket.handshakeTimeout"), "`upstream:timeout`"),
-        ("upgrades of one Deployment that are in flight, by replica", Count("state/deployment.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
-        ("idle connections to an endpoint, by replica", Count("proxy/pool.rs", "MAX_IDLE"), "others close"),
-        ("how long they are kept", Time("proxy/pool.rs", "IDLE_LIMIT"), "they close"),
-        ("a socket of which one side has ended", Time("websocket/tunnel.rs", "HALF_CLOSE"), "the other side ends, too"),
-        ("sockets of a Deployment that is deleted or Stopped", Time("publish.rs", "END_WINDOW"), "all have ended, evenly over that time"),
+        ("upgrades of one Deployment in progress, per replica", Count("state/deployment.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
+        ("idle connections to an endpoint, per replica", Count("proxy/pool.rs", "MAX_IDLE"), "others close"),
+        ("idle time of a connection to an endpoint", Time("proxy/pool.rs", "IDLE_LIMIT"), "it closes"),
+        ("a WebSocket that one side has closed", Time("websocket/tunnel.rs", "HALF_CLOSE"), "the other side is closed as well"),
+        ("WebSockets of a Deployment that is deleted or Stopped", Time("publish.rs", "END_WINDOW"), "all are closed, spread evenly over that time"),
     ]
 }
 
 #[rustfmt::skip]
 fn policies() -> Vec<Row> {
     vec![
-        ("all rules before an app together", Time("policy/engine.rs", "BUDGET"), "`policy:timeout`"),
-        ("a call to the shared store", Time("shared/mod.rs", "DEADLINE"), "`onStoreFailure`"),
-        ("keys that a `rateLimit` remembers, by replica", Count("state/windows.rs", "MAX_KEYS"), "those go that hold least"),
-        ("a socket's lease under `connectionLimit` with scope Shared", Time("shared/leases.rs", "LIFETIME"), "it no longer counts"),
-        ("a body that `openapi` looks at", Policy("rules[].openapi.maxBodyBytes"), "`client:body_too_large`"),
-        ("bodies that `openapi` looks at, all at once, by replica", Size("proxy/room.rs", "CAPACITY"), "`capacity:overloaded`"),
-        ("the answer of `forwardAuth`", Policy("rules[].forwardAuth.timeout"), "`policy:auth_unavailable`"),
-        ("its body, where it passes to the client", Size("policy/forward_auth.rs", "MAX_BODY"), "left out"),
-        ("a credential", Size("policy/credentials.rs", "MAX_LENGTH"), "as one that is not valid"),
+        ("evaluation of all rules of a request", Time("policy/engine.rs", "BUDGET"), "`policy:timeout`"),
+        ("a call to Redis", Time("shared/mod.rs", "DEADLINE"), "`onStoreFailure`"),
+        ("keys that a `rateLimit` remembers, per replica", Count("state/windows.rs", "MAX_KEYS"), "those with the lowest counts are forgotten"),
+        ("lease of a WebSocket under `connectionLimit` with scope Shared", Time("shared/leases.rs", "LIFETIME"), "it no longer counts"),
+        ("a body that `openapi` validates", Policy("rules[].openapi.maxBodyBytes"), "`client:body_too_large`"),
+        ("bodies that `openapi` validates at once, in total per replica", Size("proxy/room.rs", "CAPACITY"), "`capacity:overloaded`"),
+        ("the response of a `forwardAuth` service", Policy("rules[].forwardAuth.timeout"), "`policy:auth_unavailable`"),
+        ("body of that response, if it passes to the client", Size("policy/forward_auth.rs", "MAX_BODY"), "left out"),
+        ("a credential", Size("policy/credentials.rs", "MAX_LENGTH"), "treated as invalid"),
         ("the header with the principal", Size("policy/principal.rs", "MAX_LENGTH"), "parts are left out"),
-        ("the cost of a bcrypt hash", Count("policy/basic_auth.rs", "MAX_COST"), "the line is not usable"),
-        ("a compiled regex", Size("policy/matcher.rs", "MAX_REGEX"), "the policy is rejected"),
-        ("a header's value in the access log", Size("policy/logging.rs", "MAX_VALUE"), "it is cut"),
+        ("cost of a bcrypt hash", Count("policy/basic_auth.rs", "MAX_COST"), "the line is not usable"),
+        ("a compiled regex", Size("policy/matcher.rs", "MAX_REGEX"), "the policy is not accepted"),
+        ("a header value in the access log", Size("policy/logging.rs", "MAX_VALUE"), "truncated"),
     ]
 }
 
@@ -89,19 +89,19 @@ fn policies() -> Vec<Row> {
 fn control() -> Vec<Row> {
     vec![
         ("hostnames of a Deployment", Count("compile/deployment.rs", "MAX_HOSTNAMES"), "refused by the apiserver"),
-        ("its paths", Count("compile/deployment.rs", "MAX_PATHS"), "refused by the apiserver"),
-        ("its backends, by path", Count("compile/deployment.rs", "MAX_BACKENDS"), "refused by the apiserver"),
+        ("paths of a Deployment", Count("compile/deployment.rs", "MAX_PATHS"), "refused by the apiserver"),
+        ("backends of a Deployment, per path", Count("compile/deployment.rs", "MAX_BACKENDS"), "refused by the apiserver"),
         ("rules of a SentinelPolicy", Count("compile/policy/rule.rs", "MAX_RULES"), "refused by the apiserver"),
         ("matches of a rule", Count("compile/policy/matching.rs", "MAX_MATCHES"), "refused by the apiserver"),
-        ("between two writes of status", Time("status/writer.rs", "PACE"), "later ones wait"),
+        ("time between two status writes", Time("status/writer.rs", "PACE"), "later ones wait"),
         ("ACME orders at once", Count("acme/schedule.rs", "IN_FLIGHT"), "others wait"),
-        ("ACME orders in an hour", Count("acme/schedule.rs", "PER_HOUR"), "others wait"),
+        ("ACME orders per hour", Count("acme/schedule.rs", "PER_HOUR"), "others wait"),
         ("connections to the admin port", Count("admin/server.rs", "MAX_CONNECTIONS"), "the oldest closes"),
-        ("how long one lasts", Time("admin/server.rs", "LIFETIME"), "it closes"),
-        ("lines of the access log that wait for stdout", Size("telemetry/access/queue.rs", "CAPACITY"), "dropped and counted"),
+        ("lifetime of a connection to the admin port", Time("admin/server.rs", "LIFETIME"), "it closes"),
+        ("access log lines that wait for stdout", Size("telemetry/access/queue.rs", "CAPACITY"), "dropped and counted"),
         ("spans that wait for the collector", Count("telemetry/traces/mod.rs", "QUEUE"), "dropped and counted"),
-        ("the settings file", Size("config/file.rs", "MAX_SIZE"), "the settings before it stay"),
-        ("a file of manifests", Size("watch/folder.rs", "MAX_SIZE"), "it is refused"),
+        ("size of the settings file", Size("config/file.rs", "MAX_SIZE"), "the previous settings stay in force"),
+        ("size of a manifest file", Size("watch/folder.rs", "MAX_SIZE"), "it is refused"),
     ]
 }
 
@@ -117,7 +117,7 @@ fn limits_are_those_of_the_code() {
             let (limit, setting) = read(&figure);
             [what.to_owned(), limit, setting, past.to_owned()]
         });
-        assert_table("limits.md", name, ["what", "limit", "set by", "past it"], rows);
+        assert_table("limits.md", name, ["what", "limit", "set by", "beyond it"], rows);
     }
 }
 

@@ -30,7 +30,7 @@ fn values_are_those_of_the_chart() {
         assert!(known.contains_key(leaf), "{leaf} was not found in values.yaml");
     }
     assert_eq!(rows.len(), leaves.len());
-    assert_table("values.md", "values", ["value", "default", "what it decides"], rows);
+    assert_table("values.md", "values", ["value", "default", "description"], rows);
 }
 
 /// Each key's dotted path, and the `# --` lines right above it.

@@ -175,16 +175,16 @@ async fn requests_as_the_document_says_pass_and_no_others(over: Transport) {
         ("/pets/0", "", "path parameter id"),
         ("/pets/sesame", "", "path parameter id"),
         ("/pets/1%20", "", "path parameter id"),
-        ("/pets/", "", "the request is for a path"),
-        ("/pets/1/sesame", "", "the request is for a path"),
-        ("/Pets/1", "", "the request is for a path"),
-        ("/sesame", "", "the request is for a path"),
-        ("/", "", "the request is for a path"),
-        ("/version/../pets/1", "", "the request is for a path"),
-        ("/./version", "", "the request is for a path"),
+        ("/pets/", "", "the request has a path"),
+        ("/pets/1/sesame", "", "the request has a path"),
+        ("/Pets/1", "", "the request has a path"),
+        ("/sesame", "", "the request has a path"),
+        ("/", "", "the request has a path"),
+        ("/version/../pets/1", "", "the request has a path"),
+        ("/./version", "", "the request has a path"),
         // To some apps the toys of the root, to the document those of a pet.
-        ("/pets/..;/toys", "", "the request is for a path"),
-        ("/pets/.;x=1/toys", "", "the request is for a path"),
+        ("/pets/..;/toys", "", "the request has a path"),
+        ("/pets/.;x=1/toys", "", "the request has a path"),
     ] {
         for answer in guarded.refuses(target, more, INVALID.0, INVALID.1).await {
             let detail = answer.json()["detail"].as_str().expect("a text").to_owned();

@@ -289,12 +289,12 @@ async fn what_cannot_be_decided_is_refused_and_the_field_is_named() {
         (
             matching(json!([{"path": {"exact": "a"}}])),
             "spec.rules[0].match[0].path",
-            "a path begins with /",
+            "a path must begin with /",
         ),
         (
             matching(json!([{"path": {"prefix": "a"}}])),
             "spec.rules[0].match[0].path",
-            "a path begins with /",
+            "a path must begin with /",
         ),
         (
             matching(json!([{"path": {"prefix": ""}}])),
@@ -334,12 +334,12 @@ async fn what_cannot_be_decided_is_refused_and_the_field_is_named() {
         (
             matching(json!([{"header": {"name": "a", "present": true, "value": {"exact": "b"}}}])),
             "spec.rules[0].match[0].header",
-            "present and value exclude each other",
+            "present and value are mutually exclusive",
         ),
         (
             matching(json!([{"query": {"name": "a", "present": true, "value": {"exact": "b"}}}])),
             "spec.rules[0].match[0].query",
-            "present and value exclude each other",
+            "present and value are mutually exclusive",
         ),
         (header(json!({})), "spec.rules[0].match[0].header.value", one_of),
         (
@@ -557,7 +557,7 @@ async fn what_cannot_be_decided_is_refused_and_the_field_is_named() {
         (
             forward_auth(json!({"responseHeaders": ["X-Postern-Principal"]})),
             "spec.rules[0].forwardAuth.responseHeaders",
-            "Postern sets these itself",
+            "these headers are reserved for Postern",
         ),
         // How often.
         (rate_limit(json!({"limit": 0})), "spec.rules[0].rateLimit.limit", "1"),
@@ -595,7 +595,7 @@ async fn what_cannot_be_decided_is_refused_and_the_field_is_named() {
         (
             rate_limit(json!({"cost": 11})),
             "spec.rules[0].rateLimit",
-            "cost is at most limit",
+            "cost must be at most limit",
         ),
         (
             rate_limit(json!({"scope": "Cluster"})),
@@ -755,7 +755,7 @@ async fn reserved_headers_cannot_be_edited_in_any_spelling() {
         "Transfer-Encoding",
         "UPGRADE",
     ];
-    let why = "Postern sets these itself";
+    let why = "these headers are reserved for Postern";
     let api = untyped::<SentinelPolicy>(&cluster);
     for name in reserved {
         let line = json!([{"name": name, "value": "a"}]);

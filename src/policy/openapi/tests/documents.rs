@@ -58,7 +58,7 @@ fn what_is_wrong_with_operations_is_told_with_its_place() {
         ),
         (
             "{/a: {get: {parameters: [{name: b, in: path, schema: {}}]}}}",
-            "/paths/~1a/get/parameters/0: is no part of the path",
+            "/paths/~1a/get/parameters/0: is not part of the path",
         ),
         (
             "{/a: {get: {parameters: [{in: query, schema: {}}]}}}",
@@ -84,18 +84,21 @@ fn what_is_wrong_with_operations_is_told_with_its_place() {
             "{/a: {get: {parameters: [{name: b, in: header, style: form, schema: {}}]}}}",
             "/parameters/0/style: is not supported here",
         ),
-        ("{/a: {get: {parameters: {}}}}", "/paths/~1a/get/parameters: is no list"),
+        (
+            "{/a: {get: {parameters: {}}}}",
+            "/paths/~1a/get/parameters: is not a list",
+        ),
         (
             "{/a: {get: {parameters: [{name: b, in: query, required: 'yes', schema: {}}]}}}",
             "/parameters/0/required",
         ),
         (
             "{/a: {post: {requestBody: {}}}}",
-            "/paths/~1a/post/requestBody/content: is no object",
+            "/paths/~1a/post/requestBody/content: is not an object",
         ),
         (
             "{/a: {post: {requestBody: {content: {json: {}}}}}}",
-            "/content/json: is no media type",
+            "/content/json: is not a valid media type",
         ),
         (
             "{/a: {post: {requestBody: {$ref: 'other.yaml#/Body'}}}}",
@@ -107,9 +110,9 @@ fn what_is_wrong_with_operations_is_told_with_its_place() {
         ),
         (
             "{/a: {$ref: '#/paths/~1a'}}",
-            "/paths/~1a: is the end of too many references",
+            "/paths/~1a: is reached through too many references",
         ),
-        ("[]", "/paths: is no object"),
+        ("[]", "/paths: is not an object"),
     ] {
         let refusal = refusal(&with_paths(paths));
         assert!(refusal.contains(expected), "{paths}: {refusal}");
@@ -159,7 +162,7 @@ fn what_is_wrong_with_schemas_is_told_with_its_place() {
             "3.1.0",
             r##"{"items": {"$ref": "#/none"}}"##,
             "",
-            "/none: is referred to, but is not there",
+            "/none: is referred to but does not exist",
         ),
         ("3.1.0", r#"{"$id": "https://example.com"}"#, "/$id", "not supported"),
         ("3.1.0", r##"{"$dynamicRef": "#a"}"##, "/$dynamicRef", "not supported"),
@@ -169,11 +172,11 @@ fn what_is_wrong_with_schemas_is_told_with_its_place() {
             "/$schema",
             "2020-12",
         ),
-        ("3.1.0", r#"{"items": [{}]}"#, "/items", "is no schema"),
-        ("3.1.0", r#"{"allOf": {}}"#, "/allOf", "is no list"),
-        ("3.1.0", r#"{"required": "a"}"#, "/required", "no list of names"),
-        ("3.1.0", "3", "", "is no schema"),
-        ("3.0.0", r#"{"type": ["string"]}"#, "/type", "no single type"),
+        ("3.1.0", r#"{"items": [{}]}"#, "/items", "is not a schema"),
+        ("3.1.0", r#"{"allOf": {}}"#, "/allOf", "is not a list"),
+        ("3.1.0", r#"{"required": "a"}"#, "/required", "not a list of names"),
+        ("3.1.0", "3", "", "is not a schema"),
+        ("3.0.0", r#"{"type": ["string"]}"#, "/type", "must be a single type"),
     ] {
         let refusal = taking(version, schema).unwrap_err();
         assert!(

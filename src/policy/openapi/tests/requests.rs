@@ -399,12 +399,12 @@ fn a_violation_tells_where_and_never_what() {
         (
             "GET /v1/s3cret",
             None,
-            "the request is for a path that the document does not have",
+            "the request has a path that the API description does not contain",
         ),
         (
             "PATCH /v1/pets",
             None,
-            "the request has a method that the document does not have for its path",
+            "the request has a method that the API description does not contain for its path",
         ),
         (
             "GET /v1/sockets/s3cret",
@@ -419,7 +419,7 @@ fn a_violation_tells_where_and_never_what() {
         (
             "POST /v1/pets",
             Some(r#"{"name": "s3cret", "kind": "s3cret"}"#),
-            "the body at /kind is none of the values it may be",
+            "the body at /kind is not an allowed value",
         ),
         (
             "POST /v1/pets",
@@ -429,12 +429,12 @@ fn a_violation_tells_where_and_never_what() {
         (
             "POST /v1/pets",
             Some(r#"{"name": "a", "kind": "cat", "home": {"s3cret": 1}}"#),
-            "the body matches none of the alternatives, or not as often as it must",
+            "the body matches none or too many of the alternatives",
         ),
         (
             "POST /v1/pets",
             Some("s3cret"),
-            "the body is not proper JSON: expected value at line 1 column 1",
+            "the body is not valid JSON: expected value at line 1 column 1",
         ),
     ] {
         let headers = [("content-type", "application/json")];
