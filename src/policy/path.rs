@@ -8,12 +8,13 @@ use std::borrow::Cow;
 pub struct Readings<'a> {
     /// Percent-decoded, dot segments resolved (RFC 3986 sections 2.4 and 5.2.4).
     usual: Cow<'a, str>,
-    /// As an app reads it that resolves nothing.
-    literal: Option<String>,
     /// As an app reads it that takes `\` and `%2F` for `/`, merges slashes and drops path parameters (`;x=1`).
     liberal: Option<String>,
     /// The same of an app to which a path ends where a NUL is.
     cut: Option<String>,
+    /// The readings of apps that resolve nothing, and of apps that know path parameters but take neither `\` nor `%2F` for a
+    /// slash: a servlet container drops parameters before it decodes, others drop them after it, and some merge slashes.
+    others: Vec<String>,
     ambiguous: bool,
 }
 
@@ -24,32 +25,38 @@ impl<'a> Readings<'a> {
         if path == "*" {
             return Self {
                 usual: Cow::Borrowed(path),
-                literal: None,
                 liberal: Some("/".to_owned()),
                 cut: None,
+                others: Vec::new(),
                 ambiguous: false,
             };
         }
         if is_plain(path) {
             return Self {
                 usual: Cow::Borrowed(path),
-                literal: None,
                 liberal: None,
                 cut: None,
+                others: Vec::new(),
                 ambiguous: false,
             };
         }
         let (literal, sound) = decode(path);
         let usual = resolve(&literal);
         // Some drop parameters before they decode, some after (`..%3Bx=1`).
-        let (bare, _) = decode(&without_parameters(path));
-        let liberal = |bare: &str| resolve(&merge(&without_parameters(&bare.replace('\\', "/"))));
-        let differing = |reading: String| (reading != usual).then_some(reading);
+        let (early, _) = decode(&without_parameters(path));
+        let liberal = |text: &str| resolve(&merge(&without_parameters(&text.replace('\\', "/"))));
+        let bare = without_parameters(&early);
+        let mut others = vec![literal];
+        for text in [&early, &bare] {
+            others.extend([resolve(text), resolve(&merge(text))]);
+        }
+        others.retain(|reading| *reading != usual);
+        others.dedup();
         Self {
             ambiguous: !sound || is_ambiguous(path),
-            literal: differing(literal),
-            liberal: differing(liberal(&bare)),
-            cut: bare.split_once('\0').map(|(before, _)| liberal(before)),
+            liberal: Some(liberal(&early)).filter(|reading| *reading != usual),
+            cut: early.split_once('\0').map(|(before, _)| liberal(before)),
+            others,
             usual: Cow::Owned(usual),
         }
     }
@@ -81,8 +88,8 @@ impl<'a> Readings<'a> {
     }
 
     fn others(&self) -> impl Iterator<Item = &str> {
-        let others = self.literal.iter().chain(&self.liberal).chain(&self.cut);
-        others.map(String::as_str)
+        let own = self.liberal.iter().chain(&self.cut).chain(&self.others);
+        own.map(String::as_str)
     }
 }
 
@@ -286,6 +293,16 @@ mod tests {
             "/x/%2e%2e/admin",
         ] {
             assert!(Readings::of(path).any(|reading| reading == "/admin"), "{path}");
+        }
+        // Parameters that leave a segment empty, to who merges slashes and to who does not; `%3B` in a name.
+        for (path, reading) in [
+            ("/a/;x/..;/b", "/b"),
+            ("/a/;x/..;/b", "/a/b"),
+            ("/a/%3Bx/..%3B/b", "/a/b"),
+            ("/a%3Bb;x=1", "/a;b"),
+            ("/x/..%3B/..;/a", "/x/a"),
+        ] {
+            assert!(Readings::of(path).any(|own| own == reading), "{path} as {reading}");
         }
         let readings = Readings::of("/public/../admin");
         assert!(readings.any(|reading| reading.starts_with("/public")));

@@ -133,8 +133,11 @@ fn prefers_html(headers: &HeaderMap) -> bool {
         let weight = parts
             .find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")))
             .map_or(1.0, |q| {
-                let weight: f32 = q.parse().unwrap_or(0.0);
-                weight.clamp(0.0, 1.0)
+                let weight: Option<f32> = q.parse().ok();
+                // `NaN` is a number to the parser, and neither more nor less than another.
+                weight
+                    .filter(|weight| !weight.is_nan())
+                    .map_or(0.0, |weight| weight.clamp(0.0, 1.0))
             });
         match media.as_str() {
             "text/html" => html.raise(3, weight),
@@ -162,6 +165,22 @@ impl Preference {
     fn raise(&mut self, specificity: u8, weight: f32) {
         if specificity > self.specificity || (specificity == self.specificity && weight > self.weight) {
             *self = Self { specificity, weight };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_that_is_no_number_is_none_whatever_stands_before_it() {
+        for lines in [["text/html;q=NaN", "text/html"], ["text/html", "text/html;q=NaN"]] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::ACCEPT, HeaderValue::from_static(line));
+            }
+            assert!(prefers_html(&headers));
         }
     }
 }

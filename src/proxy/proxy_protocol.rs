@@ -5,8 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Section 2.1: the longest line of version 1, its CRLF included.
@@ -30,7 +29,7 @@ pub enum Told {
 pub struct Malformed;
 
 /// Takes the header off the stream, and not a byte more.
-pub async fn read(stream: &mut TcpStream) -> io::Result<Told> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Told> {
     let malformed = |error: Malformed| io::Error::new(io::ErrorKind::InvalidData, error);
     // No header of either version is shorter.
     let mut start = [0; SIGNATURE.len()];
@@ -50,7 +49,7 @@ pub async fn read(stream: &mut TcpStream) -> io::Result<Told> {
 }
 
 /// The rest of a version 1 line. Byte by byte: what follows it is the client's.
-async fn read_line(stream: &mut TcpStream, start: &[u8]) -> io::Result<Vec<u8>> {
+async fn read_line(stream: &mut (impl AsyncRead + Unpin), start: &[u8]) -> io::Result<Vec<u8>> {
     let mut line = start.to_vec();
     while line.starts_with(b"PROXY ") && !line.ends_with(b"\r\n") && line.len() < MAX_LINE {
         line.push(stream.read_u8().await?);
@@ -126,7 +125,7 @@ fn parse_v2(version_and_command: u8, family: u8, rest: &[u8]) -> Result<Told, Ma
 mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

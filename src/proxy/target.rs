@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv6Addr;
+use std::str;
 
 use h2::ext::Protocol;
 use http::request::Parts;
@@ -119,20 +121,18 @@ fn host_header(head: &Parts) -> Result<Option<&HeaderValue>, Reason> {
 fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.iter().position(|byte| *byte == b']') {
         Some(end) if host.starts_with(b"[") => {
-            let address = &host[1..end];
-            if address.is_empty()
-                || !address
-                    .iter()
-                    .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
-            {
+            let address = str::from_utf8(&host[1..end]);
+            if !address.is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
                 return false;
             }
             (&b"v6"[..], &host[end + 1..])
         }
         _ => host.split_at(host.iter().position(|byte| *byte == b':').unwrap_or(host.len())),
     };
-    let name_is_fine = !name.is_empty()
-        && name.len() <= 254
+    // One dot at the end is the root's (RFC 1034 section 3.1); no other label is empty.
+    let labels = name.strip_suffix(b".").unwrap_or(name).split(|byte| *byte == b'.');
+    let name_is_fine = name.len() <= 254
+        && !labels.into_iter().any(<[u8]>::is_empty)
         && name
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
@@ -167,5 +167,53 @@ fn is_padded(value: &HeaderValue) -> bool {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({:?}{})", self.host, self.uri.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_of_labels_or_an_address() {
+        for host in [
+            "a",
+            "a.",
+            "A.example:80",
+            "a_b~c-d",
+            "1.2.3.4:",
+            "[::1]",
+            "[2001:DB8::1]:443",
+            "[::ffff:1.2.3.4]",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for (host, name) in [("a.", "a"), ("A.Example.:80", "a.example"), ("[::A]:1", "::a")] {
+            assert_eq!(hostname(host), name);
+        }
+        for host in [
+            "",
+            ".",
+            "..",
+            "a..",
+            ".a",
+            "a..b",
+            ".:80",
+            ":80",
+            "a:b",
+            "a:123456",
+            "[]",
+            "[1.]",
+            "[::1",
+            "[::1]80",
+            "[:]",
+            "[1.2.3.4]",
+            "[::1%0]",
+            "a b",
+            "a@b",
+            "a,b",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
     }
 }

@@ -182,23 +182,34 @@ fn is_ambiguous(path: &str) -> bool {
 }
 
 /// What apps may take a path for: by the standard; by one that resolves nothing; by one that takes all for a slash that
-/// could be one, and knows of parameters; by one of those to which a NUL is the end.
-fn forms(path: &str) -> [String; 4] {
+/// could be one, and knows of parameters; by one of those to which a NUL is the end; by those that know of parameters alone,
+/// before or after they decode, and merge slashes or not.
+fn forms(path: &str) -> [String; 8] {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let bare = |path: &str| {
         let segments = path.split('/').map(|segment| segment.split(';').next());
         segments.flatten().collect::<Vec<_>>().join("/")
     };
-    let liberal = |path: &str| {
-        let mut path = bare(&path.replace('\\', "/"));
+    let merged = |path: &str| {
+        let mut path = path.to_owned();
         while path.contains("//") {
             path = path.replace("//", "/");
         }
-        resolved(&path)
+        path
     };
+    let liberal = |path: &str| resolved(&merged(&bare(&path.replace('\\', "/"))));
     let once = decoded(&bare(path));
     let whole = once.split('\0').next().unwrap_or_default();
-    [resolved(&decoded(path)), decoded(path), liberal(&once), liberal(whole)]
+    [
+        resolved(&decoded(path)),
+        decoded(path),
+        liberal(&once),
+        liberal(whole),
+        resolved(&once),
+        resolved(&merged(&once)),
+        resolved(&bare(&once)),
+        resolved(&merged(&bare(&once))),
+    ]
 }
 
 fn resolved(path: &str) -> String {
