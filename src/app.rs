@@ -21,22 +21,22 @@ use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
 use crate::config::{DrainMode, Settings, Source, Traces, own_listeners};
 use crate::egress::Egress;
+use crate::limits::shared::Shared;
 use crate::live::LiveCell;
+use crate::live::state::State;
+use crate::metrics::Metrics;
+use crate::net::socket;
 use crate::policy::{Services, Signer};
-use crate::proxy::Proxy;
-use crate::proxy::listener::{self, Transport};
+use crate::proxy::peer::Transport;
+use crate::proxy::{Proxy, listener, tls};
 use crate::publish::{Leader, Publisher};
-use crate::shared::Shared;
-use crate::state::State;
 use crate::status::lease::{self, Candidate};
 use crate::status::{self, Failures, Mailbox};
 use crate::store::{Batch, Kind};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Tracer;
 use crate::telemetry::traces::export::Exporter;
-use crate::tls;
 use crate::watch::cluster;
 use crate::watch::folder::Folder;
 
@@ -80,7 +80,7 @@ impl Addresses {
 }
 
 fn bind(name: &str, address: SocketAddr) -> anyhow::Result<StdListener> {
-    listener::bind(address).with_context(|| format!("cannot listen on {address} ({name})"))
+    socket::bind(address).with_context(|| format!("cannot listen on {address} ({name})"))
 }
 
 impl App {

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use postern::cli::{self, Cli};
+use postern::cli;
+use postern::cli::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

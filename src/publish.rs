@@ -13,16 +13,18 @@ use tracing::{debug, info, warn};
 use crate::acme;
 use crate::admin::Readiness;
 use crate::api::condition::ConditionType;
-use crate::compile::report::{PolicyReport, Report};
+pub use crate::compile::policy::report::PolicyReport;
+use crate::compile::report::Report;
 use crate::compile::{Compiled, Input, Previous, compile};
 use crate::config::{Routing, Settings};
 use crate::egress::Egress;
+use crate::live::state::State;
 use crate::live::{Live, LiveCell};
+use crate::metrics::Published;
+use crate::object::ObjectKey;
 use crate::snapshot::{Deployment, Listener, RunState};
-use crate::state::State;
 use crate::status::{self, Mailbox, Status, Subject, Update};
-use crate::store::{Batch, Changes, Kind, ObjectKey, Store};
-use crate::telemetry::metrics::Published;
+use crate::store::{Batch, Changes, Kind, Store};
 use crate::websocket::socket::{Socket, end_spread};
 
 /// Over how long the sockets of a Deployment that is deleted or Stopped are ended.

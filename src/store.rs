@@ -1,28 +1,16 @@
 //! What the watches have delivered: trimmed objects by key, and which keys changed since the last compile.
 //! One task owns the store; nothing here blocks or looks at a clock. Full Kubernetes objects never get this far.
 
-mod data;
-
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Serialize, Serializer};
 use strum::VariantArray;
 
 use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
 use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
-
-pub use data::{Data, Purpose};
-
-/// Namespace and name of an object, cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectKey {
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-}
+use crate::object::{Data, ObjectKey};
 
 /// A Postern Deployment as far as compile and status need it.
 #[derive(Clone, Debug, PartialEq)]
@@ -506,27 +494,6 @@ impl Object {
             Self::SentinelPolicy(object) => (Kind::SentinelPolicy, &object.key),
             Self::Service(object) => (Kind::Service, &object.key),
         }
-    }
-}
-
-impl ObjectKey {
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-impl Serialize for ObjectKey {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
     }
 }
 

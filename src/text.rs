@@ -1,10 +1,10 @@
 //! Text for logs, statuses and names: cut to a length, bytes in hexadecimal, and how serde prints values that have no form of
 //! their own.
 
+pub mod printed;
+
 use std::borrow::Cow;
 use std::fmt;
-
-pub mod printed;
 
 /// Prints bytes in hexadecimal, in lower case.
 pub struct Hex<'a>(pub &'a [u8]);

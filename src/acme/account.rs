@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::failure::{Failure, call};
 use super::secrets::{CLASS, Content, Error, Secrets, short_hash};
 use crate::config::Acme;
-use crate::store::ObjectKey;
+use crate::object::ObjectKey;
 
 /// Where it is kept, and whose it is.
 pub struct Registration {

@@ -9,7 +9,7 @@ use instant_acme::{Error, Problem};
 use tokio::time::timeout;
 
 use super::secrets;
-use crate::store::ObjectKey;
+use crate::object::ObjectKey;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

@@ -10,20 +10,19 @@ mod order;
 mod schedule;
 mod secrets;
 
+pub use order::Clerk;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::compile::report::Report;
-use crate::snapshot::HostName;
-use crate::status;
-use crate::status::Failures;
-use crate::store::ObjectKey;
+use crate::hostname::HostName;
+use crate::object::ObjectKey;
+use crate::status::{self, Failures};
 use manager::Surroundings;
 use schedule::{Validity, Wanted};
-
-pub use order::Clerk;
 
 /// Where publish leaves what each Deployment wants.
 pub type Mailbox = status::Mailbox<ObjectKey, Vec<Wanted>>;

@@ -23,7 +23,7 @@ use super::schedule::{Job, Validity};
 use super::secrets::{CLASS, Content, HOSTNAME, Secrets, short_hash};
 use crate::config::Settings;
 use crate::live::LiveCell;
-use crate::store::ObjectKey;
+use crate::object::ObjectKey;
 
 /// Who makes orders.
 pub struct Clerk {

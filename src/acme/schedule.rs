@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::store::ObjectKey;
+use crate::object::ObjectKey;
 
 /// A certificate that a Deployment wants.
 #[derive(Clone, Debug, PartialEq, Eq)]

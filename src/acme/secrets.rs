@@ -13,7 +13,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Precon
 use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 
-use crate::store::{ObjectKey, Purpose};
+use crate::object::{ObjectKey, Purpose};
 use crate::text::Hex;
 
 /// Every Secret that Postern writes carries this label with this value.

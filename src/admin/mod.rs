@@ -6,8 +6,8 @@ pub mod ready;
 pub mod server;
 pub mod why;
 
-#[cfg(test)]
-mod tests;
+pub use ready::{Phase, Readiness};
+pub use server::serve;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,19 +17,16 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use question::Question;
 use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-pub use ready::{Phase, Readiness};
-pub use server::serve;
-
 use crate::config::Settings;
 use crate::live::LiveCell;
+use crate::metrics::Metrics;
 use crate::policy::Services;
-use crate::telemetry::metrics::Metrics;
+use question::Question;
 
 /// What the pages show.
 pub struct View {
@@ -186,3 +183,6 @@ fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) 
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     page
 }
+
+#[cfg(test)]
+mod tests;

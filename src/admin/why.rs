@@ -10,12 +10,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::question::Question;
+use crate::hostname::normalize;
 use crate::policy::engine::Run;
+use crate::policy::mode::Mode;
 use crate::policy::trace::{Outcome, Step};
-use crate::policy::{Mode, Passed, Request, Services};
+use crate::policy::{Passed, Request, Services};
 use crate::reason::Reason;
-use crate::snapshot::name::normalize;
-use crate::snapshot::{Action, Backend, Certificate, ClientTls, Host, PathMatch, Route, Snapshot};
+use crate::snapshot::{Action, Backend, ClientTls, Host, PathMatch, Route, Snapshot};
+use crate::tls::Certificate;
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -330,13 +332,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::hostname::HostName;
+    use crate::object::{ObjectKey, UpstreamKey};
+    use crate::policy::path::AmbiguousPaths;
     use crate::proxy::balance::choose_backend;
-    use crate::snapshot::{
-        AmbiguousPaths, Endpoint, Host, HostName, HostTls, Protocol, RunState, Slot, Strategy, Timeouts, Upstream,
-        UpstreamKey,
-    };
-    use crate::snapshot::{Deployment, HostTable};
-    use crate::store::ObjectKey;
+    use crate::runtime::Slot;
+    use crate::snapshot::{Deployment, HostTable, HostTls, RunState, Timeouts};
+    use crate::upstream::balance::Strategy;
+    use crate::upstream::{Endpoint, Protocol, Upstream};
 
     /// What a backend can be: without a Service, without an endpoint, whole.
     #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use super::offline::{self, World};
 use crate::api::condition::ConditionType;
-use crate::compile::report::{Finding, PolicyReport, Report};
+use crate::compile::policy::report::PolicyReport;
+use crate::compile::problem::Finding;
+use crate::compile::report::Report;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {

@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::compile::report::{PolicyReport, Report};
+pub(super) use crate::compile::policy::report::PolicyReport;
+use crate::compile::report::Report;
 use crate::compile::{self, Input, Previous};
 use crate::config::{self, Routing};
+use crate::object::ObjectKey;
 use crate::snapshot::Snapshot;
-use crate::store::{Batch, Deployment, Event, Kind, Object, ObjectKey, Store};
+use crate::store::{Batch, Deployment, Event, Kind, Object, Store};
 use crate::watch::files;
 
 /// The settings that decide what is served; the same as those of `run`.

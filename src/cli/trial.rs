@@ -25,10 +25,11 @@ use crate::admin::question::Question;
 use crate::admin::why::explain;
 use crate::api::duration::Duration as Text;
 use crate::app::App;
-use crate::config::{self, AccessMode, Flags, LogFormat};
+use crate::config::{self, Flags};
 use crate::live::LiveCell;
 use crate::policy::Services;
-use crate::telemetry::log;
+use crate::telemetry::access::Mode as AccessMode;
+use crate::telemetry::log::{self, LogFormat};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {

@@ -13,8 +13,8 @@ use super::{check, client};
 use crate::admin::question::Question;
 use crate::admin::why::{Explanation, explain};
 use crate::api::deployment::DeploymentSpec;
+use crate::hostname::HostName;
 use crate::policy::Services;
-use crate::snapshot::HostName;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
-use crate::snapshot::{Challenges, Fingerprint, HostName};
-use crate::store::{ObjectKey, Purpose, Secret, Store};
-use crate::text::Hex;
-
 use super::host::Names;
+use crate::hostname::HostName;
+use crate::object::{ObjectKey, Purpose};
+use crate::snapshot::Challenges;
+use crate::store::{Secret, Store};
+use crate::tls::Fingerprint;
 
 /// A certificate that a Deployment wants ordered for a hostname that is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,26 +27,6 @@ pub struct Current {
     pub not_before: i64,
     pub not_after: i64,
     pub fingerprint: Fingerprint,
-}
-
-/// Of the Secret that holds a hostname's certificate, in the Deployment's namespace.
-pub fn secret_name(hostname: &HostName) -> String {
-    const PREFIX: &str = "postern-acme-";
-    const MAX: usize = 253;
-    const HASH_BYTES: usize = 8;
-    let hostname = match hostname {
-        HostName::Exact(name) => name.to_string(),
-        // There are none; still no two hostnames may share a Secret.
-        HostName::Wildcard(parent) => format!("wildcard.{parent}"),
-    };
-    if PREFIX.len() + hostname.len() <= MAX {
-        return format!("{PREFIX}{hostname}");
-    }
-    let digest = digest(&SHA256, hostname.as_bytes());
-    let hash = Hex(&digest.as_ref()[..HASH_BYTES]).to_string();
-    let room = MAX - PREFIX.len() - 1 - hash.len();
-    let short = hostname[..room].trim_end_matches(['-', '.']);
-    format!("{PREFIX}{short}-{hash}")
 }
 
 /// The Secrets that answer challenges, as far as they are understood.
@@ -120,7 +99,8 @@ fn answer(secret: &Secret) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+
+    use crate::compile::syntax::secret_name;
 
     fn name(text: &str) -> String {
         secret_name(&text.parse().unwrap())

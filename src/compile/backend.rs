@@ -1,27 +1,17 @@
 //! Service ports, as Deployments refer to them, and the upstreams that they lead to.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
-use crate::api::condition::ConditionReason;
-use crate::config::{EndpointRules, Routing};
-use crate::snapshot::{Protocol, Slot, Upstream, UpstreamKey};
-use crate::store::{ObjectKey, Service, ServicePort, Store};
-
-use super::deployment::is_label;
 use super::endpoint::{self, Listed};
 use super::references::User;
-use super::report::Quoted;
-
-/// A Service's port by its number or its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PortRef {
-    Number(u16),
-    Name(Arc<str>),
-}
+use super::syntax::PortRef;
+use crate::api::condition::ConditionReason;
+use crate::config::{EndpointRules, Routing};
+use crate::object::{ObjectKey, UpstreamKey};
+use crate::runtime::Slot;
+use crate::store::{Service, ServicePort, Store};
+use crate::upstream::{Protocol, Upstream};
 
 /// The Services that Deployments and policies use, and what came of each reference. Others are not looked at.
 #[derive(Default)]
@@ -186,43 +176,6 @@ fn find_port<'a>(
             wanted: wanted.clone(),
             app_protocol: app_protocol.into(),
         }),
-    }
-}
-
-/// A port as it stands in an object.
-pub fn port_ref(port: &IntOrString) -> Result<PortRef, String> {
-    match port {
-        IntOrString::Int(number) => match u16::try_from(*number) {
-            Ok(number) if number > 0 => Ok(PortRef::Number(number)),
-            _ => Err(format!("{number} is not between 1 and 65535")),
-        },
-        IntOrString::String(name) if is_label(name) && name.bytes().any(|b| b.is_ascii_alphabetic()) => {
-            Ok(PortRef::Name(name.as_str().into()))
-        }
-        IntOrString::String(name) => {
-            let name = Quoted(name);
-            Err(format!(
-                "{name} is not a valid port name; write a number without quotes"
-            ))
-        }
-    }
-}
-
-impl PortRef {
-    fn matches(&self, port: &ServicePort) -> bool {
-        match self {
-            Self::Number(number) => port.port == *number,
-            Self::Name(name) => port.name.as_ref() == Some(name),
-        }
-    }
-}
-
-impl fmt::Display for PortRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Name(name) => write!(f, "{name:?}"),
-        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::config::EndpointRules;
 use crate::egress::address::is_local;
-use crate::snapshot::{Endpoint, Slot};
+use crate::runtime::Slot;
 use crate::store::{EndpointSlice, ServicePort, SliceEndpoint};
+use crate::upstream::Endpoint;
 
 /// One address of the slices, whether or not it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::snapshot::{Certificate, ClientTls, HostName, HostTls, PathMatch, Route};
-use crate::store::ObjectKey;
+use super::wanted::{Age, Right};
+use crate::hostname::HostName;
+use crate::object::ObjectKey;
+use crate::snapshot::{ClientTls, HostTls, PathMatch, Route};
+use crate::tls::Certificate;
 
 /// All names that are claimed.
 #[derive(Default)]
@@ -30,24 +33,6 @@ pub struct Claim {
     right: Right,
     /// As of the last `settle`.
     outcome: Option<Outcome>,
-}
-
-/// The order in which claims win: the older is the less.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Age {
-    pub created: i64,
-    pub key: ObjectKey,
-}
-
-/// What a claim rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
-    /// The name is the Deployment's assigned one, or granted to its namespace.
-    Given,
-    /// Nothing but having been first.
-    Age,
-    /// Names are granted, and this one is not.
-    None,
 }
 
 /// What became of a claim.

@@ -15,33 +15,39 @@
 
 pub mod acme;
 mod backend;
-mod deployment;
 mod endpoint;
 mod host;
-mod policy;
+pub mod policy;
 mod previous;
+pub mod problem;
 mod references;
 pub mod report;
 mod route;
-mod tls;
+pub mod source;
+pub mod syntax;
+pub mod tls;
+pub mod wanted;
+
+pub use previous::Previous;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::Routing;
+use crate::hostname::HostName;
+use crate::object::ObjectKey;
 use crate::policy::Policy;
-use crate::snapshot::{Certificate, Deployment, Host, HostName, HostTls, Listener, Route, Snapshot, Upstream};
-use crate::store::{self, Changes, ObjectKey, Store};
-
-use deployment::Wanted;
+use crate::snapshot::{Deployment, Host, HostTls, Listener, Route, Snapshot};
+use crate::store::{self, Changes, Store};
+use crate::tls::Certificate;
+use crate::upstream::Upstream;
 use host::{Claim, Offer};
-use references::User;
-use report::{PolicyReport, Report, Sources};
-
-pub use previous::Previous;
-
+use policy::report::PolicyReport;
 use previous::Known;
-use tls::asked::Reference;
+use references::User;
+use report::{Report, Sources};
+use source::deployment;
+use wanted::{Reference, Wanted};
 
 /// What one compile works from.
 pub struct Input<'a> {

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use super::acme::Answers;
 use super::backend::Services;
-use super::deployment::Wanted;
 use super::host::{Names, Offer};
 use super::policy::{Guard, Policies};
-use super::report::{PolicyReport, Report};
+use super::report::Report;
 use super::tls::{Client, Materials, Terms};
+use super::wanted::Wanted;
+use crate::compile::policy::report::PolicyReport;
 use crate::config::Routing;
-use crate::snapshot::{HostName, Route, Snapshot};
-use crate::store::{Changes, ObjectKey, Store};
+use crate::hostname::HostName;
+use crate::object::ObjectKey;
+use crate::snapshot::{Route, Snapshot};
+use crate::store::{Changes, Store};
 
 /// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
 /// And the last good versions of what is broken at present, which no object tells any more.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::api::condition::ConditionReason;
 use crate::api::deployment::CaKind;
-use crate::store::{ObjectKey, Purpose};
+use crate::object::{ObjectKey, Purpose};
 
 pub struct References<K, T> {
     entries: HashMap<K, Entry<T>>,

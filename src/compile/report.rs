@@ -5,22 +5,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::api::condition::{ConditionReason, ConditionType};
-use crate::snapshot::{Certificate, HostName, PathMatch};
-use crate::store::{self, ObjectKey};
-use crate::text::cut;
-
 use super::acme::Order;
 use super::backend::{Found, Services};
-use super::deployment::{Claimed, Rule, Source, Wanted};
 use super::endpoint::Condition;
 use super::host::{HostTerms, Names, Outcome};
 use super::policy::Policies;
-use super::tls::report::{Findings, findings};
+use super::problem::{Finding, Problem, Quoted, count, cut_message, join};
 use super::tls::{Materials, Terms};
-
-pub use super::policy::report::{PolicyReport, State as PolicyState};
-pub use super::tls::report::Served;
+use super::wanted::{Claimed, Rule, Source, Wanted};
+use crate::api::condition::{ConditionReason, ConditionType};
+use crate::compile::tls::report::{Findings, Served, findings};
+use crate::hostname::HostName;
+use crate::object::ObjectKey;
+use crate::snapshot::PathMatch;
+use crate::store;
+use crate::tls::Certificate;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -41,33 +40,11 @@ pub struct Report {
     pub orders: Vec<Order>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    pub r#type: ConditionType,
-    pub status: bool,
-    pub reason: ConditionReason,
-    /// For a person: which field or name, what is wrong, whose it is.
-    pub message: String,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub ready: u32,
     pub total: u32,
 }
-
-/// Something that is not served, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub reason: ConditionReason,
-    pub message: String,
-}
-
-/// A value out of an object, in quotes and cut short: messages stay readable, and bounded.
-pub struct Quoted<'a>(pub &'a str);
-
-/// A condition's message holds 32,768 characters at most; nobody reads that many.
-const MAX_MESSAGE: usize = 4096;
 
 /// All that a report draws on.
 pub struct Sources<'a> {
@@ -291,28 +268,6 @@ fn resolved(tls: &Findings) -> Finding {
     }
 }
 
-pub(super) fn join(problems: &[Problem]) -> String {
-    let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
-    cut_message(messages.join("; "))
-}
-
-pub(super) fn cut_message(text: String) -> String {
-    cut(&text, MAX_MESSAGE).into_owned()
-}
-
-pub(super) fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-impl Problem {
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Self {
-            reason: ConditionReason::Invalid,
-            message: message.into(),
-        }
-    }
-}
-
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, path) = match &self.path {
@@ -323,17 +278,5 @@ impl fmt::Display for Rule {
             Some(at) => write!(f, "spec.paths[{at}]: {kind} {}", Quoted(path)),
             None => write!(f, "spec.paths: the default, {kind} {}", Quoted(path)),
         }
-    }
-}
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 80;
-        let end = self.0.floor_char_boundary(SHOWN);
-        write!(f, "{:?}", &self.0[..end])?;
-        if end < self.0.len() {
-            f.write_str("...")?;
-        }
-        Ok(())
     }
 }

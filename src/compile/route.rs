@@ -2,54 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::api::deployment::PathType;
-use crate::reason::Reason;
-use crate::snapshot::{Action, Backend, PathMatch, Protocol, Route, RunState, Upstream};
-
 use super::backend::Services;
-use super::deployment::{Targets, Wanted};
 use super::policy::Guard;
 use super::tls::{Client, Terms};
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPath {
-    #[error("must begin with a slash")]
-    NoSlash,
-    #[error("is longer than {MAX_PATH} characters")]
-    TooLong,
-    #[error("contains {0:?}: a path has no query and no fragment")]
-    QueryOrFragment(char),
-    #[error("contains {0:?}, which is not allowed in a path: percent-encode it")]
-    Unprintable(char),
-}
-
-/// As the CRD's schema has it.
-pub const MAX_PATH: usize = 1024;
-
-/// What stands in an object, as the data plane matches it.
-pub fn parse_path(text: &str, kind: PathType) -> Result<PathMatch, InvalidPath> {
-    if text.len() > MAX_PATH {
-        return Err(InvalidPath::TooLong);
-    }
-    if !text.starts_with('/') {
-        return Err(InvalidPath::NoSlash);
-    }
-    for c in text.chars() {
-        match c {
-            '?' | '#' => return Err(InvalidPath::QueryOrFragment(c)),
-            '!'..='~' => {}
-            _ => return Err(InvalidPath::Unprintable(c)),
-        }
-    }
-    Ok(match kind {
-        PathType::Exact => PathMatch::Exact(text.into()),
-        // "/chat/" means the same whole segments as "/chat".
-        PathType::Prefix => match text.trim_end_matches('/') {
-            "" => PathMatch::Prefix("/".into()),
-            prefix => PathMatch::Prefix(prefix.into()),
-        },
-    })
-}
+use super::wanted::{Targets, Wanted};
+use crate::reason::Reason;
+use crate::snapshot::{Action, Backend, Route, RunState};
+use crate::upstream::{Protocol, Upstream};
 
 /// One route for each rule, in their order.
 pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms, guard: &Guard) -> Box<[Route]> {

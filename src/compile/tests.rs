@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -114,10 +113,10 @@ fn what_is_checked_is_what_the_schema_says() {
         deployment::MAX_PATHS,
         deployment::MAX_BACKENDS,
         deployment::MAX_BACKENDS,
-        tls::asked::MAX_ENTRIES,
-        tls::asked::MAX_HOSTNAMES,
+        source::deployment_tls::MAX_ENTRIES,
+        source::deployment_tls::MAX_HOSTNAMES,
         deployment::MAX_ID,
-        route::MAX_PATH,
+        syntax::MAX_PATH,
     ];
     assert_eq!(
         schema.map(|bound| bound.as_u64()),

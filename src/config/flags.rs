@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use serde::{Deserialize, Serialize};
 
-use super::{AccessMode, DrainMode, HttpMode, LogFormat, TlsVersion};
+use super::settings::{DrainMode, HttpMode};
 use crate::api::duration::Duration;
-use crate::snapshot::Listener;
+use crate::snapshot::{Listener, TlsVersion};
+use crate::telemetry::access::Mode as AccessMode;
+use crate::telemetry::log::LogFormat;
 
 /// The arguments of `run`.
 #[derive(clap::Args, Clone, Debug, Default)]

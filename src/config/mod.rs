@@ -6,18 +6,12 @@ mod listeners;
 mod settings;
 mod watch;
 
-#[cfg(test)]
-mod tests;
-
-use std::path::PathBuf;
-
 pub use flags::{Args, Flags, HOT};
 pub use listeners::own_listeners;
-pub use settings::{Acme, DrainMode, EndpointRules, HttpMode, Listen, LogFormat, Routing, Settings, Source, Traces};
-
-pub use crate::snapshot::TlsVersion;
-pub use crate::telemetry::access::Mode as AccessMode;
+pub use settings::{Acme, DrainMode, EndpointRules, HttpMode, Listen, Routing, Settings, Source, Traces};
 pub use watch::watch;
+
+use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,3 +59,6 @@ fn checked(flags: &Flags, text: &str) -> Result<Flags, Invalid> {
     flags.settings()?;
     Ok(flags)
 }
+
+#[cfg(test)]
+mod tests;

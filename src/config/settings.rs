@@ -13,12 +13,15 @@ use http::{HeaderValue, Uri};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{AccessMode, Flags, Invalid};
+use super::Invalid;
+use super::flags::Flags;
 use crate::api;
-use crate::shared::Store;
-use crate::snapshot::{HostName, Listener};
-use crate::store::ObjectKey;
-use crate::telemetry::log;
+use crate::hostname::HostName;
+use crate::limits::shared::Store;
+use crate::object::ObjectKey;
+use crate::snapshot::Listener;
+use crate::telemetry::access::Mode as AccessMode;
+use crate::telemetry::log::{self, LogFormat};
 use crate::text::printed;
 
 /// What a running Postern is set to. Keys are hot (swapped with the next snapshot) or need a restart; see `flags`.
@@ -87,13 +90,6 @@ pub struct Traces {
     pub endpoint: Option<Uri>,
     /// From 0 to 1.
     pub sample: f64,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "camelCase")]
-pub enum LogFormat {
-    Json,
-    Text,
 }
 
 /// What becomes of open sockets once nothing new is taken.

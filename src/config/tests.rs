@@ -6,10 +6,9 @@ use clap::{CommandFactory, Parser};
 use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
-use super::flags::HOT;
 use super::watch::Watched;
 use super::*;
-use crate::snapshot::HostName;
+use crate::hostname::HostName;
 
 #[derive(Parser)]
 struct Cli {

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::{Args, Error, Flags, Invalid, Settings, checked, effective, file};
+use super::flags::{Args, Flags};
+use super::settings::Settings;
+use super::{Error, Invalid, checked, effective, file};
 
 /// An editor writes a file in several steps; it has come to rest when nothing happened for this long.
 const QUIET: Duration = Duration::from_millis(50);

@@ -24,8 +24,8 @@ use tower_service::Service;
 use super::Failure;
 use super::address::Rules;
 use super::lookup::Lookups;
-use crate::proxy::listener;
-use crate::proxy::stream::Stream;
+use crate::net::socket;
+use crate::net::stream::Stream;
 use crate::tls;
 
 /// Of one name. One that leads nowhere is not to take the time of the next.
@@ -105,7 +105,7 @@ impl Connector {
         if let Some(config) = self.tls.get() {
             return Ok(config.clone());
         }
-        let made = tls::client::by_system_authorities().map_err(|error| Failure::Tls(error.to_string()))?;
+        let made = tls::roots::by_system_authorities().map_err(|error| Failure::Tls(error.to_string()))?;
         Ok(self.tls.get_or_init(|| Arc::new(made)).clone())
     }
 }
@@ -113,7 +113,7 @@ impl Connector {
 async fn tcp(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
     let mut last = Failure::Unresolved;
     for address in addresses.iter().take(MAX_ADDRESSES) {
-        let connected = async { listener::dialing_socket(*address)?.connect(*address).await };
+        let connected = async { socket::dialing_socket(*address)?.connect(*address).await };
         match timeout(ADDRESS_TIMEOUT, connected).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = Failure::Unreachable(error.to_string()),

@@ -106,7 +106,8 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
 
     use futures_util::future::join_all;
     use tokio::sync::Notify;

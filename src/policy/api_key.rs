@@ -14,12 +14,13 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::credentials::{self, Authenticated, Source, bearer_refusal, is_printable};
-use super::permissions::is_permission;
-use super::principal::{Kind, Parts};
-use super::{Permissions, Principal, Refusal, Request};
+use super::permissions::{Permissions, is_permission};
+use super::principal::{Kind, Parts, Principal};
+use super::refusal::Refusal;
+use super::request::Request;
+use crate::object::{Data, Purpose};
 use crate::reason::Reason;
-use crate::snapshot::Fingerprint;
-use crate::store::{Data, Purpose};
+use crate::tls::Fingerprint;
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -19,12 +19,13 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::credentials::{self, Authenticated, Credential};
-use super::principal::{Kind, Parts};
-use super::{Principal, Refusal, Request};
+use super::passwords::Passwords;
+use super::principal::{Kind, Parts, Principal};
+use super::refusal::Refusal;
+use super::request::Request;
 use crate::reason::Reason;
-use crate::snapshot::Fingerprint;
-use crate::state::Passwords;
 use crate::text::printed;
+use crate::tls::Fingerprint;
 
 #[derive(Debug, PartialEq, Serialize)]
 pub struct BasicAuth {

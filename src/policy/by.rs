@@ -10,8 +10,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderName;
 use serde::Serialize;
 
-use super::{Mode, Principal, Request};
-use crate::store::ObjectKey;
+use super::mode::Mode;
+use super::principal::Principal;
+use super::request::Request;
+use crate::object::ObjectKey;
 use crate::text::printed;
 
 /// What one rule counts requests by.

@@ -4,15 +4,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, header::RETRY_AFTER};
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
 use serde::Serialize;
 
 use super::by::Keys;
-use super::rate_limit::Scope;
-use super::{Principal, Refusal, Request};
+use super::mode::Scope;
+use super::principal::Principal;
+use super::refusal::Refusal;
+use super::request::Request;
+use super::state;
+use crate::limits::shared::{self, Full, Visit};
+use crate::limits::sockets::Counted;
 use crate::reason::Reason;
-use crate::shared::{self, Full, Visit};
-use crate::state::{self, sockets::Counted};
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,11 +10,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Serialize;
 
 use super::edits::remove_folded;
-use super::reserved::{folds_to, is_reserved};
-use super::{Principal, Refusal, Request};
+use super::principal::Principal;
+use super::refusal::Refusal;
+use super::request::Request;
+use crate::fields::list::tokens;
+use crate::fields::reserved::{folds_to, is_reserved};
 use crate::reason::Reason;
 use crate::text::printed;
-use crate::websocket::handshake::tokens;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {

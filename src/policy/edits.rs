@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::reserved::{folds_to, is_framing, is_reserved};
+use crate::fields::reserved::{folds_to, is_framing, is_reserved};
 use crate::text::printed;
 
 #[derive(PartialEq, Serialize)]

@@ -9,19 +9,23 @@ use http::Response;
 use tokio::time::{Instant, timeout};
 
 use super::connection_limit::Lease;
+use super::cors::{self, Cors};
+use super::credentials::Authenticated;
 use super::forward_auth::Allowed;
 use super::matcher::Care;
+use super::mode::Mode;
 use super::openapi::{self, Call, OpenApi};
+use super::passed::Passed;
+use super::path::AmbiguousPaths;
+use super::principal::Principal;
 use super::rate_limit::Standing;
+use super::refusal::Refusal;
+use super::request::Request;
+use super::state::Decision;
 use super::trace::{Outcome, Step};
-use super::{
-    Action, Authenticated, Cors, Kind, Mode, Passed, Policy, Principal, Refusal, Request, Rule, Services, cors,
-    unix_seconds,
-};
+use super::{Action, Kind, Policy, Rule, Services, unix_seconds};
+use crate::limits::shared::Visit;
 use crate::reason::Reason;
-use crate::shared::Visit;
-use crate::snapshot::AmbiguousPaths;
-use crate::state::rule::Decision;
 
 /// One request's way through the rules.
 pub struct Run<'a> {

@@ -16,14 +16,15 @@ use tokio::time::Instant;
 
 use super::edits::remove_folded;
 use super::principal::{Kind, Parts, Principal};
-use super::reserved::is_framing;
-use super::{Refusal, Request};
+use super::refusal::Refusal;
+use super::request::Request;
 use crate::egress::{Egress, Failure, Limits, Reach};
-use crate::proxy::balance::choose_endpoint;
-use crate::proxy::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::fields::reserved::is_framing;
+use crate::fields::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::reason::Reason;
-use crate::snapshot::{Strategy, Upstream};
 use crate::text::printed;
+use crate::upstream::Upstream;
+use crate::upstream::balance::{Strategy, choose_endpoint};
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::Policy;
 use super::credentials::Place;
 use super::request::decode;
-use super::reserved::folds_to;
+use crate::fields::reserved::folds_to;
 use crate::text::{printed, start};
 
 #[derive(Debug, PartialEq, Serialize)]

@@ -15,24 +15,20 @@ pub mod forward_auth;
 pub mod jwt;
 pub mod logging;
 pub mod matcher;
+pub mod mode;
 pub mod openapi;
 pub mod origin;
 pub mod passed;
+pub mod passwords;
 pub mod path;
 pub mod permissions;
 pub mod principal;
 pub mod rate_limit;
 pub mod refusal;
 pub mod request;
-pub mod reserved;
 pub mod signer;
+pub mod state;
 pub mod trace;
-
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use serde::Serialize;
-use strum::{IntoStaticStr, VariantArray};
 
 pub use api_key::ApiKey;
 pub use basic_auth::BasicAuth;
@@ -45,21 +41,27 @@ pub use forward_auth::ForwardAuth;
 pub use jwt::Jwt;
 pub use logging::Logging;
 pub use matcher::Match;
+pub use mode::Scope;
 pub use openapi::OpenApi;
 pub use origin::Origin;
 pub use passed::Passed;
 pub use permissions::Permissions;
 pub use principal::Principal;
-pub use rate_limit::{OnStoreFailure, RateLimit, Scope};
+pub use rate_limit::{OnStoreFailure, RateLimit};
 pub use refusal::Refusal;
 pub use request::Request;
 pub use signer::Signer;
 
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
 use crate::egress::Egress;
-use crate::shared::Shared;
-use crate::snapshot::Slot;
-use crate::state;
-use crate::store::ObjectKey;
+use crate::limits::shared::Shared;
+use crate::object::ObjectKey;
+use crate::runtime::Slot;
+use mode::Mode;
 
 /// One object's rules.
 #[derive(Debug, PartialEq, Serialize)]
@@ -82,14 +84,6 @@ pub struct Rule {
     pub kind: Kind,
     #[serde(skip)]
     pub runtime: Slot<state::Rule>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "lowercase")]
-pub enum Mode {
-    Enforce,
-    /// Decides, counts and tells, and lets through.
-    Shadow,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -149,12 +143,6 @@ pub struct Services {
     pub egress: Arc<Egress>,
     /// Signs what apps are told of principals.
     pub signer: Option<Signer>,
-}
-
-impl Mode {
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
 }
 
 impl Policy {

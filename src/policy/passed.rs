@@ -8,11 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
 use super::connection_limit::Lease;
 use super::cors::Grant;
-use super::credentials::{Authenticated, echo};
+use super::credentials::{Authenticated, Credential, echo};
 use super::edits::{Edits, remove_folded};
 use super::forward_auth::Allowed;
+use super::principal::Principal;
 use super::rate_limit::{LIMIT, Standing};
-use super::{Credential, Kind, Policy, Principal, Signer, unix_seconds};
+use super::signer::Signer;
+use super::{Kind, Policy, unix_seconds};
 use crate::snapshot::Deployment;
 
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");

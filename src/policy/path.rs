@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 /// All readings of one path. Most paths have one, which is the path itself.
 #[derive(Debug)]
 pub struct Readings<'a> {
@@ -199,9 +201,8 @@ fn without_parameters(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_asterisk_is_the_root_as_well() {
@@ -317,4 +318,11 @@ mod tests {
             prop_assert!(!dots, "{}", readings.usual());
         }
     }
+}
+
+/// What becomes of paths that apps read in different ways, where a rule goes by the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum AmbiguousPaths {
+    Pass,
+    Reject,
 }

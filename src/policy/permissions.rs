@@ -223,9 +223,8 @@ impl Serialize for Permissions {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     fn allow(text: &str, held: &[&str]) -> bool {
         Permissions::parse(text).unwrap().allow(held)

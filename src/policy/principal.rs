@@ -2,8 +2,7 @@
 //! token verified; what a rule asks of it later is a look into it.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use http::HeaderValue;
 use serde::Serialize;

@@ -4,14 +4,18 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::by::Keys;
-use super::{Principal, Refusal, Request};
+use super::mode::Scope;
+use super::principal::Principal;
+use super::refusal::Refusal;
+use super::request::Request;
+use crate::limits::shared::{Unavailable, Visit};
+use crate::limits::windows::{Quota, Taken, Windows};
 use crate::reason::Reason;
-use crate::shared::{Unavailable, Visit};
-use crate::state::windows::{Quota, Taken, Windows};
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,15 +26,6 @@ pub struct RateLimit {
     pub quota: Quota,
     pub scope: Scope,
     pub on_store_failure: OnStoreFailure,
-}
-
-/// Among whom it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Scope {
-    /// Each replica by itself.
-    Replica,
-    /// All that have the same store.
-    Shared,
 }
 
 /// What becomes of a request that the store does not answer for.
@@ -157,9 +152,9 @@ mod tests {
     use http::{Method, Uri};
 
     use super::*;
-    use crate::policy::Mode;
-    use crate::shared::Shared;
-    use crate::store::ObjectKey;
+    use crate::limits::shared::Shared;
+    use crate::object::ObjectKey;
+    use crate::policy::mode::Mode;
 
     fn rule(limit: u32, cost: u32, scope: Scope, on_store_failure: OnStoreFailure) -> RateLimit {
         RateLimit {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::path::Readings;
 use super::principal::Principal;
-use super::reserved::{folds_to, is_reserved};
+use crate::fields::reserved::{folds_to, is_reserved};
 
 pub struct Request<'a> {
     /// GET for a WebSocket, over HTTP/2 too.

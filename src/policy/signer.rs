@@ -19,7 +19,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use super::Principal;
+use super::principal::Principal;
 
 pub struct Signer {
     key: Key,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Mode;
+use super::mode::Mode;
+use crate::object::ObjectKey;
 use crate::reason::Reason;
-use crate::store::ObjectKey;
 
 #[derive(Debug)]
 pub struct Step {

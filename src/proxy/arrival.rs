@@ -6,23 +6,22 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, header};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, timeout_at};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFuture;
 
-use super::connection::{self, HEAD_TIMEOUT};
-use super::forward::KERNEL_LIMIT;
-use super::listener::Transport;
+use super::peer::Transport;
 use super::preface::{self, Opened};
-use super::stream::Stream;
-use super::{Proxy, h2};
+use super::turn::Turn;
+use super::{Proxy, connection, h2, linger};
+use crate::body::clock::HEAD_TIMEOUT;
+use crate::hostname::normalize;
+use crate::net::stream::Stream;
 use crate::snapshot::Deployment;
-use crate::snapshot::name::normalize;
 
 /// A head that is longer is hyper's affair alone; so is one with more headers.
 const PEEKED: usize = 8 * 1024;
@@ -36,17 +35,6 @@ thread_local! {
 pub struct Bounds<'a, 'p> {
     pub tick: Pin<&'a mut Sleep>,
     pub draining: Pin<&'a mut WaitForCancellationFuture<'p>>,
-}
-
-/// A place among a Deployment's handshakes in flight.
-#[derive(Debug)]
-pub struct Turn {
-    line: Weak<Semaphore>,
-    /// Until when the app must have answered, the time in line included.
-    pub deadline: Instant,
-    pub waited: bool,
-    /// None: the time is up.
-    pub permit: Option<OwnedSemaphorePermit>,
 }
 
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
@@ -76,7 +64,7 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
         }
         First::Foreign => {
             drop(open);
-            return connection::linger(stream).await;
+            return linger::linger(stream).await;
         }
         First::Bytes => None,
         First::Upgrade(deployment) => {
@@ -122,26 +110,6 @@ impl Bounds<'_, '_> {
             }
             peeked => peeked,
         }
-    }
-}
-
-impl Turn {
-    /// Waits for a place, within the time that the app has for its answer.
-    pub async fn of(deployment: &Deployment) -> Self {
-        let line = &deployment.runtime.get().upgrades;
-        let deadline = Instant::now() + deployment.timeouts.handshake.unwrap_or(KERNEL_LIMIT);
-        let waited = line.available_permits() == 0;
-        let permit = timeout_at(deadline, line.clone().acquire_owned()).await;
-        Self {
-            line: Arc::downgrade(line),
-            deadline,
-            waited,
-            permit: permit.ok().and_then(Result::ok),
-        }
-    }
-
-    pub fn is_in_line_of(&self, line: &Arc<Semaphore>) -> bool {
-        self.line.as_ptr() == Arc::as_ptr(line)
     }
 }
 

@@ -2,15 +2,13 @@
 
 use bytes::Bytes;
 use http::Response;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::Full;
 use serde_json::json;
 
 use super::body::Body;
+use crate::fields::{X_POSTERN_ERROR, X_REQUEST_ID};
 use crate::reason::Reason;
-
-pub const X_POSTERN_ERROR: HeaderName = HeaderName::from_static("x-postern-error");
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What an answer of ours is shaped by besides its reason.
 #[derive(Clone, Copy)]

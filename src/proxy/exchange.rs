@@ -9,25 +9,28 @@ use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use uuid::Uuid;
 
-use super::balance;
 use super::body::Body;
-use super::challenge;
-use super::connection::Client;
-use super::error::{self, Asker, X_REQUEST_ID};
-use super::forward::{self, Errand};
+use super::client::Client;
+use super::context::request_id;
+use super::error::{self, Asker};
+use super::forward::{self, upgrade};
 use super::guard::{self, Guarded};
-use super::incoming::Incoming;
 use super::origin::Origin;
 use super::peer::Peer;
 use super::target::Target;
 use super::telling::{Course, Outcome, Telling};
+use super::{balance, challenge};
+use crate::body::incoming::Incoming;
+use crate::fields::X_REQUEST_ID;
 use crate::policy::Refusal;
+use crate::proxy::forward::errand::Errand;
 use crate::reason::{CLOSED_REQUEST, Reason};
-use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Protocol, Route, Snapshot, UpstreamTls};
-use crate::state::Traffic;
+use crate::runtime::Traffic;
+use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Route, Snapshot};
 use crate::telemetry::traces::Scope;
+use crate::upstream::Protocol;
+use crate::upstream::tls::UpstreamTls;
 use crate::websocket::handshake::Handshake;
 
 /// That no answer was sent; as nginx says it.
@@ -250,7 +253,7 @@ impl Phases<'_> {
         };
         Ok(match upgrade {
             // Boxed: it is the larger one, and every plain request's future would have its size.
-            Some(handshake) => Box::pin(forward::upgrade(errand, handshake, turn, trail)).await?,
+            Some(handshake) => Box::pin(upgrade::upgrade(errand, handshake, turn, trail)).await?,
             None => forward::plain(errand, incoming, trail).await?,
         })
     }
@@ -345,11 +348,4 @@ fn is_meant_here(peer: &Peer, snapshot: &Snapshot, hostname: &str, host: &Host, 
     (named || agreed.identity.is_of(snapshot, hostname))
         && agreed.client == host.tls.client
         && (route.client_tls.is_none() || route.client_tls == agreed.client)
-}
-
-/// UUIDv7: sorts by time.
-pub fn request_id() -> HeaderValue {
-    let mut text = Uuid::encode_buffer();
-    let id: &str = Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"))
 }

@@ -11,15 +11,16 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Body;
-use super::error::X_REQUEST_ID;
 use super::exchange::Phases;
-use super::forward::KERNEL_LIMIT;
-use super::incoming::{Incoming, ReadBody};
 use super::target::Target;
+use crate::body::incoming::{Incoming, ReadBody};
+use crate::fields::X_REQUEST_ID;
 use crate::policy::engine::{Progress, Run};
-use crate::policy::{Mode, Passed, Policy, Refusal, Request};
+use crate::policy::mode::Mode;
+use crate::policy::{Passed, Policy, Refusal, Request};
 use crate::reason::Reason;
 use crate::snapshot::Deployment;
+use crate::upstream::dial::KERNEL_LIMIT;
 
 /// How long a rule in the shadow waits for a body.
 const SHADOW_BODY: Duration = Duration::from_secs(5);

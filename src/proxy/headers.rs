@@ -5,15 +5,17 @@ use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
-use super::error::{X_POSTERN_ERROR, X_REQUEST_ID};
-use super::origin::{
-    Origin, X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO,
+use super::origin::Origin;
+use crate::fields::hop::{HOP_BY_HOP, is_framing_twin};
+use crate::fields::list::{has_token, tokens};
+use crate::fields::reserved::{is_plain, is_reserved};
+use crate::fields::{
+    X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_POSTERN_ERROR,
+    X_REQUEST_ID,
 };
-use crate::policy::reserved::{folds_to, is_plain, is_reserved};
 use crate::reason::Reason;
 use crate::telemetry::traces::Scope;
 use crate::telemetry::traces::context::{TRACEPARENT, TRACESTATE};
-use crate::websocket::handshake::{has_token, tokens};
 
 const X_DEPLOYMENT_ID: HeaderName = HeaderName::from_static("x-deployment-id");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -147,16 +149,6 @@ fn unify_content_length(headers: &mut HeaderMap) {
     }
 }
 
-/// RFC 9110 section 7.6.1 and what older texts add. Trailer is not among them: it names the fields that follow the body.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     if let Entry::Occupied(entry) = headers.entry(name) {
         entry.remove_entry_mult();
@@ -178,14 +170,6 @@ fn passes_to_app(name: &HeaderName, told: &Told<'_>) -> bool {
 /// What a trusted proxy may say besides what `Origin` has read. Never in another spelling.
 fn is_proxys(name: &str) -> bool {
     (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && is_plain(name)) || name == "forwarded"
-}
-
-/// What an app that folds other characters into `-` might frame the message by.
-fn is_framing_twin(name: &str) -> bool {
-    !is_plain(name)
-        && ["connection", "content-length", "host", "transfer-encoding", "upgrade"]
-            .iter()
-            .any(|framing| folds_to(name.as_bytes(), framing.as_bytes()))
 }
 
 fn is_nominated(name: &HeaderName, nominated: &[&str]) -> bool {
@@ -210,24 +194,4 @@ fn may_be_nominated(name: &HeaderName) -> bool {
         header::WWW_AUTHENTICATE,
     ];
     !kept.contains(name) && !name.as_str().starts_with("sec-websocket-")
-}
-
-pub fn is_allowed_in_trailers(name: &HeaderName) -> bool {
-    let forbidden = [
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::EXPECT,
-        header::HOST,
-        header::MAX_FORWARDS,
-        header::SET_COOKIE,
-        header::TRAILER,
-        header::WWW_AUTHENTICATE,
-    ];
-    let twin = is_framing_twin(name.as_str());
-    !forbidden.contains(name) && !HOP_BY_HOP.contains(name) && !is_reserved(name.as_str()) && !twin
 }

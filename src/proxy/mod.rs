@@ -5,26 +5,24 @@ pub mod arrival;
 pub mod balance;
 pub mod body;
 mod challenge;
+pub mod client;
 pub mod connection;
-pub mod dial;
+pub mod context;
 pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod guard;
 pub mod h2;
-pub mod h2c;
 pub mod headers;
-pub mod incoming;
+pub mod linger;
 pub mod listener;
 pub mod origin;
 pub mod peer;
-pub mod pool;
 pub mod preface;
-pub mod proxy_protocol;
-mod room;
-pub mod stream;
 pub mod target;
 pub mod telling;
+pub mod tls;
+pub mod turn;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,11 +31,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::live::LiveCell;
+use crate::live::state::State;
 use crate::policy::Services;
 use crate::snapshot::Listener;
-use crate::state::State;
 use crate::telemetry::Telemetry;
-use crate::tls;
 
 /// What every connection shares.
 #[derive(Debug)]

@@ -4,7 +4,14 @@ use std::net::IpAddr;
 
 use http::HeaderValue;
 
-use crate::tls::{Agreed, ClientCertificate};
+use super::tls::{Agreed, ClientCertificate};
+
+/// What a port's connections begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    Tls,
+}
 
 #[derive(Debug)]
 pub struct Peer {

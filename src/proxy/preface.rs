@@ -13,13 +13,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 use tracing::debug;
 
-use super::listener::Transport;
-use super::peer::Peer;
-use super::proxy_protocol::{self, Told};
-use super::stream::Stream;
-use super::{Proxy, error, exchange};
+use super::peer::{Peer, Transport};
+use super::{Proxy, context, error};
+use crate::net::proxy_protocol::{self, Told};
+use crate::net::stream::Stream;
 use crate::reason::Reason;
-use crate::state::tls::Outcome;
+use crate::runtime::handshakes::Outcome;
 
 /// A connection on which HTTP may begin.
 #[derive(Debug)]
@@ -116,7 +115,7 @@ async fn expect_handshake(mut stream: TcpStream, proxy: &Proxy) -> io::Result<Tc
     if first[0].is_ascii_uppercase() {
         let reason = Reason::PlaintextOnTls;
         proxy.state.unrouted.refused.count(reason);
-        let answer = error::raw(reason, &exchange::request_id());
+        let answer = error::raw(reason, &context::request_id());
         let told = async {
             stream.write_all(&answer).await?;
             stream.shutdown().await?;

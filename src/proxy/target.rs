@@ -2,18 +2,17 @@
 //! kinds of requests that two parsers could read in two ways; they end here.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::Ipv6Addr;
-use std::str;
+use std::{fmt, str};
 
 use h2::ext::Protocol;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
-use super::connection::MAX_HEADERS;
+use crate::fields::MAX_HEADERS;
+use crate::hostname::normalize;
 use crate::reason::Reason;
-use crate::snapshot::name::normalize;
 
 /// Of path and query. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
 const MAX_TARGET: usize = 32 * 1024;
@@ -189,7 +188,7 @@ mod tests {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for (host, name) in [("a.", "a"), ("A.Example.:80", "a.example"), ("[::A]:1", "::a")] {
-            assert_eq!(hostname(host), name);
+            assert_eq!(normalize(host), name);
         }
         for host in [
             "",

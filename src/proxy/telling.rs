@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::Body as _;
 
-use super::body::{Body, Sent};
+use super::body::Body;
 use super::exchange::Phases;
+use crate::body::request::Sent;
 use crate::policy::logging::Redacted;
 use crate::policy::{Kind, Logging, Passed, Policy};
+use crate::runtime::traffic::ClosedBy;
 use crate::snapshot::Deployment;
-use crate::state::traffic::ClosedBy;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Event, Head, Identity, Record, Tail};
 use crate::telemetry::traces::context::Context;

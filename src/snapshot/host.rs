@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{AmbiguousPaths, HostName, HostTls, PathMatch, Route, Sharded};
-use crate::policy::path::{self, Readings};
+use super::certificate::HostTls;
+use super::route::{PathMatch, Route};
+use super::sharded::Sharded;
+use crate::hostname::HostName;
+use crate::policy::path::{self, AmbiguousPaths, Readings};
 
 /// All hosts by name. A wildcard `*.example.com` is kept under `example.com`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -4,11 +4,14 @@
 pub mod certificate;
 pub mod host;
 pub mod listener;
-pub mod name;
 pub mod route;
 pub mod sharded;
-pub mod slot;
-pub mod upstream;
+
+pub use certificate::{ClientTls, ClientTlsMode, HostTls};
+pub use host::{Host, HostTable};
+pub use listener::{Listener, TlsVersion};
+pub use route::{Action, Backend, Deployment, PathMatch, Route, RunState, Timeouts};
+pub use sharded::{ContentHash, Sharded};
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -16,17 +19,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use certificate::{Authorities, Certificate, ClientTls, ClientTlsMode, Fingerprint, HostTls, UpstreamTls};
-pub use host::{Host, HostTable};
-pub use listener::{Listener, TlsVersion};
-pub use name::HostName;
-pub use route::{Action, AmbiguousPaths, Backend, Deployment, PathMatch, Route, RunState, Strategy, Timeouts};
-pub use sharded::{ContentHash, Sharded};
-pub use slot::Slot;
-pub use upstream::{Endpoint, Protocol, Upstream, UpstreamKey};
-
+use crate::object::ObjectKey;
 use crate::policy::Policy;
-use crate::store::ObjectKey;
+use crate::tls::Certificate;
 
 /// Key authorizations by hostname and token.
 pub type Challenges = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>;

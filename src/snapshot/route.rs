@@ -6,12 +6,17 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
-use super::{ClientTls, Slot, Upstream, UpstreamTls};
+use super::certificate::ClientTls;
+use crate::object::ObjectKey;
 use crate::policy::Policy;
+use crate::policy::path::AmbiguousPaths;
 use crate::reason::Reason;
-use crate::state;
-use crate::store::ObjectKey;
+use crate::runtime::Slot;
 use crate::text::printed;
+use crate::upstream::Upstream;
+use crate::upstream::balance::Strategy;
+use crate::upstream::tls::UpstreamTls;
+use crate::websocket::registry;
 
 /// What a request path must look like. The order of the variants and their text is the order of precedence: see `Host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -67,27 +72,13 @@ pub struct Deployment {
     pub strategy: Strategy,
     pub ambiguous_paths: AmbiguousPaths,
     #[serde(skip)]
-    pub runtime: Slot<state::Deployment>,
+    pub runtime: Slot<registry::Deployment>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum RunState {
     Running,
     Stopped,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Strategy {
-    LeastConnections,
-    Random,
-    RoundRobin,
-}
-
-/// What becomes of paths that apps read in different ways, where a rule goes by the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum AmbiguousPaths {
-    Pass,
-    Reject,
 }
 
 /// None: no limit ("0s").

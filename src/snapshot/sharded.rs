@@ -153,9 +153,9 @@ impl<K: Serialize + Ord + fmt::Display, V: Serialize> Serialize for Sharded<K, V
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
-    use proptest::prelude::*;
 
     use super::*;
+    use proptest::prelude::*;
 
     type Table = Sharded<Arc<str>, Arc<u32>>;
 

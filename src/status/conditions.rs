@@ -7,13 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::{Status, Subject};
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::{DeploymentStatus, EndpointCounts};
 use crate::api::policy::SentinelPolicyStatus;
-use crate::compile::report::{Finding, Report, Served};
+use crate::compile::problem::Finding;
+use crate::compile::report::Report;
+use crate::compile::tls::report::Served;
 use crate::text::cut;
-
-use super::{Status, Subject};
 
 /// How urgent a difference is: conditions and names before counts, which only follow what happens anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -266,8 +267,9 @@ const MAX_MESSAGE: usize = 4096;
 mod tests {
     use super::*;
     use crate::compile::acme::Order;
-    use crate::compile::report::{Counts, PolicyReport};
-    use crate::store::ObjectKey;
+    use crate::compile::policy::report::PolicyReport;
+    use crate::compile::report::Counts;
+    use crate::object::ObjectKey;
 
     /// Of a Deployment, as it stands on the object.
     fn status(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::store::ObjectKey;
+use crate::object::ObjectKey;
 
 #[derive(Debug, Default)]
 pub struct Failures {

@@ -6,6 +6,9 @@ mod failures;
 pub mod lease;
 mod writer;
 
+pub use failures::Failures;
+pub use writer::Counters;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,12 +20,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::api::deployment::DeploymentStatus;
 use crate::api::policy::SentinelPolicyStatus;
-use crate::compile::report::{Finding, PolicyReport, Report};
+pub use crate::compile::policy::report::PolicyReport;
+use crate::compile::problem::Finding;
+use crate::compile::report::Report;
 use crate::config::Settings;
-use crate::store::{Kind, ObjectKey};
-
-pub use failures::Failures;
-pub use writer::Counters;
+use crate::object::ObjectKey;
+use crate::store::Kind;
 
 /// Writes what the mailbox receives while we lead, until nobody can tell any more whether we do. `instance` names this
 /// process in Events.

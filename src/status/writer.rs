@@ -19,7 +19,8 @@ use tracing::{debug, warn};
 
 use super::conditions::{self, Difference};
 use super::events::{Notice, Notices};
-use super::{Failures, Id, Mailbox, Status, Subject, Update};
+use super::failures::Failures;
+use super::{Id, Mailbox, Status, Subject, Update};
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
 use crate::api::{GROUP, VERSION};

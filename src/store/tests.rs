@@ -1,5 +1,3 @@
-use strum::VariantArray;
-
 use super::*;
 
 fn batch(events: impl IntoIterator<Item = Event>) -> Batch {

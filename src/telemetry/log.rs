@@ -3,15 +3,23 @@
 use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{error, info};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-use crate::config::{LogFormat, Settings};
+use crate::config::Settings;
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum LogFormat {
+    Json,
+    Text,
+}
 
 /// Changes the levels of the running process.
 pub struct Levels(reload::Handle<EnvFilter, Registry>);

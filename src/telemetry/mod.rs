@@ -2,7 +2,6 @@
 
 pub mod access;
 pub mod log;
-pub mod metrics;
 pub mod traces;
 
 use access::AccessLog;

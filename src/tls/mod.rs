@@ -1,14 +1,12 @@
 //! TLS on both legs. What it goes by (certificates, authorities, versions) is the snapshot's; here it becomes handshakes.
 
-mod agreed;
-pub mod client;
-mod client_certificate;
-pub mod server;
+pub mod certificate;
+pub mod roots;
+
+pub use certificate::{Authorities, Certificate, Fingerprint};
 
 use std::sync::Arc;
 
-pub use agreed::{Agreed, Identity};
-pub use client_certificate::ClientCertificate;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub fn provider() -> Arc<CryptoProvider> {

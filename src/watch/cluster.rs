@@ -23,7 +23,8 @@ use tracing::{debug, error, warn};
 use super::trim;
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
-use crate::store::{Batch, Event, Kind, Object, ObjectKey};
+use crate::object::ObjectKey;
+use crate::store::{Batch, Event, Kind, Object};
 
 /// What a watch counts.
 #[derive(Clone, Debug, Default)]

@@ -15,7 +15,8 @@ use tracing::info;
 use super::trim;
 use crate::api::deployment::Deployment;
 use crate::api::{GROUP, VERSION};
-use crate::store::{Kind, Object, ObjectKey};
+use crate::object::ObjectKey;
+use crate::store::{Kind, Object};
 
 /// A document, or an item of a List, that is no object for us although it claims to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

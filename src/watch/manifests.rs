@@ -13,7 +13,8 @@ use strum::VariantArray;
 use tracing::warn;
 
 use super::files;
-use crate::store::{Event, Kind, Object, ObjectKey};
+use crate::object::ObjectKey;
+use crate::store::{Event, Kind, Object};
 
 type Id = (Kind, ObjectKey);
 

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::policy::{LabelSelector, Mode, TargetRef};
+use crate::object::{ObjectKey, Purpose};
 use crate::store::{
-    ConfigMap, Deployment, EndpointSlice, ObjectKey, Policy, Purpose, Secret, Service, ServicePort, SliceEndpoint,
-    SlicePort, Targets,
+    ConfigMap, Deployment, EndpointSlice, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort, Targets,
 };
 
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use strum::VariantArray;
 
+use super::registry;
 use crate::policy::connection_limit::Lease;
 use crate::proxy::telling::Witness;
-use crate::state::endpoint::Open;
-use crate::state::traffic::ClosedBy;
-use crate::state::{self, Traffic};
+use crate::runtime::Traffic;
+use crate::runtime::traffic::ClosedBy;
+use crate::upstream::endpoint::Open;
 
 /// Shared by the tunnel and the registry. It stays small: there is one for each of a hundred thousand sockets.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Socket {
     bytes_to_app: AtomicU64,
     bytes_to_client: AtomicU64,
     tunnel: AtomicWaker,
-    deployment: Arc<state::Deployment>,
+    deployment: Arc<registry::Deployment>,
 }
 
 /// The tunnel's hold on its socket: while it lives the socket is registered and counted as open.
@@ -47,7 +48,7 @@ const STILL_OPEN: u8 = u8::MAX;
 
 impl Socket {
     /// From the moment the app has accepted the handshake.
-    pub fn open(deployment: &Arc<state::Deployment>, open: Open) -> Registered {
+    pub fn open(deployment: &Arc<registry::Deployment>, open: Open) -> Registered {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let socket = Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),

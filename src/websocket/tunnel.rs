@@ -14,8 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::socket::{Meter, Registered};
-use crate::proxy::stream::Stream;
-use crate::state::traffic::ClosedBy;
+use crate::net::stream::Stream;
+use crate::runtime::traffic::ClosedBy;
 
 /// How long one side may go on after the other has ended.
 const HALF_CLOSE: Duration = Duration::from_secs(60);

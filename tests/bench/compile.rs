@@ -18,7 +18,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use postern::api::deployment::{DeploymentSpec, ServiceRef};
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
-use postern::store::{self, Batch, Event, Object, ObjectKey, Store};
+use postern::object::ObjectKey;
+use postern::store;
+use postern::store::{Batch, Event, Object, Store};
 use postern::watch::trim;
 use serde_json::json;
 

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use clap::Parser;
 use postern::api::duration::Duration;
-use postern::config::{self, HOT};
+use postern::config;
+use postern::config::HOT;
 use serde_json::{Value, json};
 
 use crate::support::chart::{COMBINATIONS, NAMESPACE, folder, helm, objects, render};

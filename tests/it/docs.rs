@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use postern::metrics::family;
+use postern::metrics::family::Kind;
 use postern::reason::{CLOSED_REQUEST, Reason};
-use postern::telemetry::metrics::family::{self, Kind};
 use strum::VariantArray;
 
 #[test]

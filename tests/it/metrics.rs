@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use postern::telemetry::metrics::family;
+use postern::metrics::family;
 use serde_json::json;
 
 use crate::support::backend::{Backend, next};

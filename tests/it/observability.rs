@@ -9,12 +9,13 @@ mod scraped;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use postern::policy::Mode;
+use postern::metrics::family;
+use postern::metrics::family::{Family, Kind};
+use postern::policy::mode::Mode;
+use postern::policy::state::Decision;
 use postern::reason::{CLOSED_REQUEST, Reason};
-use postern::state::rule::Decision;
-use postern::state::tls::Outcome;
-use postern::state::traffic::{ClosedBy, DialResult};
-use postern::telemetry::metrics::family::{self, Family, Kind};
+use postern::runtime::handshakes::Outcome;
+use postern::runtime::traffic::{ClosedBy, DialResult};
 use serde_json::Value;
 use strum::VariantArray;
 

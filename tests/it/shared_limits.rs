@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use postern::shared::{DEADLINE, Full, Lease, Shared, Store, Unavailable};
-use postern::state::windows::{Quota, Taken};
+use postern::limits::shared::{DEADLINE, Full, Lease, Shared, Store, Unavailable};
+use postern::limits::windows::{Quota, Taken};
 
 use crate::support::certs::Authority;
 use crate::support::eventually;

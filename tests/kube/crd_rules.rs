@@ -9,7 +9,8 @@ use http::Request;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Resource};
-use postern::api::deployment::{self, Deployment, DeploymentSpec};
+use postern::api::deployment;
+use postern::api::deployment::{Deployment, DeploymentSpec};
 use postern::api::policy::SentinelPolicy;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::acme::schedule::Wanted;
-use crate::store::ObjectKey;
+use crate::object::ObjectKey;
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;

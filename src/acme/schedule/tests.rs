@@ -1,6 +1,5 @@
-use proptest::prelude::*;
-
 use super::*;
+use proptest::prelude::*;
 
 const DAY: i64 = 24 * HOUR;
 const NOW: i64 = 1_800_000_000;

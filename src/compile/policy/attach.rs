@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::compile::host::Age;
-use crate::store::{self, Labels, ObjectKey, Targets};
+use crate::compile::wanted::Age;
+use crate::object::ObjectKey;
+use crate::store::{self, Labels, Targets};
 
 #[derive(Default)]
 pub struct Attachments {

@@ -6,23 +6,23 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-use super::Lookups;
+use super::invalid::{At, Invalid, bounded, names, names_one, noted};
 use super::keys::Entry;
-use super::matching::header_name;
+use super::lookups::Lookups;
+use super::matching::{editable, header_name};
 use super::references::{holder, taken};
-use super::rule::{At, Invalid, bounded, editable, names, names_one, noted};
 use crate::api::condition::ConditionReason;
 use crate::api::deployment::CaKind;
-use crate::api::policy as api;
-use crate::compile::backend::port_ref;
-use crate::compile::report::Quoted;
-use crate::policy::api_key::{ApiKey, Key, KeySet};
+use crate::api::policy;
+use crate::compile::problem::Quoted;
+use crate::compile::syntax::port_ref;
+use crate::object::{ObjectKey, Purpose};
+use crate::policy::api_key::{Key, KeySet};
 use crate::policy::credentials::{Place, Source};
-use crate::policy::forward_auth::{ForwardAuth, Target};
-use crate::policy::jwt::{self, Algorithm, Jwt, RequiredClaim};
-use crate::policy::{BasicAuth, Permissions};
-use crate::snapshot::Slot;
-use crate::store::{ObjectKey, Purpose};
+use crate::policy::forward_auth::Target;
+use crate::policy::jwt::{self, Algorithm, RequiredClaim};
+use crate::policy::{ApiKey, BasicAuth, ForwardAuth, Jwt, Permissions};
+use crate::runtime::Slot;
 
 // As the CRD's schema has them.
 pub const MAX_SOURCES: usize = 8;
@@ -30,7 +30,7 @@ pub const MAX_SECRETS: usize = 64;
 /// What browsers show where a rule names no realm.
 const REALM: &str = "postern";
 
-pub fn api_key(rule: &api::ApiKey, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<ApiKey, Invalid> {
+pub fn api_key(rule: &policy::ApiKey, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<ApiKey, Invalid> {
     let keys = match (&rule.secret_selector, &rule.secret_refs[..]) {
         (Some(selector), []) => selected(selector, lookups, notes),
         (None, refs) if (1..=MAX_SECRETS).contains(&refs.len()) => named(refs, lookups, notes),
@@ -51,7 +51,7 @@ pub fn api_key(rule: &api::ApiKey, lookups: &Lookups<'_>, notes: &mut Vec<Invali
 }
 
 /// One that is malformed costs that key alone.
-fn selected(selector: &api::LabelSelector, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Vec<Arc<Key>> {
+fn selected(selector: &policy::LabelSelector, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Vec<Arc<Key>> {
     let mut keys = Vec::new();
     let mut malformed = Vec::new();
     for (secret, entry) in lookups.keys.selected(&lookups.policy.namespace, &selector.match_labels) {
@@ -70,16 +70,13 @@ fn selected(selector: &api::LabelSelector, lookups: &Lookups<'_>, notes: &mut Ve
     if !malformed.is_empty() {
         note(ConditionReason::InvalidReference, malformed.join("; "));
     } else if keys.is_empty() {
-        let text = format!(
-            "selects no Secret with the label postern.dev/use: {}",
-            Purpose::ApiKey
-        );
+        let text = format!("selects no Secret with the label postern.dev/use: {}", Purpose::ApiKey);
         note(ConditionReason::SecretNotFound, text);
     }
     keys
 }
 
-fn named(refs: &[api::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Vec<Arc<Key>> {
+fn named(refs: &[policy::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Vec<Arc<Key>> {
     let mut keys = Vec::new();
     for (at, name) in refs.iter().enumerate() {
         let secret = ObjectKey::new(&lookups.policy.namespace, &name.name);
@@ -109,7 +106,7 @@ fn named(refs: &[api::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invalid>)
 }
 
 pub fn basic_auth(
-    rule: &api::BasicAuth,
+    rule: &policy::BasicAuth,
     lookups: &Lookups<'_>,
     notes: &mut Vec<Invalid>,
 ) -> Result<BasicAuth, Invalid> {
@@ -125,9 +122,9 @@ pub fn basic_auth(
     Ok(BasicAuth::new(file.users, realm, rule.forward))
 }
 
-pub fn jwt(rule: &api::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Jwt, Invalid> {
+pub fn jwt(rule: &policy::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Jwt, Invalid> {
     const MAX_SKEW: u64 = 10 * 60;
-    let api::Jwt {
+    let policy::Jwt {
         issuer,
         audiences,
         jwks,
@@ -176,7 +173,7 @@ pub fn jwt(rule: &api::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> 
     })
 }
 
-fn keys(jwks: &api::Jwks, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<jwt::Keys, Invalid> {
+fn keys(jwks: &policy::Jwks, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<jwt::Keys, Invalid> {
     names_one([
         ("url", jwks.url.is_some()),
         ("secretRef", jwks.secret_ref.is_some()),
@@ -198,8 +195,8 @@ fn keys(jwks: &api::Jwks, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Re
     Ok(jwt::Keys::Set(set))
 }
 
-fn algorithm(algorithm: api::Algorithm) -> Algorithm {
-    use api::Algorithm as A;
+fn algorithm(algorithm: policy::Algorithm) -> Algorithm {
+    use policy::Algorithm as A;
     match algorithm {
         A::RS256 => Algorithm::RS256,
         A::RS384 => Algorithm::RS384,
@@ -213,7 +210,7 @@ fn algorithm(algorithm: api::Algorithm) -> Algorithm {
     }
 }
 
-pub fn forward_auth(rule: &api::ForwardAuth, lookups: &Lookups<'_>) -> Result<ForwardAuth, Invalid> {
+pub fn forward_auth(rule: &policy::ForwardAuth, lookups: &Lookups<'_>) -> Result<ForwardAuth, Invalid> {
     const MAX_TIMEOUT: Duration = Duration::from_secs(5);
     let target = match (&rule.url, &rule.service) {
         (Some(url), None) => Target::Url(self::url(url).at(".url")?),
@@ -235,7 +232,7 @@ pub fn forward_auth(rule: &api::ForwardAuth, lookups: &Lookups<'_>) -> Result<Fo
     })
 }
 
-fn service(service: &api::ForwardService, lookups: &Lookups<'_>) -> Result<Target, Invalid> {
+fn service(service: &policy::ForwardService, lookups: &Lookups<'_>) -> Result<Target, Invalid> {
     let key = ObjectKey::new(&lookups.policy.namespace, &service.name);
     let port = port_ref(&service.port).map_err(Invalid::new).at(".port")?;
     let path = PathAndQuery::try_from(&*service.path).ok();
@@ -268,7 +265,7 @@ fn url(text: &str) -> Result<Uri, Invalid> {
 }
 
 /// Where a credential may stand.
-fn sources(list: &[api::CredentialSource]) -> Result<Arc<[Source]>, Invalid> {
+fn sources(list: &[policy::CredentialSource]) -> Result<Arc<[Source]>, Invalid> {
     if !(1..=MAX_SOURCES).contains(&list.len()) {
         let text = format!("has {} items, but 1 to {MAX_SOURCES} are allowed", list.len());
         return Err(Invalid::new(text));
@@ -279,8 +276,8 @@ fn sources(list: &[api::CredentialSource]) -> Result<Arc<[Source]>, Invalid> {
         .collect()
 }
 
-fn source(source: &api::CredentialSource) -> Result<Source, Invalid> {
-    let api::CredentialSource {
+fn source(source: &policy::CredentialSource) -> Result<Source, Invalid> {
+    let policy::CredentialSource {
         bearer,
         header,
         query,

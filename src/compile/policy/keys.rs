@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::policy::api_key::{Key, Unusable};
-use crate::store::{Labels, ObjectKey, Purpose, Secret, Store, selects};
-
 use super::attach::within;
+use crate::object::{ObjectKey, Purpose};
+use crate::policy::api_key::{Key, Unusable};
+use crate::store::{Labels, Secret, Store, selects};
 
 #[derive(Default)]
 pub struct Keys(BTreeMap<ObjectKey, Entry>);

@@ -1,11 +1,12 @@
 //! The rules that count, from the object to the data plane.
 
-use super::Lookups;
+use super::invalid::{At, Invalid, names_one};
+use super::lookups::Lookups;
 use super::matching::header_name;
-use super::rule::{At, Invalid, names_one};
-use crate::api::policy as api;
-use crate::policy::{By, ConnectionLimit, Keys, Mode, OnStoreFailure, RateLimit, Scope};
-use crate::state::windows::Quota;
+use crate::api::policy;
+use crate::limits::windows::Quota;
+use crate::policy::mode::Mode;
+use crate::policy::{By, ConnectionLimit, Keys, OnStoreFailure, RateLimit, Scope};
 
 // As the CRD's schema has them.
 pub const MAX_BY: usize = 8;
@@ -14,8 +15,13 @@ pub const MAX_SOCKETS: u32 = 1_000_000;
 const MIN_WINDOW: u64 = 1000;
 const MAX_WINDOW: u64 = 24 * 60 * 60 * 1000;
 
-pub fn rate_limit(rule: &api::RateLimit, name: &str, mode: Mode, lookups: &Lookups<'_>) -> Result<RateLimit, Invalid> {
-    let api::RateLimit {
+pub fn rate_limit(
+    rule: &policy::RateLimit,
+    name: &str,
+    mode: Mode,
+    lookups: &Lookups<'_>,
+) -> Result<RateLimit, Invalid> {
+    let policy::RateLimit {
         limit,
         window,
         by,
@@ -43,20 +49,20 @@ pub fn rate_limit(rule: &api::RateLimit, name: &str, mode: Mode, lookups: &Looku
         },
         scope: self::scope(*scope, lookups)?,
         on_store_failure: match on_store_failure {
-            api::OnStoreFailure::Local => OnStoreFailure::Local,
-            api::OnStoreFailure::Deny => OnStoreFailure::Deny,
-            api::OnStoreFailure::Allow => OnStoreFailure::Allow,
+            policy::OnStoreFailure::Local => OnStoreFailure::Local,
+            policy::OnStoreFailure::Deny => OnStoreFailure::Deny,
+            policy::OnStoreFailure::Allow => OnStoreFailure::Allow,
         },
     })
 }
 
 pub fn connection_limit(
-    rule: &api::ConnectionLimit,
+    rule: &policy::ConnectionLimit,
     name: &str,
     mode: Mode,
     lookups: &Lookups<'_>,
 ) -> Result<ConnectionLimit, Invalid> {
-    let api::ConnectionLimit { max, by, scope } = rule;
+    let policy::ConnectionLimit { max, by, scope } = rule;
     if !(1..=MAX_SOCKETS).contains(max) {
         return Err(Invalid::new(format!("must be between 1 and {MAX_SOCKETS}")).within(".max"));
     }
@@ -67,17 +73,17 @@ pub fn connection_limit(
     })
 }
 
-fn scope(scope: api::Scope, lookups: &Lookups<'_>) -> Result<Scope, Invalid> {
+fn scope(scope: policy::Scope, lookups: &Lookups<'_>) -> Result<Scope, Invalid> {
     match scope {
-        api::Scope::Replica => Ok(Scope::Replica),
-        api::Scope::Shared if lookups.routing.shared_store => Ok(Scope::Shared),
-        api::Scope::Shared => {
+        policy::Scope::Replica => Ok(Scope::Replica),
+        policy::Scope::Shared if lookups.routing.shared_store => Ok(Scope::Shared),
+        policy::Scope::Shared => {
             Err(Invalid::new("Shared needs Redis, and this installation has none (--redis-url)").within(".scope"))
         }
     }
 }
 
-fn parts(list: &[api::By]) -> Result<Box<[By]>, Invalid> {
+fn parts(list: &[policy::By]) -> Result<Box<[By]>, Invalid> {
     if list.len() > MAX_BY {
         let text = format!("has {} items, but at most {MAX_BY} are allowed", list.len());
         return Err(Invalid::new(text).within(".by"));
@@ -86,8 +92,8 @@ fn parts(list: &[api::By]) -> Result<Box<[By]>, Invalid> {
     parts.map(|(at, one)| part(one).at(format_args!(".by[{at}]"))).collect()
 }
 
-fn part(part: &api::By) -> Result<By, Invalid> {
-    let api::By {
+fn part(part: &policy::By) -> Result<By, Invalid> {
+    let policy::By {
         remote_ip,
         header,
         authenticated_subject,

@@ -3,16 +3,17 @@
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use super::rule::{At, Invalid, names_one};
-use crate::api::policy::{self as api, HeaderMatch, ParameterMatch};
-use crate::compile::report::Quoted;
+use super::invalid::{At, Invalid, names_one};
+use crate::api::policy::{self, HeaderMatch, ParameterMatch};
+use crate::compile::problem::Quoted;
 use crate::policy::Match;
+use crate::policy::edits::is_editable;
 use crate::policy::matcher::{On, Text, TextKind, Value};
 
 /// As the CRD's schema has it.
 pub const MAX_MATCHES: usize = 16;
 
-pub fn matches(list: &[api::Match]) -> Result<Box<[Match]>, Invalid> {
+pub fn matches(list: &[policy::Match]) -> Result<Box<[Match]>, Invalid> {
     if list.len() > MAX_MATCHES {
         return Err(Invalid::new(format!(
             "has {} items, but at most {MAX_MATCHES} are allowed",
@@ -26,8 +27,8 @@ pub fn matches(list: &[api::Match]) -> Result<Box<[Match]>, Invalid> {
     parsed.collect()
 }
 
-fn on(one: &api::Match) -> Result<On, Invalid> {
-    let api::Match {
+fn on(one: &policy::Match) -> Result<On, Invalid> {
+    let policy::Match {
         path,
         method,
         header,
@@ -71,8 +72,8 @@ fn on(one: &api::Match) -> Result<On, Invalid> {
     }
 }
 
-fn path(path: &api::PathMatch) -> Result<Text, Invalid> {
-    let api::PathMatch {
+fn path(path: &policy::PathMatch) -> Result<Text, Invalid> {
+    let policy::PathMatch {
         exact,
         prefix,
         suffix,
@@ -93,7 +94,7 @@ fn path(path: &api::PathMatch) -> Result<Text, Invalid> {
     text(kinds, *ignore_case)
 }
 
-fn value(present: Option<bool>, value: Option<&api::TextMatch>) -> Result<Value, Invalid> {
+fn value(present: Option<bool>, value: Option<&policy::TextMatch>) -> Result<Value, Invalid> {
     match (present, value) {
         (Some(_), Some(_)) => Err(Invalid::new(
             "sets both present and value, which are mutually exclusive: keep one of them",
@@ -164,4 +165,15 @@ fn network(text: &str) -> Result<IpNet, Invalid> {
             Quoted(text)
         ))
     })
+}
+
+/// A header's name that rules may touch.
+pub fn editable(text: &str) -> Result<HeaderName, Invalid> {
+    let name = header_name(text)?;
+    if is_editable(&name) {
+        Ok(name)
+    } else {
+        let text = format!("{} is reserved for Postern or the connection", Quoted(text));
+        Err(Invalid::new(text))
+    }
 }

@@ -3,8 +3,11 @@
 
 pub mod attach;
 mod authentication;
+pub mod invalid;
 mod keys;
+pub mod known;
 mod limits;
+pub mod lookups;
 mod matching;
 mod references;
 pub mod report;
@@ -14,18 +17,20 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::backend::Services;
+use super::problem::Problem;
+use super::references::User;
+use super::wanted::Wanted;
 use crate::api::condition::ConditionReason;
 use crate::api::policy::{Mode, SentinelPolicySpec};
 use crate::config::Routing;
-use crate::policy::{self, Policy};
-use crate::store::{self, Changes, Labels, ObjectKey, Store, Targets, selects};
-
-use super::backend::Services;
-use super::deployment::Wanted;
-use super::references::User;
-use super::report::Problem;
+use crate::object::ObjectKey;
+use crate::policy::{self, Policy, mode};
+use crate::store::{self, Changes, Labels, Store, selects};
 use attach::{Attachments, Candidate, Reach, within};
 use keys::{Changed, Keys};
+use known::{Found, Good, Known, Standing};
+use lookups::Lookups;
 use references::{Reference, Sources, references};
 use report::PolicyReport;
 use rule::Rules;
@@ -39,52 +44,6 @@ pub struct Policies {
     attachments: Attachments,
     keys: Keys,
     sources: Sources,
-}
-
-struct Known {
-    object: Arc<store::Policy>,
-    /// Of its rules as they are written, and of its last good version.
-    references: BTreeSet<Reference>,
-    found: Found,
-}
-
-/// What came of a policy.
-struct Found {
-    standing: Standing,
-    /// Why what is written is not in force. Empty: it is.
-    broken: Vec<Problem>,
-    /// Of rules in the shadow, which are left out.
-    left_out: Vec<Problem>,
-    /// Of what is in force all the same.
-    notes: Vec<Problem>,
-}
-
-#[derive(Clone, PartialEq)]
-enum Standing {
-    /// As it is written, or by its last good version.
-    InForce(Arc<Policy>),
-    /// Nobody passes.
-    Refusing,
-    /// Nobody is stopped: it is in the shadow.
-    Absent,
-}
-
-/// What was understood whole, of the object with this uid.
-#[derive(Clone)]
-struct Good {
-    uid: Arc<str>,
-    targets: Arc<Targets>,
-    spec: Arc<SentinelPolicySpec>,
-}
-
-/// Where what a policy's rules refer to is found.
-pub struct Lookups<'a> {
-    policy: &'a ObjectKey,
-    keys: &'a Keys,
-    sources: &'a Sources,
-    services: &'a Services,
-    store: &'a Store,
-    routing: &'a Routing,
 }
 
 /// What stands before a Deployment.
@@ -378,7 +337,7 @@ fn takes(spec: &SentinelPolicySpec, secret: &ObjectKey, labels: &[Labels]) -> bo
 /// Whether a rule is enforced by one of them.
 fn enforces(standing: &[&Known]) -> bool {
     let in_force = |known: &&Known| match &known.found.standing {
-        Standing::InForce(policy) => policy.rules.iter().any(|rule| rule.mode == policy::Mode::Enforce),
+        Standing::InForce(policy) => policy.rules.iter().any(|rule| rule.mode == mode::Mode::Enforce),
         Standing::Refusing | Standing::Absent => false,
     };
     standing.iter().any(in_force)
@@ -440,20 +399,9 @@ fn compiled(object: &store::Policy, mode: Mode, rules: Vec<policy::Rule>) -> Arc
     Arc::new(Policy {
         key: object.key.clone(),
         mode: match mode {
-            Mode::Enforce => policy::Mode::Enforce,
-            Mode::Shadow => policy::Mode::Shadow,
+            Mode::Enforce => mode::Mode::Enforce,
+            Mode::Shadow => mode::Mode::Shadow,
         },
         rules: rules.into(),
     })
-}
-
-impl Found {
-    const fn nothing() -> Self {
-        Self {
-            standing: Standing::Absent,
-            broken: Vec::new(),
-            left_out: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
 }

@@ -4,17 +4,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::invalid::Invalid;
 use crate::api::condition::ConditionReason;
 use crate::api::deployment::CaKind;
-use crate::api::policy::{self as api, SentinelPolicySpec};
-use crate::compile::backend::{PortRef, port_ref};
+use crate::api::policy::{self, SentinelPolicySpec};
 use crate::compile::references::{Found, Read, References, Unusable, User};
+use crate::compile::syntax::{PortRef, port_ref};
+use crate::object::{Data, ObjectKey, Purpose};
 use crate::policy::basic_auth::Users;
 use crate::policy::jwt::KeySet;
 use crate::policy::openapi::Document;
-use crate::store::{Changes, Data, ObjectKey, Purpose, Store};
-
-use super::rule::Invalid;
+use crate::store::{Changes, Store};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference {
@@ -73,7 +73,7 @@ pub fn references(namespace: &str, spec: &SentinelPolicySpec) -> BTreeSet<Refere
 }
 
 /// Where a set of keys is held. None: at a URL.
-pub fn holder(namespace: &str, jwks: &api::Jwks) -> Option<Holder> {
+pub fn holder(namespace: &str, jwks: &policy::Jwks) -> Option<Holder> {
     let (kind, name) = match (&jwks.secret_ref, &jwks.config_map_ref) {
         (Some(secret), _) => (CaKind::Secret, secret),
         (None, Some(map)) => (CaKind::ConfigMap, map),

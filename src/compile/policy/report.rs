@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::api::condition::{ConditionReason, ConditionType};
-use crate::compile::report::{Finding, Problem, count, cut_message, join};
-use crate::store::{ObjectKey, Targets};
-
 use super::attach::Attachments;
-use super::{Known, Standing};
+use super::known::{Known, Standing};
+use crate::api::condition::{ConditionReason, ConditionType};
+use crate::compile::problem::{Finding, Problem, count, cut_message, join};
+use crate::object::ObjectKey;
+use crate::store::Targets;
 
 /// In a word, for figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,25 +2,25 @@
 //! is looked up as it is at present.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::matching::{header_name, matches, method};
+use super::invalid::{At, Invalid, bounded, names, names_one, noted, value};
+use super::lookups::Lookups;
+use super::matching::{editable, header_name, matches, method};
 use super::references::taken;
-use super::{Lookups, authentication, limits};
-use crate::api::condition::ConditionReason;
+use super::{authentication, limits};
 use crate::api::deployment::CaKind;
-use crate::api::policy::{self as api, PolicyRule, SentinelPolicySpec};
-use crate::compile::deployment::is_label;
-use crate::compile::report::{Problem, Quoted};
-use crate::policy::edits::is_editable;
-use crate::policy::openapi::{OpenApi, Parts};
+use crate::api::policy::{self, PolicyRule, SentinelPolicySpec};
+use crate::compile::problem::{Problem, Quoted};
+use crate::compile::syntax::is_label;
+use crate::object::ObjectKey;
+use crate::policy::mode::Mode;
+use crate::policy::openapi::Parts;
 use crate::policy::origin::Origins;
-use crate::policy::{Action, Cors, Edits, Kind, Logging, Mode, Origin, Rule};
-use crate::snapshot::Slot;
-use crate::store::ObjectKey;
+use crate::policy::{Action, Cors, Edits, Kind, Logging, OpenApi, Origin, Rule};
+use crate::runtime::Slot;
 
 /// What became of a policy's rules.
 #[derive(Default)]
@@ -34,26 +34,13 @@ pub struct Rules {
     pub notes: Vec<Problem>,
 }
 
-/// Why a field cannot be used, and which one, as far as that is known.
-#[derive(Debug)]
-pub struct Invalid {
-    field: String,
-    reason: ConditionReason,
-    message: String,
-}
-
-/// Says where in the object it stands.
-pub trait At {
-    fn at(self, field: impl fmt::Display) -> Self;
-}
-
 // As the CRD's schema has them.
 pub const MAX_RULES: usize = 64;
-pub const MAX_ITEMS: usize = 32;
+
 pub const MAX_BODY: u32 = 16 * 1024 * 1024;
 
 /// `mode` is the policy's.
-pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups<'_>) -> Rules {
+pub fn rules(spec: &SentinelPolicySpec, mode: policy::Mode, lookups: &Lookups<'_>) -> Rules {
     let mut made = Rules::default();
     let count = spec.rules.len();
     if !(1..=MAX_RULES).contains(&count) {
@@ -64,8 +51,8 @@ pub fn rules(spec: &SentinelPolicySpec, mode: api::Mode, lookups: &Lookups<'_>) 
     let mut names = BTreeSet::new();
     for (at, rule) in spec.rules.iter().enumerate() {
         let mode = match rule.mode.unwrap_or(mode) {
-            api::Mode::Enforce => Mode::Enforce,
-            api::Mode::Shadow => Mode::Shadow,
+            policy::Mode::Enforce => Mode::Enforce,
+            policy::Mode::Shadow => Mode::Shadow,
         };
         let is_new = names.insert(rule.name.as_str());
         if !rule.enabled {
@@ -153,8 +140,8 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
     ])?;
     if let Some(firewall) = firewall {
         Ok(Kind::Firewall(match firewall.action {
-            api::Action::Allow => Action::Allow,
-            api::Action::Deny => Action::Deny,
+            policy::Action::Allow => Action::Allow,
+            policy::Action::Deny => Action::Deny,
         }))
     } else if let Some(api_key) = api_key {
         let make = |notes: &mut _| authentication::api_key(api_key, lookups, notes);
@@ -193,19 +180,7 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
     }
 }
 
-/// Says of both, the rule and what is to be told of it, where they stand.
-pub fn noted<T>(
-    field: &str,
-    notes: &mut Vec<Invalid>,
-    make: impl FnOnce(&mut Vec<Invalid>) -> Result<T, Invalid>,
-) -> Result<T, Invalid> {
-    let mut own = Vec::new();
-    let made = make(&mut own).at(field);
-    notes.extend(own.into_iter().map(|note| note.within(field)));
-    made
-}
-
-fn origin(origin: &api::Origin) -> Result<Origin, Invalid> {
+fn origin(origin: &policy::Origin) -> Result<Origin, Invalid> {
     Ok(Origin {
         allowed: origins(&origin.allowed).at(".allowed")?,
         allow_missing: origin.allow_missing,
@@ -217,7 +192,7 @@ fn origins(list: &[String]) -> Result<Origins, Invalid> {
     Origins::parse(list.iter().map(String::as_str)).map_err(Invalid::new)
 }
 
-fn openapi(rule: &api::OpenApi, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<OpenApi, Invalid> {
+fn openapi(rule: &policy::OpenApi, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<OpenApi, Invalid> {
     let key = ObjectKey::new(&lookups.policy.namespace, &rule.document_ref.name);
     let found = lookups.sources.document(&key);
     let document = taken(".documentRef", CaKind::ConfigMap, &key, found, notes)?;
@@ -228,17 +203,17 @@ fn openapi(rule: &api::OpenApi, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>)
     Ok(OpenApi {
         document,
         parts: Parts {
-            path: holds(api::Part::PathParameters),
-            query: holds(api::Part::Query),
-            headers: holds(api::Part::Headers),
-            cookies: holds(api::Part::Cookies),
-            body: holds(api::Part::Body),
+            path: holds(policy::Part::PathParameters),
+            query: holds(policy::Part::Query),
+            headers: holds(policy::Part::Headers),
+            cookies: holds(policy::Part::Cookies),
+            body: holds(policy::Part::Body),
         },
         max_body: usize::try_from(rule.max_body_bytes).unwrap_or(usize::MAX),
     })
 }
 
-fn cors(cors: &api::Cors) -> Result<Cors, Invalid> {
+fn cors(cors: &policy::Cors) -> Result<Cors, Invalid> {
     const MAX_AGE: u64 = 24 * 60 * 60;
     let has_any = |list: &[String]| list.iter().any(|item| item == "*");
     let any = [&cors.origins, &cors.headers, &cors.exposed];
@@ -275,8 +250,8 @@ fn cors(cors: &api::Cors) -> Result<Cors, Invalid> {
     })
 }
 
-fn edits(edits: &api::HeaderEdits) -> Result<Edits, Invalid> {
-    let pairs = |field: &str, list: &[api::HeaderValue]| -> Result<Box<[_]>, Invalid> {
+fn edits(edits: &policy::HeaderEdits) -> Result<Edits, Invalid> {
+    let pairs = |field: &str, list: &[policy::HeaderValue]| -> Result<Box<[_]>, Invalid> {
         bounded(list, 0).at(field)?;
         let pairs = list.iter().enumerate().map(|(at, header)| {
             let name = editable(&header.name).at(format_args!("{field}[{at}].name"))?;
@@ -292,7 +267,7 @@ fn edits(edits: &api::HeaderEdits) -> Result<Edits, Invalid> {
     })
 }
 
-fn logging(logging: &api::Logging) -> Result<Logging, Invalid> {
+fn logging(logging: &policy::Logging) -> Result<Logging, Invalid> {
     let sample = u8::try_from(logging.sample).ok();
     Ok(Logging {
         request_headers: names(&logging.request_headers, header_name).at(".requestHeaders")?,
@@ -302,85 +277,4 @@ fn logging(logging: &api::Logging) -> Result<Logging, Invalid> {
             .filter(|sample| (1..=100).contains(sample))
             .ok_or_else(|| Invalid::new("must be between 1 and 100").within(".sample"))?,
     })
-}
-
-/// Each of a list, by `parse`.
-pub fn names<T>(list: &[String], parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Box<[T]>, Invalid> {
-    bounded(list, 0)?;
-    let parsed = list.iter().enumerate();
-    parsed
-        .map(|(at, text)| parse(text).at(format_args!("[{at}]")))
-        .collect()
-}
-
-/// A header's name that rules may touch.
-pub fn editable(text: &str) -> Result<http::HeaderName, Invalid> {
-    let name = header_name(text)?;
-    if is_editable(&name) {
-        Ok(name)
-    } else {
-        let text = format!("{} is reserved for Postern or the connection", Quoted(text));
-        Err(Invalid::new(text))
-    }
-}
-
-/// The text itself is not told: it may be a secret that an app expects.
-pub fn value(text: &str) -> Result<HeaderValue, Invalid> {
-    let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text;
-    let value = HeaderValue::from_str(text).ok().filter(|_| printable);
-    value.ok_or_else(|| Invalid::new("must be printable ASCII without leading or trailing spaces"))
-}
-
-pub fn bounded<T>(list: &[T], min: usize) -> Result<(), Invalid> {
-    if (min..=MAX_ITEMS).contains(&list.len()) {
-        return Ok(());
-    }
-    let count = list.len();
-    Err(Invalid::new(format!(
-        "has {count} items, but {min} to {MAX_ITEMS} are allowed"
-    )))
-}
-
-/// Exactly one of several fields is to be given: an older Postern sees none where a newer one knows another.
-pub fn names_one<const N: usize>(fields: [(&str, bool); N]) -> Result<(), Invalid> {
-    match fields.iter().filter(|(_, given)| *given).count() {
-        1 => Ok(()),
-        count => {
-            let all = fields.map(|(field, _)| field).join(", ");
-            let found = if count == 0 { "none" } else { "several" };
-            Err(Invalid::new(format!("needs exactly one of {all}, but has {found}")))
-        }
-    }
-}
-
-impl Invalid {
-    pub fn new(message: impl Into<String>) -> Self {
-        Self::of(ConditionReason::Invalid, message)
-    }
-
-    pub fn of(reason: ConditionReason, message: impl Into<String>) -> Self {
-        Self {
-            field: String::new(),
-            reason,
-            message: message.into(),
-        }
-    }
-
-    pub fn within(mut self, field: impl fmt::Display) -> Self {
-        self.field = format!("{field}{}", self.field);
-        self
-    }
-
-    pub fn problem(self) -> Problem {
-        Problem {
-            reason: self.reason,
-            message: format!("{}: {}", self.field, self.message),
-        }
-    }
-}
-
-impl<T> At for Result<T, Invalid> {
-    fn at(self, field: impl fmt::Display) -> Self {
-        self.map_err(|invalid| invalid.within(field))
-    }
 }

@@ -12,8 +12,10 @@ use x509_parser::extensions::GeneralName;
 
 use crate::api::condition::ConditionReason;
 use crate::compile::references::Unusable;
-use crate::snapshot::{Authorities, Certificate, Fingerprint, HostName};
-use crate::store::{ConfigMap, Data, ObjectKey, Purpose, Secret};
+use crate::hostname::HostName;
+use crate::object::{Data, ObjectKey, Purpose};
+use crate::store::{ConfigMap, Secret};
+use crate::tls::{Authorities, Certificate, Fingerprint};
 
 /// A certificate, and what only its renewal asks for.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,20 +1,21 @@
 //! TLS: what Deployments ask for, the certificates and authorities that they name, and what comes of both for their
 //! hostnames and routes. No handshake is made here.
 
-pub mod asked;
 pub mod material;
 pub mod report;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::api::deployment::CaKind;
-use crate::snapshot::{Authorities, Certificate, ClientTls, Slot, UpstreamTls};
-use crate::store::{Changes, ObjectKey, Purpose, Store};
-
-use super::deployment::Wanted;
 use super::references::{Found, Read, References, Unusable, User};
-use asked::{AuthoritiesRef, Reference};
+use super::wanted::{self, AuthoritiesRef, Reference, Wanted};
+use crate::api::deployment::CaKind;
+use crate::object::{ObjectKey, Purpose};
+use crate::runtime::Slot;
+use crate::snapshot::ClientTls;
+use crate::store::{Changes, Store};
+use crate::tls::{Authorities, Certificate};
+use crate::upstream::tls::UpstreamTls;
 use material::Leaf;
 
 /// The certificates and authorities that are referred to. Others are not looked at.
@@ -172,7 +173,7 @@ pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
     }
 }
 
-fn upstream(asked: &asked::Upstream, materials: &Materials) -> Option<UpstreamTls> {
+fn upstream(asked: &wanted::Upstream, materials: &Materials) -> Option<UpstreamTls> {
     if asked.invalid {
         return None;
     }

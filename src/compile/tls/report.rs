@@ -3,19 +3,18 @@
 
 use std::sync::Arc;
 
+use super::material::Leaf;
+use super::{Materials, Terms};
 use crate::api::condition::ConditionReason;
 use crate::api::deployment::CaKind;
 use crate::compile::acme::{Current, Order};
-use crate::compile::deployment::Wanted;
 use crate::compile::host::HostTerms;
+use crate::compile::problem::Problem;
 use crate::compile::references::{Found, Unusable};
-use crate::compile::report::Problem;
-use crate::snapshot::{Certificate, HostName};
-use crate::store::ObjectKey;
-
-use super::asked::{AuthoritiesRef, Wish};
-use super::material::Leaf;
-use super::{Materials, Terms};
+use crate::compile::wanted::{AuthoritiesRef, Wanted, Wish};
+use crate::hostname::HostName;
+use crate::object::ObjectKey;
+use crate::tls::Certificate;
 
 /// A certificate of the Deployment's own, as it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]

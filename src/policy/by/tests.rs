@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::policy::principal::{Kind, Parts};
+use proptest::prelude::*;
 
 struct Asked {
     method: Method,

@@ -1,9 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::Method;
-use proptest::prelude::*;
 
 use super::*;
+use proptest::prelude::*;
 
 /// What a request borrows from.
 pub(in crate::policy) struct Head {

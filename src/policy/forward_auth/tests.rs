@@ -7,7 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::snapshot::{Endpoint, Protocol, Slot, UpstreamKey};
+use crate::object::UpstreamKey;
+use crate::runtime::Slot;
+use crate::upstream::{Endpoint, Protocol};
 
 /// Says one answer to all, and keeps what it was asked.
 struct Service {

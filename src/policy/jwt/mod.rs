@@ -1,12 +1,13 @@
 //! Signed tokens: whose they are is told by their claims, whether they are genuine by the issuer's keys. Those come with the
 //! rule, or from a URL by way of `state::jwks`.
 
+pub mod fetched;
 mod keys;
 mod token;
 mod verified;
 
-#[cfg(test)]
-mod tests;
+pub use keys::{Algorithm, Invalid, KeySet, Verdict};
+pub use token::{Claims, Flaw};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,13 @@ use http::Uri;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-pub use keys::{Algorithm, Invalid, KeySet, Verdict};
-pub use token::{Claims, Flaw};
-
 use super::credentials::{self, Authenticated, Source, bearer_refusal};
 use super::permissions::Permissions;
 use super::principal::{self, Principal};
-use super::{Refusal, Request};
+use super::refusal::Refusal;
+use super::request::Request;
 use crate::reason::Reason;
-use crate::snapshot::Slot;
-use crate::state;
+use crate::runtime::Slot;
 use crate::text::printed;
 use token::Token;
 use verified::{Digest, Verified};
@@ -59,7 +57,7 @@ pub enum Keys {
         #[serde(serialize_with = "printed::text")]
         url: Uri,
         #[serde(skip)]
-        fetched: Slot<state::Jwks>,
+        fetched: Slot<fetched::Jwks>,
     },
     Set(Arc<KeySet>),
 }
@@ -197,3 +195,6 @@ fn invalid(flaw: Flaw) -> Refusal {
         ..bearer_refusal(Reason::InvalidToken)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,12 +9,12 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, header};
-use proptest::prelude::*;
 use strum::VariantArray;
 
 use super::keys::MAX_TRIED;
 use super::*;
 use crate::policy::credentials::Place;
+use proptest::prelude::*;
 
 const NOW: i64 = 1_800_000_000;
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 
-use super::{KeySet, Principal};
-use crate::snapshot::Fingerprint;
+use super::keys::KeySet;
+use crate::policy::principal::Principal;
+use crate::tls::Fingerprint;
 
 /// Lasts no longer than the rule as it is: an edited one remembers nothing.
 #[derive(Default)]

@@ -19,7 +19,7 @@ use super::path::Paths;
 use super::schema::{DIALECTS, Schemas};
 use super::servers::bases;
 use super::validator::Compiler;
-use crate::snapshot::Fingerprint;
+use crate::tls::Fingerprint;
 
 pub struct Document {
     title: String,

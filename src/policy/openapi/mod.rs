@@ -17,12 +17,13 @@ mod path;
 mod schema;
 mod servers;
 mod shape;
-#[cfg(test)]
-mod tests;
 mod unique;
 mod validate;
 mod validator;
 mod violation;
+
+pub use document::Document;
+pub use violation::{Place, Violation};
 
 use std::sync::Arc;
 
@@ -30,9 +31,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 use tokio::sync::Semaphore;
-
-pub use document::Document;
-pub use violation::{Place, Violation};
 
 /// A rule's document, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -122,3 +120,6 @@ impl OpenApi {
         validating.await.ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::decode;
 use super::invalid::Invalid;
-use super::json;
 use super::node::Node;
 use super::shape::Shape;
 use super::validator::{Mismatch, Schema};
+use super::{decode, json};
 
 #[derive(Debug)]
 pub struct Parameter {

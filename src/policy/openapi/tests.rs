@@ -7,7 +7,9 @@ mod requests;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{Call, Document, Parts, Violation};
+use super::document::Document;
+use super::violation::Violation;
+use super::{Call, Parts};
 
 /// A shop for pets: written for these tests, with as much of OpenAPI as they need.
 const PETS: &str = r##"

@@ -6,14 +6,13 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::body::MAX_PAIRS;
-use super::decode;
 use super::document::{Document, Methods, Operation};
 use super::parameter::{Content, Parameter, mismatch};
 use super::path::Found;
 use super::validator::Mismatch;
 use super::violation::{Place, Violation};
-use super::{Call, Parts};
-use crate::policy::reserved::folds_to;
+use super::{Call, Parts, decode};
+use crate::fields::reserved::folds_to;
 
 impl Document {
     /// Whether a body means anything to the operation.
@@ -111,7 +110,7 @@ fn from_pairs(parameter: &Parameter, pairs: &[(Cow<'_, str>, &str)], size: usize
                 return Err(mismatch("is given more than once"));
             }
             match content {
-                Content::Json(schema) => schema.check_json(super::parameter::text(value)?.as_bytes()),
+                Content::Json(schema) => schema.check_json(crate::policy::openapi::parameter::text(value)?.as_bytes()),
                 _ => Ok(()),
             }
         }

@@ -1,6 +1,5 @@
-use proptest::prelude::*;
-
 use super::*;
+use proptest::prelude::*;
 
 fn principal(subject: &str, source: Value) -> Principal {
     Principal::new(Parts {

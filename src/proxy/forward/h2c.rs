@@ -13,12 +13,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Attempts, Errand, Failed, KERNEL_LIMIT, hold};
-use crate::proxy::body::{Body, ClientBody, Held, Sent};
-use crate::proxy::h2c::{self, Content, Place, Upload};
-use crate::proxy::incoming::Incoming;
+use super::errand::{Attempts, Errand, Failed, hold};
+use crate::body::incoming::Incoming;
+use crate::body::request::{ClientBody, Sent};
+use crate::proxy::body::{Body, Held};
 use crate::proxy::telling::Trail;
 use crate::reason::Reason;
+use crate::upstream::dial::KERNEL_LIMIT;
+use crate::upstream::h2c::{self, Content, Place, Upload};
 
 /// How often a request is sent again over a connection that turns out to have been on its way out.
 const MAX_RESENDS: usize = 3;

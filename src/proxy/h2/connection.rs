@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{self, Builder};
-use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::io::{Io, Seen};
+use super::place::{Place, Shared};
 use super::request;
+use crate::body::clock::HEAD_TIMEOUT;
+use crate::fields::MAX_HEAD;
+use crate::net::stream::Stream;
 use crate::proxy::Proxy;
-use crate::proxy::connection::{HEAD_TIMEOUT, MAX_HEAD};
 use crate::proxy::peer::Peer;
-use crate::proxy::stream::Stream;
 use crate::snapshot::Listener;
 
 /// Each stream's, each way. The connection's holds all of them, so that none that stands still stands in another's way.
@@ -29,31 +29,6 @@ const MAX_WINDOW: u32 = (1 << 31) - 1;
 const MAX_RESETS: usize = 1024;
 /// Between our GOAWAY and the end of a connection that carries nothing any more.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// What the streams of one connection share.
-#[derive(Debug)]
-struct Shared {
-    proxy: Arc<Proxy>,
-    peer: Arc<Peer>,
-    load: Mutex<Load>,
-}
-
-#[derive(Debug)]
-struct Load {
-    requests: usize,
-    sockets: usize,
-    /// Since when it has had neither, if it has neither.
-    idle_since: Instant,
-    open: bool,
-    counted: Option<TaskTrackerToken>,
-}
-
-/// One stream's share in its connection's load.
-#[derive(Debug)]
-pub struct Place {
-    shared: Arc<Shared>,
-    is_socket: bool,
-}
 
 /// Serves streams until the connection ends. It ends by itself only while none is open.
 pub async fn serve(stream: Stream, peer: Arc<Peer>, proxy: Arc<Proxy>) {
@@ -152,85 +127,4 @@ async fn drive(
         }
     })
     .await;
-}
-
-impl Shared {
-    fn new(peer: Arc<Peer>, proxy: Arc<Proxy>) -> Self {
-        let load = Load {
-            requests: 0,
-            sockets: 0,
-            idle_since: Instant::now(),
-            open: true,
-            counted: Some(proxy.connections.token()),
-        };
-        Self {
-            proxy,
-            peer,
-            load: Mutex::new(load),
-        }
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Load)) {
-        let mut load = self.lock();
-        change(&mut load);
-        if load.requests + load.sockets == 0 {
-            load.idle_since = Instant::now();
-        }
-        match (load.counted.is_some(), load.is_counted()) {
-            (false, true) => load.counted = Some(self.proxy.connections.token()),
-            (true, false) => load.counted = None,
-            _ => {}
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Load> {
-        self.load.lock()
-    }
-}
-
-impl Load {
-    /// Whether a drain waits for the connection. Not for one that carries nothing but sockets: these are counted themselves.
-    fn is_counted(&self) -> bool {
-        self.open && (self.requests > 0 || self.sockets == 0)
-    }
-
-    fn idle_since(&self) -> Option<Instant> {
-        (self.requests + self.sockets == 0).then_some(self.idle_since)
-    }
-}
-
-impl Place {
-    fn of(shared: &Arc<Shared>) -> Self {
-        shared.change(|load| load.requests += 1);
-        Self {
-            shared: shared.clone(),
-            is_socket: false,
-        }
-    }
-
-    pub fn proxy(&self) -> &Arc<Proxy> {
-        &self.shared.proxy
-    }
-
-    pub fn peer(&self) -> &Arc<Peer> {
-        &self.shared.peer
-    }
-
-    pub fn is_socket_now(&mut self) {
-        self.is_socket = true;
-        self.shared.change(|load| {
-            load.requests -= 1;
-            load.sockets += 1;
-        });
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let is_socket = self.is_socket;
-        self.shared.change(|load| match is_socket {
-            true => load.sockets -= 1,
-            false => load.requests -= 1,
-        });
-    }
 }

@@ -15,11 +15,13 @@ const HEAD: usize = 9;
 
 /// RFC 9113 section 6.
 mod kind {
+
     pub const DATA: u8 = 0;
     pub const HEADERS: u8 = 1;
     pub const RST_STREAM: u8 = 3;
     pub const CONTINUATION: u8 = 9;
 }
+
 const END_STREAM: u8 = 1;
 
 /// Reads along, frame by frame.

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -12,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::flood::Flood;
-use crate::proxy::connection::{LINGER, poll_discard};
-use crate::proxy::stream::Stream;
+use crate::net::stream::Stream;
+use crate::proxy::linger::{LINGER, poll_discard};
 
 /// h2 keeps it for good; what it has seen is shared.
 pub struct Io {

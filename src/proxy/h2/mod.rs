@@ -4,6 +4,7 @@
 mod connection;
 mod flood;
 mod io;
+pub mod place;
 mod request;
 mod send;
 mod socket;

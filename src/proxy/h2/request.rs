@@ -15,14 +15,15 @@ use http_body::Body as _;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::connection::Place;
+use super::place::Place;
 use super::send::Sending;
 use super::socket::Socket;
+use crate::body::clock::{COARSE, Clock, Phase};
+use crate::body::incoming::Incoming;
+use crate::fields::list::has_token;
 use crate::proxy::body::Body;
-use crate::proxy::connection::{COARSE, Client, Clock, Phase};
+use crate::proxy::client::Client;
 use crate::proxy::exchange;
-use crate::proxy::incoming::Incoming;
-use crate::websocket::handshake::has_token;
 use crate::websocket::tunnel::{self, Opening};
 
 pub async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, place: Place) {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body as _;
 
+use crate::body::clock::Clock;
 use crate::proxy::body::Body;
-use crate::proxy::connection::Clock;
 
 pub struct Sending<'a> {
     to: SendStream<Bytes>,

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Place;
+use super::place::Place;
 use crate::websocket::tunnel::Side;
 
 #[derive(Debug)]

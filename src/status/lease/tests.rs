@@ -4,12 +4,12 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use parking_lot::Mutex;
-use proptest::prelude::*;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
+use proptest::prelude::*;
 
 /// An apiserver that knows one Lease and its resourceVersion.
 #[derive(Clone, Default)]

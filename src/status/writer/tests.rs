@@ -10,9 +10,11 @@ use super::*;
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::DeploymentStatus;
 use crate::compile::acme::Order;
-use crate::compile::report::{Counts, Finding, Report, Served};
+use crate::compile::problem::Finding;
+use crate::compile::report::{Counts, Report};
+use crate::compile::tls::report::Served;
 use crate::config::Flags;
-use crate::store::ObjectKey;
+use crate::object::ObjectKey;
 
 /// An apiserver that takes every status, unless told otherwise, and remembers when it got which.
 #[derive(Clone, Default)]

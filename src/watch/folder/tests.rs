@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -7,7 +6,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::store::{Event, Kind, Object, ObjectKey};
+use crate::object::ObjectKey;
+use crate::store::{Event, Kind, Object};
 
 fn service(name: &str, port: u16) -> String {
     format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n")

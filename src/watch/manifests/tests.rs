@@ -170,9 +170,8 @@ fn the_first_file_by_path_owns_an_object() {
 }
 
 mod property {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     /// A document: one object (by number) with a host, a List of several, or broken text if there is none.
     type Content = Vec<(u8, u8)>;

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
 use postern::proxy::error::{Asker, answer};
 use postern::reason::Reason;
-use postern::websocket::handshake::{has_token, tokens};
+use postern::fields::list::{has_token, tokens};
 
 fn lines<'a>(name: HeaderName, lines: impl IntoIterator<Item = &'a [u8]>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use postern::proxy::origin::{Origin, X_FORWARDED_FOR};
+use postern::fields::X_FORWARDED_FOR;
+use postern::proxy::origin::Origin;
 use postern::proxy::peer::Peer;
 use postern::snapshot::Listener;
 

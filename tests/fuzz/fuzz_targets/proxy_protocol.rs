@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use libfuzzer_sys::fuzz_target;
-use postern::proxy::proxy_protocol::{Told, read};
+use postern::net::proxy_protocol::{Told, read};
 use postern_fuzz::ready;
 use tokio::io::{AsyncRead, ReadBuf};
 

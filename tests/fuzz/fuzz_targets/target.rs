@@ -4,19 +4,20 @@
 
 use http::{HeaderValue, Version, header};
 use libfuzzer_sys::fuzz_target;
-use postern::proxy::target::{Target, hostname};
+use postern::hostname::normalize;
+use postern::proxy::target::Target;
 use postern_fuzz::{cut, head};
 
 fuzz_target!(|input: &[u8]| {
     let Some((mut parts, _)) = head(input) else { return };
     let Ok(target) = Target::of(&parts) else { return };
 
-    let name = target.hostname();
+    let name = target.normalize();
     assert!(!name.is_empty() && name.is_ascii() && !name.contains(['[', ']', '/', '@', '?', '#', ' ']));
     assert!(!name.contains(|char: char| char.is_ascii_uppercase()));
-    assert_eq!(hostname(target.host_without_port()), name);
+    assert_eq!(normalize(target.host_without_port()), name);
     if !name.contains(':') {
-        assert_eq!(hostname(&name), name, "the name of a name");
+        assert_eq!(normalize(&name), name, "the name of a name");
     }
 
     assert!(target.uri.scheme().is_none() && target.uri.authority().is_none());

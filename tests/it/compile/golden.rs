@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern::compile::acme::Order;
-use postern::compile::report::{Finding, PolicyReport, Report, Served};
+use postern::compile::policy::report::PolicyReport;
+use postern::compile::problem::Finding;
+use postern::compile::report::Report;
+use postern::compile::tls::report::Served;
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
-use postern::snapshot::HostName;
-use postern::store::{Batch, Changes, Event, ObjectKey, Store};
+use postern::hostname::HostName;
+use postern::object::ObjectKey;
+use postern::store::{Batch, Changes, Event, Store};
 use postern::watch::files;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

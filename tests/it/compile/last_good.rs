@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
+use postern::object::ObjectKey;
 use postern::snapshot::{Action, Snapshot};
-use postern::store::{Batch, Event, Kind, ObjectKey, Store};
+use postern::store::{Batch, Event, Kind, Store};
 use postern::watch::files;
 use serde_json::{Value, json};
 

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use postern::compile::report::PolicyReport;
+use postern::compile::policy::report::PolicyReport;
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
+use postern::object::ObjectKey;
 use postern::policy::Kind as Rule;
 use postern::snapshot::{Action, Route, Snapshot};
-use postern::store::{Batch, Event, Kind, ObjectKey, Store};
+use postern::store::{Batch, Event, Kind, Store};
 use postern::watch::files;
 use serde_json::{Value, json};
 
@@ -203,7 +204,7 @@ fn the_shadow_stays_the_shadow_while_an_edit_of_the_mode_is_not_understood() {
     world.guard(with_mode("Shadow"));
     world.guard(with_mode("Observe"));
     let policies = world.route("one.test").policies.clone().unwrap();
-    assert_eq!(policies[0].mode, postern::policy::Mode::Shadow);
+    assert_eq!(policies[0].mode, postern::policy::mode::Mode::Shadow);
     assert_eq!(world.told()[0], "false ServingLastGood");
     world.restart();
     assert_eq!(world.stands(), ["closed", ""]);

@@ -3,8 +3,9 @@
 
 use postern::api::deployment::{DeploymentSpec, PathRule, PathType};
 use postern::config::Routing;
-use postern::snapshot::HostName;
-use postern::store::{Deployment, Object, ObjectKey};
+use postern::hostname::HostName;
+use postern::object::ObjectKey;
+use postern::store::{Deployment, Object};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

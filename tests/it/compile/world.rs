@@ -11,14 +11,18 @@ use postern::api::deployment::{
     Acme, BackendRef, Balancing, CaKind, CaRef, ClientTls, ClientTlsMode, DeploymentSpec, PathRule, PathType,
     SecretRef, ServiceRef, State, Strategy as Strategies, Tls, UpstreamTls as UpstreamTlsSpec,
 };
-use postern::compile::report::{PolicyReport, Report};
+use postern::compile::policy::report::PolicyReport;
+use postern::compile::report::Report;
 use postern::compile::{Compiled, Fresh, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
-use postern::snapshot::{Action, Snapshot, Upstream, UpstreamTls};
+use postern::object::{Data, ObjectKey};
+use postern::snapshot::{Action, Snapshot};
 use postern::store::{
-    Batch, Changes, ConfigMap, Data, Deployment, EndpointSlice, Event, Kind, Object, ObjectKey, Secret, Service,
-    ServicePort, SliceEndpoint, SlicePort, Store,
+    Batch, Changes, ConfigMap, Deployment, EndpointSlice, Event, Kind, Object, Secret, Service, ServicePort,
+    SliceEndpoint, SlicePort, Store,
 };
+use postern::upstream::Upstream;
+use postern::upstream::tls::UpstreamTls;
 use postern::watch::files;
 use proptest::collection::vec;
 use proptest::option;

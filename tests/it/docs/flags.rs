@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use clap::{Arg, Args, Command};
-use postern::config::{self, Flags, HOT};
+use postern::config;
+use postern::config::{Flags, HOT};
 use serde_json::Value;
 
 use super::{assert_table, code};

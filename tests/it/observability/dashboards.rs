@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern::telemetry::metrics::family;
+use postern::metrics::family;
 
 use super::{assert_exists, dashboards, file, targets};
 use crate::support::chart::{objects, render};

@@ -1,7 +1,7 @@
 //! Documents that are refused, and the place that is named.
 
-use super::super::Document;
 use super::taking;
+use crate::policy::openapi::document::Document;
 
 fn refusal(text: &str) -> String {
     Document::read(text.as_bytes()).unwrap_err()

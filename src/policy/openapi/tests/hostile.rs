@@ -10,8 +10,9 @@ use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
-use super::super::{Document, MAX_INLINE, OpenApi, Parts};
 use super::{json, taking, validate};
+use crate::policy::openapi::document::Document;
+use crate::policy::openapi::{MAX_INLINE, OpenApi, Parts};
 
 /// With these components, and `POST /` taking the schema `S0`.
 fn with_schemas(schemas: &str) -> Result<Document, String> {

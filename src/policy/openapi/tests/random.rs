@@ -1,10 +1,10 @@
 //! Whatever is read or sent, nothing panics; and what is validated agrees with a naive reading.
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::Document;
 use super::{json as send, pets, taking, validate};
+use crate::policy::openapi::document::Document;
+use proptest::prelude::*;
 
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -2,9 +2,10 @@
 
 use http::Method;
 
-use super::super::{Call, OpenApi, Parts, Place};
 use super::{PETS, json, pets, taking, validate};
-use crate::policy::openapi::Document;
+use crate::policy::openapi::document::Document;
+use crate::policy::openapi::violation::Place;
+use crate::policy::openapi::{Call, OpenApi, Parts};
 
 const TRACE: (&str, &str) = ("x-trace", "0b8e3d0c-67a3-4d7b-9c5e-0d2a1f7f1b11");
 

@@ -1,0 +1,6 @@
+//! The bodies of requests: how they are read from either side, which time they may take, and how much of them is kept.
+
+pub mod clock;
+pub mod incoming;
+pub mod request;
+mod room;

@@ -1,0 +1,62 @@
+//! What is wrong with an object, and how it is said.
+
+use std::fmt;
+
+use crate::api::condition::{ConditionReason, ConditionType};
+use crate::text::cut;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    pub r#type: ConditionType,
+    pub status: bool,
+    pub reason: ConditionReason,
+    /// For a person: which field or name, what is wrong, whose it is.
+    pub message: String,
+}
+
+/// Something that is not served, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub reason: ConditionReason,
+    pub message: String,
+}
+
+/// A value out of an object, in quotes and cut short: messages stay readable, and bounded.
+pub struct Quoted<'a>(pub &'a str);
+
+/// A condition's message holds 32,768 characters at most; nobody reads that many.
+const MAX_MESSAGE: usize = 4096;
+
+pub(super) fn join(problems: &[Problem]) -> String {
+    let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    cut_message(messages.join("; "))
+}
+
+pub(super) fn cut_message(text: String) -> String {
+    cut(&text, MAX_MESSAGE).into_owned()
+}
+
+pub(super) fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Problem {
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            reason: ConditionReason::Invalid,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 80;
+        let end = self.0.floor_char_boundary(SHOWN);
+        write!(f, "{:?}", &self.0[..end])?;
+        if end < self.0.len() {
+            f.write_str("...")?;
+        }
+        Ok(())
+    }
+}

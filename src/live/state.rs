@@ -1,0 +1,109 @@
+//! Runtime state by stable key: what counts, pools and registers. It outlives every snapshot that refers to it, and goes
+//! when no snapshot, request or socket does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use http::Uri;
+use parking_lot::Mutex;
+
+use crate::egress::Egress;
+use crate::object::{ObjectKey, UpstreamKey};
+use crate::policy::jwt::Keys;
+use crate::policy::jwt::fetched::Jwks;
+use crate::policy::state::{Rule, RuleKey};
+use crate::policy::{Jwt, Kind, Policy};
+use crate::runtime::{Table, Traffic, handshakes};
+use crate::telemetry::traces;
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
+use crate::websocket::registry::Deployment;
+
+/// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
+#[derive(Debug, Default)]
+pub struct State {
+    deployments: Mutex<Table<ObjectKey, Deployment>>,
+    endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
+    rules: Mutex<Table<RuleKey, Rule>>,
+    /// By URL: rules that go by the same keys share them.
+    jwks: Mutex<Table<Uri, Jwks>>,
+    /// What is answered before a Deployment is found.
+    pub unrouted: Traffic,
+    pub tls: handshakes::Handshakes,
+    /// Calls to the store that replicas share which nothing came of.
+    pub store_errors: Arc<AtomicU64>,
+    /// Lines of the access log that nobody took in time.
+    pub access_log_dropped: Arc<AtomicU64>,
+    pub spans: Arc<traces::Counts>,
+}
+
+impl State {
+    pub fn deployment(&self, key: &ObjectKey) -> Arc<Deployment> {
+        let mut table = self.deployments.lock();
+        table.get_or_insert(key)
+    }
+
+    /// Gives each endpoint of a new upstream the state that its address already had, if any.
+    pub fn pair(&self, upstream: &Upstream) {
+        let mut table = self.endpoints.lock();
+        for endpoint in &upstream.endpoints {
+            if !endpoint.runtime.is_filled() {
+                endpoint
+                    .runtime
+                    .fill(table.get_or_insert(&(upstream.key.clone(), endpoint.address)));
+            }
+        }
+    }
+
+    /// Every Deployment that is configured or still has requests or sockets.
+    pub fn deployments(&self) -> Vec<(ObjectKey, Arc<Deployment>)> {
+        let table = self.deployments.lock();
+        let alive = table
+            .entries
+            .iter()
+            .filter_map(|(key, state)| Some((key.clone(), state.upgrade()?)));
+        alive.collect()
+    }
+
+    /// Gives each rule of a new policy the state that its name already had, if any.
+    /// Keys at a URL are fetched from now on, on the runtime that this is called on.
+    pub fn pair_rules(&self, policy: &Policy, egress: &Arc<Egress>) {
+        let mut table = self.rules.lock();
+        for rule in policy.rules.iter().filter(|rule| !rule.runtime.is_filled()) {
+            rule.runtime.fill(table.get_or_insert(&RuleKey {
+                policy: policy.key.clone(),
+                name: rule.name.clone(),
+            }));
+            if let Kind::Jwt(Jwt {
+                keys: Keys::Url { url, fetched },
+                ..
+            }) = &rule.kind
+            {
+                fetched.fill(self.jwks(url, egress));
+            }
+        }
+    }
+
+    pub fn jwks(&self, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
+        let mut table = self.jwks.lock();
+        let keys = table.get_or_insert(url);
+        keys.start(url, egress);
+        keys
+    }
+
+    /// Every rule that is configured or still has sockets.
+    pub fn rules(&self) -> Vec<(RuleKey, Arc<Rule>)> {
+        let table = self.rules.lock();
+        let alive = table
+            .entries
+            .iter()
+            .filter_map(|(key, state)| Some((key.clone(), state.upgrade()?)));
+        alive.collect()
+    }
+
+    pub fn existing(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
+        let table = self.deployments.lock();
+        table.entries.get(key)?.upgrade()
+    }
+}

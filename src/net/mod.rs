@@ -1,0 +1,5 @@
+//! Sockets and byte streams, below HTTP and TLS.
+
+pub mod proxy_protocol;
+pub mod socket;
+pub mod stream;

@@ -1,0 +1,70 @@
+//! What belongs to one rule of one policy while any snapshot or socket refers to it, by the policy's key and the rule's name:
+//! an edit of the rule resets nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use strum::{IntoStaticStr, VariantArray};
+
+use super::mode::Mode;
+use super::passwords::Passwords;
+use super::refusal::Refusal;
+use crate::limits::sockets::Sockets;
+use crate::limits::windows::Windows;
+use crate::object::ObjectKey;
+use crate::reason::Reason;
+
+#[derive(Debug, Default)]
+pub struct Rule {
+    decisions: [[AtomicU64; Decision::VARIANTS.len()]; Mode::VARIANTS.len()],
+    /// Each of a rule that has a use for it; empty ones cost next to nothing.
+    pub passwords: Passwords,
+    pub windows: Windows,
+    pub sockets: Sockets,
+}
+
+/// Stable through every edit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleKey {
+    pub policy: ObjectKey,
+    pub name: Arc<str>,
+}
+
+/// How a rule that applied decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Decision {
+    Passed,
+    Refused,
+    /// Something that it needs did not answer, or not in time.
+    Failed,
+}
+
+impl Rule {
+    pub fn count(&self, mode: Mode, decision: Decision) {
+        self.decisions[mode as usize][decision as usize].fetch_add(1, Relaxed);
+    }
+
+    pub fn decisions(&self, mode: Mode, decision: Decision) -> u64 {
+        self.decisions[mode as usize][decision as usize].load(Relaxed)
+    }
+}
+
+impl Decision {
+    pub fn of<T>(decided: &Result<T, Refusal>) -> Self {
+        match decided {
+            Ok(_) => Self::Passed,
+            Err(refusal) => match refusal.reason {
+                Reason::AuthUnavailable | Reason::Overloaded | Reason::PolicyTimeout | Reason::StoreUnavailable => {
+                    Self::Failed
+                }
+                _ => Self::Refused,
+            },
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}

@@ -1,0 +1,61 @@
+//! What one client connection is for all of its requests.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use parking_lot::Mutex;
+
+use super::Proxy;
+use super::peer::Peer;
+use super::turn::Turn;
+use crate::body::clock::Clock;
+use crate::websocket::socket::Registered;
+use crate::websocket::tunnel::Opening;
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub struct Client {
+    pub proxy: Arc<Proxy>,
+    pub peer: Arc<Peer>,
+    pub clock: Clock,
+    /// The place in line that the first request, if it is an upgrade, already has.
+    turn: Mutex<Option<Turn>>,
+    /// Where an accepted upgrade leaves the app's half until the client's is free.
+    opening: Mutex<Option<Opening>>,
+    /// Whether the last write found the socket full.
+    pub(super) write_blocked: AtomicBool,
+}
+
+impl Client {
+    pub fn new(proxy: Arc<Proxy>, peer: Arc<Peer>, turn: Option<Turn>) -> Self {
+        let keep_alive = proxy.listener().keep_alive_timeout;
+        Self {
+            proxy,
+            peer,
+            clock: Clock::new(keep_alive),
+            turn: Mutex::new(turn),
+            opening: Mutex::default(),
+            write_blocked: AtomicBool::new(false),
+        }
+    }
+
+    pub fn take_turn(&self) -> Option<Turn> {
+        self.turn.lock().take()
+    }
+
+    /// Leaves an accepted upgrade for when the client has been told.
+    pub fn open_socket(&self, opening: Opening) {
+        *self.opening.lock() = Some(opening);
+    }
+
+    /// What is to be known of the socket before the client has it, if there is one.
+    pub fn with_socket(&self, say: impl FnOnce(&Registered)) {
+        if let Some(opening) = &*self.opening.lock() {
+            say(&opening.socket);
+        }
+    }
+
+    pub fn take_opening(&self) -> Option<Opening> {
+        self.opening.lock().take()
+    }
+}

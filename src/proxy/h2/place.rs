@@ -1,0 +1,116 @@
+//! How many streams and how much memory one HTTP/2 connection holds.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::proxy::Proxy;
+use crate::proxy::peer::Peer;
+
+/// What the streams of one connection share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) proxy: Arc<Proxy>,
+    peer: Arc<Peer>,
+    load: Mutex<Load>,
+}
+
+#[derive(Debug)]
+pub(super) struct Load {
+    requests: usize,
+    sockets: usize,
+    /// Since when it has had neither, if it has neither.
+    idle_since: Instant,
+    pub(super) open: bool,
+    counted: Option<TaskTrackerToken>,
+}
+
+/// One stream's share in its connection's load.
+#[derive(Debug)]
+pub struct Place {
+    shared: Arc<Shared>,
+    is_socket: bool,
+}
+
+impl Shared {
+    pub(super) fn new(peer: Arc<Peer>, proxy: Arc<Proxy>) -> Self {
+        let load = Load {
+            requests: 0,
+            sockets: 0,
+            idle_since: Instant::now(),
+            open: true,
+            counted: Some(proxy.connections.token()),
+        };
+        Self {
+            proxy,
+            peer,
+            load: Mutex::new(load),
+        }
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Load)) {
+        let mut load = self.lock();
+        change(&mut load);
+        if load.requests + load.sockets == 0 {
+            load.idle_since = Instant::now();
+        }
+        match (load.counted.is_some(), load.is_counted()) {
+            (false, true) => load.counted = Some(self.proxy.connections.token()),
+            (true, false) => load.counted = None,
+            _ => {}
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Load> {
+        self.load.lock()
+    }
+}
+
+impl Load {
+    /// Whether a drain waits for the connection. Not for one that carries nothing but sockets: these are counted themselves.
+    fn is_counted(&self) -> bool {
+        self.open && (self.requests > 0 || self.sockets == 0)
+    }
+
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.requests + self.sockets == 0).then_some(self.idle_since)
+    }
+}
+
+impl Place {
+    pub(super) fn of(shared: &Arc<Shared>) -> Self {
+        shared.change(|load| load.requests += 1);
+        Self {
+            shared: shared.clone(),
+            is_socket: false,
+        }
+    }
+
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.shared.proxy
+    }
+
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.shared.peer
+    }
+
+    pub fn is_socket_now(&mut self) {
+        self.is_socket = true;
+        self.shared.change(|load| {
+            load.requests -= 1;
+            load.sockets += 1;
+        });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let is_socket = self.is_socket;
+        self.shared.change(|load| match is_socket {
+            true => load.sockets -= 1,
+            false => load.requests -= 1,
+        });
+    }
+}

@@ -1,0 +1,39 @@
+//! What a connection's TLS handshake went by, for as long as the connection lasts: requests are held against it.
+
+use std::sync::Arc;
+
+use super::client_certificate::ClientCertificate;
+use crate::object::ObjectKey;
+use crate::snapshot::{ClientTls, Snapshot};
+
+#[derive(Debug)]
+pub struct Agreed {
+    /// Lower case, without trailing dot.
+    pub server_name: Option<Arc<str>>,
+    pub identity: Identity,
+    pub client: Option<Arc<ClientTls>>,
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// As whom Postern showed itself. By the Secrets' names: a renewed certificate is the same identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity(Box<[ObjectKey]>);
+
+impl Identity {
+    /// `host`: empty for a client that named none.
+    pub fn of(snapshot: &Snapshot, host: &str) -> Self {
+        Self(Self::secrets(snapshot, host).cloned().collect())
+    }
+
+    pub fn is_of(&self, snapshot: &Snapshot, host: &str) -> bool {
+        self.0.iter().eq(Self::secrets(snapshot, host))
+    }
+
+    fn secrets<'a>(snapshot: &'a Snapshot, host: &str) -> impl Iterator<Item = &'a ObjectKey> {
+        let unnamed = host.is_empty().then_some(&snapshot.default_certificates);
+        let unnamed = unnamed.into_iter().flat_map(|defaults| defaults.iter());
+        unnamed
+            .chain(snapshot.certificates(host))
+            .map(|certificate| &certificate.secret)
+    }
+}

@@ -1,0 +1,11 @@
+//! What joins runtime state to the parts of a snapshot and outlives each snapshot.
+
+pub mod handshakes;
+pub mod shrink;
+pub mod slot;
+pub mod table;
+pub mod traffic;
+
+pub use slot::Slot;
+pub use table::Table;
+pub use traffic::Traffic;

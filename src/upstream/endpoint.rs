@@ -1,0 +1,45 @@
+//! What belongs to one address of one upstream while any snapshot, request or socket refers to it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::h2c::Connections;
+use super::pool::Pool;
+
+#[derive(Debug, Default)]
+pub struct Endpoint {
+    /// Requests and sockets under way: what LeastConnections compares.
+    open: AtomicUsize,
+    /// Idle connections, closed when nothing refers to the endpoint any more.
+    pub pool: Pool,
+    /// Connections in HTTP/2, idle or not.
+    pub streams: Connections,
+}
+
+/// One request or socket under way at an endpoint.
+#[derive(Debug)]
+pub struct Open(Arc<Endpoint>);
+
+impl Endpoint {
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+}
+
+impl Open {
+    pub fn at(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.open.fetch_add(1, Relaxed);
+        Self(endpoint.clone())
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,45 @@
+//! One Service port and the endpoints that answer for it.
+
+pub mod balance;
+pub mod dial;
+pub mod endpoint;
+pub mod h2c;
+pub mod pool;
+pub mod tls;
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+
+use serde::Serialize;
+
+use crate::object::UpstreamKey;
+use crate::runtime::Slot;
+
+/// What is spoken to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Protocol {
+    Http1,
+    /// HTTP/2 by prior knowledge; upgrades go as HTTP/1.1 all the same.
+    H2c,
+    /// HTTP/1.1 over TLS.
+    Https,
+}
+
+/// Where new requests and sockets may go: the ready endpoints or, if there is none, those serving while terminating.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Upstream {
+    pub key: UpstreamKey,
+    pub protocol: Protocol,
+    /// Where RoundRobin stands; it may start anew with a new list of endpoints.
+    #[serde(skip)]
+    pub rotation: Slot<AtomicUsize>,
+    /// Sorted by address, without duplicates. Empty: 503 no_ready_endpoint.
+    pub endpoints: Box<[Endpoint]>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    #[serde(skip)]
+    pub runtime: Slot<endpoint::Endpoint>,
+}
