@@ -25,7 +25,8 @@ use crate::object::ObjectKey;
 use crate::snapshot::{Deployment, Listener, RunState};
 use crate::status::{self, Mailbox, Status, Subject, Update};
 use crate::store::{Batch, Changes, Kind, Store};
-use crate::websocket::socket::{Socket, end_spread};
+use crate::websocket::registry::end_spread;
+use crate::websocket::socket::Socket;
 
 /// Over how long the sockets of a Deployment that is deleted or Stopped are ended.
 const END_WINDOW: Duration = Duration::from_secs(30);
@@ -130,7 +131,7 @@ impl Publisher {
         for deployment in &fresh.deployments {
             let state = self.state.deployment(&deployment.key);
             if !is_stopped(&deployment) {
-                state.reopen();
+                state.sockets.reopen();
             }
             deployment.runtime.fill(state);
         }
@@ -169,7 +170,7 @@ impl Publisher {
         let sockets = self
             .state
             .existing(key)
-            .map(|deployment| deployment.close())
+            .map(|deployment| deployment.sockets.close())
             .unwrap_or_default();
         if !sockets.is_empty() {
             info!(deployment = %key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");

@@ -10,8 +10,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
+use super::clock::Clock;
 use super::room::Held;
-use crate::proxy::client::Client;
 
 #[derive(Debug)]
 pub enum Incoming {
@@ -37,8 +37,8 @@ pub struct H2Body {
     /// By Content-Length, which h2 holds the frames against (RFC 9113 section 8.1.1).
     left: Option<u64>,
     data_ended: bool,
-    /// Of a request: whose clock notes that it moves.
-    client: Option<Arc<Client>>,
+    /// The client's, of a request's body: it notes that the body moves.
+    clock: Option<Arc<Clock>>,
     /// Told when it is wanted, for a client that waits for a 100.
     wanted: Option<oneshot::Sender<()>>,
 }
@@ -60,11 +60,11 @@ impl Incoming {
     pub fn h2_request(
         stream: RecvStream,
         length: Option<u64>,
-        client: Arc<Client>,
+        clock: Arc<Clock>,
         wanted: Option<oneshot::Sender<()>>,
     ) -> Self {
         let mut body = H2Body::new(stream, length);
-        body.client = Some(client);
+        body.clock = Some(clock);
         body.wanted = wanted;
         Self::H2(Box::new(body))
     }
@@ -143,7 +143,7 @@ impl H2Body {
             left: if stream.is_end_stream() { Some(0) } else { length },
             data_ended: stream.is_end_stream(),
             stream,
-            client: None,
+            clock: None,
             wanted: None,
         }
     }
@@ -155,8 +155,8 @@ impl H2Body {
         if !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    if let Some(client) = &self.client {
-                        client.clock.heard(true);
+                    if let Some(clock) = &self.clock {
+                        clock.heard(true);
                     }
                     // Whoever asks for data has room for it: the window opens again, and no sooner.
                     self.stream.flow_control().release_capacity(data.len())?;

@@ -1,20 +1,22 @@
 //! `postern run`: serve until told to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 
 use super::Signals;
 use crate::app::App;
-use crate::config::{self, Args};
-use crate::telemetry::log;
+use crate::config::{self, Args, Settings};
+use crate::telemetry::log::{self, Levels};
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let initial = config::load(&args)?;
     let levels = log::init(initial.log_format, log::parse(&initial.log)?)?;
     let settings = config::watch(args)?;
-    tokio::spawn(levels.follow(settings.clone()));
+    tokio::spawn(follow(levels, settings.clone()));
 
     info!(version = env!("CARGO_PKG_VERSION"), settings = ?initial, "starting");
     let mut app = tokio::select! {
@@ -35,5 +37,22 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             warn!(signal, "stopped at once by a second signal");
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// Sets the log levels whenever the settings do. Ends with the settings.
+async fn follow(levels: Levels, mut settings: watch::Receiver<Arc<Settings>>) {
+    let mut current = settings.borrow_and_update().log.clone();
+    while settings.changed().await.is_ok() {
+        let next = settings.borrow_and_update().log.clone();
+        if next == current {
+            continue;
+        }
+        // Settings with levels that do not parse never get here.
+        match levels.set(&next) {
+            Ok(()) => info!(levels = next, "log levels changed"),
+            Err(error) => error!(levels = next, error, "cannot change the log levels"),
+        }
+        current = next;
     }
 }

@@ -26,7 +26,8 @@ use super::address::Rules;
 use super::lookup::Lookups;
 use crate::net::socket;
 use crate::net::stream::Stream;
-use crate::tls;
+use crate::tls::client_config;
+use crate::tls::roots::system_roots;
 
 /// Of one name. One that leads nowhere is not to take the time of the next.
 const MAX_ADDRESSES: usize = 8;
@@ -105,7 +106,7 @@ impl Connector {
         if let Some(config) = self.tls.get() {
             return Ok(config.clone());
         }
-        let made = tls::roots::by_system_authorities().map_err(|error| Failure::Tls(error.to_string()))?;
+        let made = client_config(system_roots(), None).map_err(|error| Failure::Tls(error.to_string()))?;
         Ok(self.tls.get_or_init(|| Arc::new(made)).clone())
     }
 }

@@ -15,20 +15,20 @@ use crate::policy::jwt::fetched::Jwks;
 use crate::policy::state::{Rule, RuleKey};
 use crate::policy::{Jwt, Kind, Policy};
 use crate::runtime::{Table, Traffic, handshakes};
+use crate::snapshot::DeploymentState;
 use crate::telemetry::traces;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
-use crate::websocket::registry::Deployment;
 
 /// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
 #[derive(Debug, Default)]
 pub struct State {
-    deployments: Mutex<Table<ObjectKey, Deployment>>,
+    deployments: Mutex<Table<ObjectKey, DeploymentState>>,
     endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
     rules: Mutex<Table<RuleKey, Rule>>,
     /// By URL: rules that go by the same keys share them.
     jwks: Mutex<Table<Uri, Jwks>>,
-    /// What is answered before a Deployment is found.
+    /// What is answered before a DeploymentState is found.
     pub unrouted: Traffic,
     pub tls: handshakes::Handshakes,
     /// Calls to the store that replicas share which nothing came of.
@@ -39,7 +39,7 @@ pub struct State {
 }
 
 impl State {
-    pub fn deployment(&self, key: &ObjectKey) -> Arc<Deployment> {
+    pub fn deployment(&self, key: &ObjectKey) -> Arc<DeploymentState> {
         let mut table = self.deployments.lock();
         table.get_or_insert(key)
     }
@@ -56,8 +56,8 @@ impl State {
         }
     }
 
-    /// Every Deployment that is configured or still has requests or sockets.
-    pub fn deployments(&self) -> Vec<(ObjectKey, Arc<Deployment>)> {
+    /// Every DeploymentState that is configured or still has requests or sockets.
+    pub fn deployments(&self) -> Vec<(ObjectKey, Arc<DeploymentState>)> {
         let table = self.deployments.lock();
         let alive = table
             .entries
@@ -102,7 +102,7 @@ impl State {
         alive.collect()
     }
 
-    pub fn existing(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
+    pub fn existing(&self, key: &ObjectKey) -> Option<Arc<DeploymentState>> {
         let table = self.deployments.lock();
         table.entries.get(key)?.upgrade()
     }

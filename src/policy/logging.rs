@@ -1,14 +1,12 @@
 //! `logging`: what a record of a request tells beside the usual. Credentials are told by nobody, whatever a rule asks for.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Policy;
-use super::credentials::Place;
+use super::credentials::{Place, Source};
 use super::request::decode;
 use crate::fields::reserved::folds_to;
 use crate::text::{printed, start};
@@ -43,10 +41,10 @@ impl Logging {
 }
 
 impl<'a> Redacted<'a> {
-    pub fn by(policies: &'a [Arc<Policy>]) -> Self {
+    /// Redacts what these sources take credentials from.
+    pub fn by(sources: impl IntoIterator<Item = &'a Source>) -> Self {
         let mut redacted = Self::default();
-        let rules = policies.iter().flat_map(|policy| &policy.rules);
-        for source in rules.flat_map(|rule| rule.sources()) {
+        for source in sources {
             match &source.place {
                 Place::Header { name, .. } => redacted.headers.push(name),
                 Place::Query { name } => redacted.parameters.push(name),

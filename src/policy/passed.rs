@@ -15,7 +15,6 @@ use super::principal::Principal;
 use super::rate_limit::{LIMIT, Standing};
 use super::signer::Signer;
 use super::{Kind, Policy, unix_seconds};
-use crate::snapshot::Deployment;
 
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");
 pub const X_POSTERN_PRINCIPAL_TOKEN: HeaderName = HeaderName::from_static("x-postern-principal-token");
@@ -63,11 +62,10 @@ impl Passed {
         self.told.extend(allowed.told);
     }
 
-    /// For the app of this Deployment.
-    pub fn sign(&mut self, signer: Option<&Signer>, deployment: &Deployment) {
-        if let (Some(signer), Some(principal), Ok(id)) = (signer, &self.principal, deployment.id.to_str()) {
-            let audience = format!("{}/{id}", deployment.key.namespace);
-            self.token = signer.sign(principal, &audience, unix_seconds());
+    /// Signs the principal, if there is one, for this audience.
+    pub fn sign(&mut self, signer: &Signer, audience: &str) {
+        if let Some(principal) = &self.principal {
+            self.token = signer.sign(principal, audience, unix_seconds());
         }
     }
 

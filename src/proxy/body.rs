@@ -17,9 +17,9 @@ use super::client::Client;
 use super::telling::Telling;
 use crate::body::incoming::Incoming;
 use crate::body::request::{BodyError, Pause, length};
+use crate::snapshot::DeploymentState;
 use crate::upstream::h2c::Place;
 use crate::upstream::pool::Lease;
-use crate::websocket::registry;
 
 /// What a client is answered with.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub enum Held {
 #[derive(Debug)]
 pub struct Account {
     pub client: Arc<Client>,
-    pub deployment: Arc<registry::Deployment>,
+    pub deployment: Arc<DeploymentState>,
     pub status: StatusCode,
     pub started: std::time::Instant,
     pub bytes: u64,

@@ -9,7 +9,7 @@ use super::Proxy;
 use super::peer::Peer;
 use super::turn::Turn;
 use crate::body::clock::Clock;
-use crate::websocket::socket::Registered;
+use crate::websocket::registry::Registered;
 use crate::websocket::tunnel::Opening;
 
 /// What the requests of one connection share.
@@ -17,7 +17,7 @@ use crate::websocket::tunnel::Opening;
 pub struct Client {
     pub proxy: Arc<Proxy>,
     pub peer: Arc<Peer>,
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     /// The place in line that the first request, if it is an upgrade, already has.
     turn: Mutex<Option<Turn>>,
     /// Where an accepted upgrade leaves the app's half until the client's is free.
@@ -32,7 +32,7 @@ impl Client {
         Self {
             proxy,
             peer,
-            clock: Clock::new(keep_alive),
+            clock: Arc::new(Clock::new(keep_alive)),
             turn: Mutex::new(turn),
             opening: Mutex::default(),
             write_blocked: AtomicBool::new(false),

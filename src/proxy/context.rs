@@ -1,7 +1,27 @@
 //! What is known of one request while it is served.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use http::HeaderValue;
+use http::request::Parts;
 use uuid::Uuid;
+
+use super::client::Client;
+use super::origin::Origin;
+use crate::telemetry::traces::Scope;
+
+/// One request on its way through the phases.
+#[derive(Clone, Copy)]
+pub struct Phases<'a> {
+    pub client: &'a Arc<Client>,
+    pub head: &'a Parts,
+    pub origin: &'a Origin<'a>,
+    pub request_id: &'a HeaderValue,
+    /// Its place in a trace; None: there is no collector.
+    pub scope: Option<&'a Scope>,
+    pub started: Instant,
+}
 
 /// UUIDv7: sorts by time.
 pub fn request_id() -> HeaderValue {

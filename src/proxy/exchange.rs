@@ -6,32 +6,33 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::Full;
 
 use super::body::Body;
 use super::client::Client;
-use super::context::request_id;
+use super::context::{Phases, request_id};
 use super::error::{self, Asker};
 use super::forward::{self, upgrade};
 use super::guard::{self, Guarded};
 use super::origin::Origin;
 use super::peer::Peer;
 use super::target::Target;
-use super::telling::{Course, Outcome, Telling};
+use super::telling::{Course, Outcome, Telling, Witness};
 use super::{balance, challenge};
 use crate::body::incoming::Incoming;
 use crate::fields::X_REQUEST_ID;
 use crate::policy::Refusal;
+use crate::policy::connection_limit::Lease;
 use crate::proxy::forward::errand::Errand;
 use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::runtime::Traffic;
 use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Route, Snapshot};
-use crate::telemetry::traces::Scope;
 use crate::upstream::Protocol;
 use crate::upstream::tls::UpstreamTls;
 use crate::websocket::handshake::Handshake;
+use crate::websocket::registry::OnClose;
 
 /// That no answer was sent; as nginx says it.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
@@ -84,9 +85,9 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         // The panic hook has logged it; it costs this request alone.
         Err(_panic) => account.refuse(Reason::InternalError.into()),
     };
+    let mut leases = Vec::new();
     if let Some(passed) = &mut account.course.passed {
-        let leases = passed.take_leases();
-        client.with_socket(|socket| socket.hold(leases));
+        leases = passed.take_leases();
         let status = response.status();
         passed.finish(status, response.headers_mut(), refused.is_some());
     }
@@ -95,7 +96,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         let headers = response.headers_mut();
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
     }
-    account.tell(&mut response, refused);
+    account.tell(&mut response, refused, leases);
     response
 }
 
@@ -131,24 +132,44 @@ impl Account<'_> {
         }
     }
 
-    /// Whoever has the end of it tells of it.
-    fn tell(&self, response: &mut Response<Body>, refused: Option<Reason>) {
+    /// Hands the log entry to what outlives this future: the answer's body or the socket. For an answer of Postern's own it
+    /// is written now.
+    fn tell(&self, response: &mut Response<Body>, refused: Option<Reason>, leases: Vec<Lease>) {
         let outcome = Outcome {
             status: response.status(),
             code: refused.map(Reason::code),
             headers: Some(response.headers()),
         };
-        let Some(telling) = Telling::of(&self.phases, &self.course, outcome) else {
-            return;
-        };
+        let telling = Telling::of(&self.phases, &self.course, outcome);
         let Phases { client, head, .. } = self.phases;
         let telemetry = &client.proxy.telemetry;
-        let is_socket = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        match response.body_mut() {
-            Body::App(body) => body.tell(telling),
-            _ if is_socket => client.with_socket(|socket| socket.tell(telling.opened(telemetry))),
-            body => telling.own(telemetry, &head.method, body),
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            client.with_socket(|socket| {
+                let witness = telling.map(|telling| telling.opened(telemetry));
+                if let Some(action) = on_close(leases, witness) {
+                    socket.on_close(action);
+                }
+            });
+            return;
         }
+        match (response.body_mut(), telling) {
+            (Body::App(body), Some(telling)) => body.tell(telling),
+            (body, Some(telling)) => telling.own(telemetry, &head.method, body.size_hint().exact()),
+            (_, None) => {}
+        }
+    }
+}
+
+/// What a socket's end brings about: its places under connection limits are given back, then it is logged.
+fn on_close(leases: Vec<Lease>, witness: Option<Witness>) -> Option<OnClose> {
+    match witness {
+        Some(witness) if leases.is_empty() => Some(Box::new(move |closed| witness.closed(closed))),
+        Some(witness) => Some(Box::new(move |closed| {
+            drop(leases);
+            witness.closed(closed);
+        })),
+        None if leases.is_empty() => None,
+        None => Some(Box::new(move |_| drop(leases))),
     }
 }
 
@@ -166,18 +187,6 @@ impl Drop for Account<'_> {
             }
         }
     }
-}
-
-/// One request on its way through the phases.
-#[derive(Clone, Copy)]
-pub struct Phases<'a> {
-    pub client: &'a Arc<Client>,
-    pub head: &'a Parts,
-    pub origin: &'a Origin<'a>,
-    pub request_id: &'a HeaderValue,
-    /// Its place in a trace; None: there is no collector.
-    pub scope: Option<&'a Scope>,
-    pub started: Instant,
 }
 
 /// What answers.
@@ -230,7 +239,9 @@ impl Phases<'_> {
             passed.get_or_insert_default().fall_back(principal);
         }
         if let Some(passed) = passed {
-            passed.sign(client.proxy.services.signer.as_ref(), deployment);
+            if let (Some(signer), Ok(id)) = (&client.proxy.services.signer, deployment.id.to_str()) {
+                passed.sign(signer, &format!("{}/{id}", deployment.key.namespace));
+            }
         }
         let upstream = balance::choose_backend(&way.backends)?;
         // Most speak none, and one stands for all of those: every request would count on it.

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Body;
-use super::exchange::Phases;
+use super::context::Phases;
 use super::target::Target;
 use crate::body::incoming::{Incoming, ReadBody};
 use crate::fields::X_REQUEST_ID;

@@ -4,23 +4,21 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
-use http_body::Body as _;
 
-use super::body::Body;
-use super::exchange::Phases;
+use super::context::Phases;
 use crate::body::request::Sent;
 use crate::policy::logging::Redacted;
-use crate::policy::{Kind, Logging, Passed, Policy};
-use crate::runtime::traffic::ClosedBy;
+use crate::policy::{Kind, Logging, Passed, Policy, Rule};
 use crate::snapshot::Deployment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Event, Head, Identity, Record, Tail};
 use crate::telemetry::traces::context::Context;
 use crate::telemetry::traces::{Scope, Span, Value};
 use crate::text::start;
+use crate::websocket::registry::Closed;
 
 /// What is found out about a request on its way.
 #[derive(Default)]
@@ -88,10 +86,10 @@ impl Telling {
     }
 
     /// An answer that ends when it begins: Postern's own.
-    pub fn own(self, telemetry: &Telemetry, method: &Method, body: &Body) {
+    pub fn own(self, telemetry: &Telemetry, method: &Method, size: Option<u64>) {
         let bytes = match *method {
             Method::HEAD => 0,
-            _ => body.size_hint().exact().unwrap_or_default(),
+            _ => size.unwrap_or_default(),
         };
         self.end(telemetry, bytes, true);
     }
@@ -140,13 +138,14 @@ impl Telling {
 }
 
 impl Witness {
-    pub fn closed(self, open: Duration, (bytes_in, bytes_out): (u64, u64), by: ClosedBy) {
+    pub fn closed(self, closed: Closed) {
+        let by = closed.by.label();
         let tail = Tail {
-            duration: open,
-            bytes_in: Some(bytes_in),
-            bytes_out: Some(bytes_out),
+            duration: closed.open,
+            bytes_in: Some(closed.bytes_to_app),
+            bytes_out: Some(closed.bytes_to_client),
             complete: true,
-            closed_by: Some(by.label()),
+            closed_by: Some(by),
         };
         let Self {
             telemetry,
@@ -157,9 +156,9 @@ impl Witness {
             telemetry.access.write(Event::SocketClosed, record, &tail);
         }
         if let (Some(mut span), Some(tracer)) = (span, &telemetry.tracer) {
-            span.number("postern.socket.bytes_to_app", bytes_in);
-            span.number("postern.socket.bytes_to_client", bytes_out);
-            let by = Value::Text(by.label().to_owned());
+            span.number("postern.socket.bytes_to_app", closed.bytes_to_app);
+            span.number("postern.socket.bytes_to_client", closed.bytes_to_client);
+            let by = Value::Text(by.to_owned());
             span.event("socket.close", vec![("postern.socket.closed_by", by)]);
             tracer.end(span);
         }
@@ -169,7 +168,8 @@ impl Witness {
 fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) -> Head<'a> {
     let Phases { head, origin, .. } = *phases;
     let deployment = course.deployment.as_ref().map(|deployment| &deployment.key);
-    let redacted = Redacted::by(course.policies.as_deref().unwrap_or_default());
+    let policies = course.policies.as_deref().unwrap_or_default().iter();
+    let redacted = Redacted::by(policies.flat_map(|policy| &policy.rules).flat_map(Rule::sources));
     let rules: Vec<&Logging> = course.passed.as_deref().map(asking).unwrap_or_default();
     let wanted = rules.iter().flat_map(|rule| &rule.request_headers);
     let request_headers = redacted.headers(wanted, &head.headers);

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 use super::certificate::ClientTls;
+use super::state::DeploymentState;
 use crate::object::ObjectKey;
 use crate::policy::Policy;
 use crate::policy::path::AmbiguousPaths;
@@ -16,7 +17,6 @@ use crate::text::printed;
 use crate::upstream::Upstream;
 use crate::upstream::balance::Strategy;
 use crate::upstream::tls::UpstreamTls;
-use crate::websocket::registry;
 
 /// What a request path must look like. The order of the variants and their text is the order of precedence: see `Host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -72,7 +72,7 @@ pub struct Deployment {
     pub strategy: Strategy,
     pub ambiguous_paths: AmbiguousPaths,
     #[serde(skip)]
-    pub runtime: Slot<registry::Deployment>,
+    pub runtime: Slot<DeploymentState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

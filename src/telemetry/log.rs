@@ -1,18 +1,13 @@
 //! Log lines on stderr, JSON or text, with levels that change while running. Per-request records are the access log's.
 
 use std::io::{IsTerminal, stderr};
-use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tracing::{error, info};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
-
-use crate::config::Settings;
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "camelCase")]
@@ -45,21 +40,9 @@ pub fn init(format: LogFormat, levels: EnvFilter) -> Result<Levels, TryInitError
 }
 
 impl Levels {
-    /// Sets the levels whenever the settings do. Ends with the settings.
-    pub async fn follow(self, mut settings: watch::Receiver<Arc<Settings>>) {
-        let mut current = settings.borrow_and_update().log.clone();
-        while settings.changed().await.is_ok() {
-            let next = settings.borrow_and_update().log.clone();
-            if next == current {
-                continue;
-            }
-            // Settings with levels that do not parse never get here.
-            let result = parse(&next).map_err(|e| e.to_string());
-            match result.and_then(|filter| self.0.reload(filter).map_err(|e| e.to_string())) {
-                Ok(()) => info!(levels = next, "log levels changed"),
-                Err(error) => error!(levels = next, error, "cannot change the log levels"),
-            }
-            current = next;
-        }
+    /// Sets other levels.
+    pub fn set(&self, levels: &str) -> Result<(), String> {
+        let filter = parse(levels).map_err(|error| error.to_string())?;
+        self.0.reload(filter).map_err(|error| error.to_string())
     }
 }

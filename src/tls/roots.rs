@@ -2,14 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::{ClientConfig, RootCertStore};
-
-use crate::upstream::tls::{UpstreamTls, make};
-
-/// For servers that are no apps.
-pub fn by_system_authorities() -> Result<ClientConfig, rustls::Error> {
-    make(&UpstreamTls::default())
-}
+use rustls::RootCertStore;
 
 /// Read once: where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, or where systems at large have them.
 pub fn system_roots() -> Arc<RootCertStore> {

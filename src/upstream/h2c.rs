@@ -23,8 +23,8 @@ use super::endpoint::{self, Open};
 use super::pool::{Counted, IDLE_LIMIT};
 use crate::body::request::{BodyError, ClientBody};
 use crate::net::stream::Stream;
+use crate::runtime::Traffic;
 use crate::runtime::traffic::DialResult;
-use crate::websocket::registry;
 
 /// Streams that one connection is given at most, whatever the app allows: they share its fate and its bandwidth.
 const MAX_STREAMS: usize = 128;
@@ -102,9 +102,9 @@ pub async fn place(
     open: Open,
     address: SocketAddr,
     limit: Duration,
-    deployment: &Arc<registry::Deployment>,
+    traffic: &Arc<Traffic>,
 ) -> Result<Place, DialResult> {
-    let open = match take(open, deployment) {
+    let open = match take(open, traffic) {
         Ok(place) => return Ok(place),
         Err(open) => open,
     };
@@ -113,17 +113,17 @@ pub async fn place(
     let _turn = timeout_at(end, endpoint.streams.dialling.lock())
         .await
         .map_err(|_elapsed| DialResult::TimedOut)?;
-    let open = match take(open, deployment) {
+    let open = match take(open, traffic) {
         Ok(place) => return Ok(place),
         Err(open) => open,
     };
     let limit = end.saturating_duration_since(Instant::now());
-    let stream = dial::connect(address, None, limit, &deployment.traffic).await?;
+    let stream = dial::connect(address, None, limit, traffic).await?;
     let handshake = timeout_at(end, builder().handshake(stream)).await;
     let (sender, connection) = handshake
         .map_err(|_elapsed| DialResult::TimedOut)?
         .map_err(|_| DialResult::Failed)?;
-    Ok(begin(sender, connection, open, deployment))
+    Ok(begin(sender, connection, open, traffic))
 }
 
 /// What is queued before the app's SETTINGS waits for them: until then nothing but the preface has left.
@@ -139,14 +139,14 @@ fn builder() -> Builder {
     builder
 }
 
-fn take(open: Open, deployment: &Arc<registry::Deployment>) -> Result<Place, Open> {
+fn take(open: Open, traffic: &Arc<Traffic>) -> Result<Place, Open> {
     let mut shared = open.endpoint().streams.lock();
     let Some(found) = shared.iter_mut().find_map(|one| one.has_room().then_some(one)) else {
         drop(shared);
         return Err(open);
     };
     if found.streams == 0 {
-        found.counted.activate(deployment);
+        found.counted.activate(traffic);
     }
     found.streams += 1;
     let (connection, sender) = (found.id, found.sender.clone());
@@ -163,7 +163,7 @@ fn begin(
     sender: SendRequest<Bytes>,
     connection: Connection<Stream, Bytes>,
     open: Open,
-    deployment: &Arc<registry::Deployment>,
+    traffic: &Arc<Traffic>,
 ) -> Place {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT.fetch_add(1, Relaxed);
@@ -173,7 +173,7 @@ fn begin(
         streams: 1,
         idle_since: Instant::now(),
         retired: false,
-        counted: Counted::active(deployment),
+        counted: Counted::active(traffic),
     });
     tokio::spawn(drive(connection, id, Arc::downgrade(open.endpoint())));
     Place {

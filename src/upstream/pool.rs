@@ -18,7 +18,7 @@ use super::endpoint::{self, Open};
 use super::tls::UpstreamTls;
 use crate::body::request::{ClientBody, Sent};
 use crate::net::stream::Stream;
-use crate::websocket::registry;
+use crate::runtime::Traffic;
 
 /// Below the keep-alive timeout of the servers at large (Node 5 s): so that it is Postern that closes first.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(4);
@@ -68,18 +68,13 @@ const CLOSED: u8 = 2;
 /// Stands in a Deployment's gauge of active or of idle connections.
 #[derive(Debug)]
 pub struct Counted {
-    deployment: Arc<registry::Deployment>,
+    traffic: Arc<Traffic>,
     idle: bool,
 }
 
 impl Pool {
     /// An idle connection that still lives and goes by the same `tls`, the latest used first.
-    pub fn take(
-        &self,
-        open: Open,
-        tls: Option<&Arc<UpstreamTls>>,
-        deployment: &Arc<registry::Deployment>,
-    ) -> Result<Lease, Open> {
+    pub fn take(&self, open: Open, tls: Option<&Arc<UpstreamTls>>, traffic: &Arc<Traffic>) -> Result<Lease, Open> {
         loop {
             let mut links = self.lock();
             // One that was put back a moment ago may not be ready yet: its task has still to say so.
@@ -92,7 +87,7 @@ impl Pool {
                 return Err(open);
             };
             if link.life.take() {
-                link.counted.activate(deployment);
+                link.counted.activate(traffic);
                 return Ok(Lease::new(link, open, true));
             }
             link.life.close();
@@ -133,11 +128,11 @@ impl Lease {
         connection: Connection<TokioIo<Stream>, ClientBody>,
         open: Open,
         tls: Option<&Arc<UpstreamTls>>,
-        deployment: &Arc<registry::Deployment>,
+        traffic: &Arc<Traffic>,
     ) -> Self {
         let life = Arc::new(Life::new());
         tokio::spawn(drive(connection, life.clone(), Arc::downgrade(open.endpoint())));
-        let counted = Counted::active(deployment);
+        let counted = Counted::active(traffic);
         let link = Link {
             sender,
             tls: tls.cloned(),
@@ -269,16 +264,16 @@ impl Life {
 }
 
 impl Counted {
-    pub fn active(deployment: &Arc<registry::Deployment>) -> Self {
-        deployment.traffic.connections_active.fetch_add(1, Ordering::Relaxed);
+    pub fn active(traffic: &Arc<Traffic>) -> Self {
+        traffic.connections_active.fetch_add(1, Ordering::Relaxed);
         Self {
-            deployment: deployment.clone(),
+            traffic: traffic.clone(),
             idle: false,
         }
     }
 
-    pub fn activate(&mut self, deployment: &Arc<registry::Deployment>) {
-        *self = Self::active(deployment);
+    pub fn activate(&mut self, traffic: &Arc<Traffic>) {
+        *self = Self::active(traffic);
     }
 
     pub fn rest(&mut self) {
@@ -288,11 +283,10 @@ impl Counted {
     }
 
     fn gauge(&self) -> &AtomicI64 {
-        let traffic = &self.deployment.traffic;
         if self.idle {
-            &traffic.connections_idle
+            &self.traffic.connections_idle
         } else {
-            &traffic.connections_active
+            &self.traffic.connections_active
         }
     }
 }

@@ -5,9 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 
 use rustls::ClientConfig;
-use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
 use serde::{Serialize, Serializer};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -15,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::object::UpstreamKey;
 use crate::tls::roots::system_roots;
-use crate::tls::{Authorities, Certificate};
+use crate::tls::{Authorities, Certificate, client_config};
 
 /// How the app is met where its Service's port speaks TLS.
 #[derive(Default, Serialize)]
@@ -64,9 +62,6 @@ fn server_name<S: Serializer>(name: &Option<ServerName<'static>>, to: S) -> Resu
     name.as_ref().map(ServerName::to_str).serialize(to)
 }
 
-/// Sessions kept to be resumed, of all the Services that one `UpstreamTls` is for.
-const SESSIONS: usize = 64;
-
 /// What an app is met with.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a> {
@@ -100,20 +95,10 @@ fn config(tls: &UpstreamTls) -> io::Result<Arc<ClientConfig>> {
     Ok(tls.config.get_or_init(|| made).clone())
 }
 
-pub fn make(tls: &UpstreamTls) -> Result<ClientConfig, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(crate::tls::provider()).with_safe_default_protocol_versions()?;
+fn make(tls: &UpstreamTls) -> Result<ClientConfig, rustls::Error> {
     let roots = match &tls.authorities {
         Some(authorities) => authorities.roots.clone(),
         None => system_roots(),
     };
-    let builder = builder.with_root_certificates(roots);
-    let mut config = match &tls.client_certificate {
-        Some(certificate) => {
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.key.clone())))
-        }
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(config)
+    client_config(roots, tls.client_certificate.as_deref())
 }

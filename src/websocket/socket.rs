@@ -1,19 +1,15 @@
-//! One open socket as the rest of Postern knows it: counted, listed, and told to end. The bytes are the tunnel's.
+//! One open socket as the rest of Postern knows it: identified, metered, and told to end. The bytes are the tunnel's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use strum::VariantArray;
 
-use super::registry;
-use crate::policy::connection_limit::Lease;
-use crate::proxy::telling::Witness;
+use super::registry::Closed;
 use crate::runtime::Traffic;
 use crate::runtime::traffic::ClosedBy;
-use crate::upstream::endpoint::Open;
 
 /// Shared by the tunnel and the registry. It stays small: there is one for each of a hundred thousand sockets.
 #[derive(Debug)]
@@ -26,15 +22,6 @@ pub struct Socket {
     bytes_to_app: AtomicU64,
     bytes_to_client: AtomicU64,
     tunnel: AtomicWaker,
-    deployment: Arc<registry::Deployment>,
-}
-
-/// The tunnel's hold on its socket: while it lives the socket is registered and counted as open.
-#[derive(Debug)]
-pub struct Registered {
-    socket: Arc<Socket>,
-    /// Counts it at its endpoint.
-    _open: Open,
 }
 
 /// Counts the bytes of one direction.
@@ -47,10 +34,9 @@ pub struct Meter<'a> {
 const STILL_OPEN: u8 = u8::MAX;
 
 impl Socket {
-    /// From the moment the app has accepted the handshake.
-    pub fn open(deployment: &Arc<registry::Deployment>, open: Open) -> Registered {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let socket = Arc::new(Self {
+        Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             opened: Instant::now(),
             ending: AtomicBool::new(false),
@@ -58,12 +44,7 @@ impl Socket {
             bytes_to_app: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
             tunnel: AtomicWaker::new(),
-            deployment: deployment.clone(),
-        });
-        deployment.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
-        deployment.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
-        deployment.register(socket.clone());
-        Registered { socket, _open: open }
+        }
     }
 
     pub fn id(&self) -> u64 {
@@ -75,49 +56,41 @@ impl Socket {
         self.ending.store(true, Ordering::Release);
         self.tunnel.wake();
     }
-}
 
-impl Registered {
-    /// What counts it where rules limit how many there may be.
-    pub fn hold(&self, leases: Vec<Lease>) {
-        self.socket.deployment.hold(self.socket.id, leases);
+    pub(super) fn is_ending(&self, waker: &Waker) -> bool {
+        self.tunnel.register(waker);
+        self.ending.load(Ordering::Acquire)
     }
 
-    /// Who is told when it has ended.
-    pub fn tell(&self, witness: Witness) {
-        self.socket.deployment.tell(self.socket.id, witness);
-    }
-
-    /// Whether `end` was called; if not yet, `waker` will hear of it.
-    pub fn is_ending(&self, waker: &Waker) -> bool {
-        self.socket.tunnel.register(waker);
-        self.socket.ending.load(Ordering::Acquire)
-    }
-
-    fn traffic(&self) -> &Traffic {
-        &self.socket.deployment.traffic
-    }
-
-    pub fn to_app(&self) -> Meter<'_> {
+    pub(super) fn to_app<'a>(&'a self, traffic: &'a Traffic) -> Meter<'a> {
         Meter {
-            own: &self.socket.bytes_to_app,
-            all: &self.traffic().socket_bytes_to_app,
+            own: &self.bytes_to_app,
+            all: &traffic.socket_bytes_to_app,
         }
     }
 
-    pub fn to_client(&self) -> Meter<'_> {
+    pub(super) fn to_client<'a>(&'a self, traffic: &'a Traffic) -> Meter<'a> {
         Meter {
-            own: &self.socket.bytes_to_client,
-            all: &self.traffic().socket_bytes_to_client,
+            own: &self.bytes_to_client,
+            all: &traffic.socket_bytes_to_client,
         }
     }
 
-    /// Who ended it; the first word counts.
-    pub fn closed_by(&self, by: ClosedBy) {
+    pub(super) fn closed_by(&self, by: ClosedBy) {
         let _ = self
-            .socket
             .closed_by
             .compare_exchange(STILL_OPEN, by as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// How it has ended. Without a word about who ended it the tunnel never began: the client was gone before its 101.
+    pub(super) fn closed(&self) -> Closed {
+        let by = usize::from(self.closed_by.load(Ordering::Relaxed));
+        Closed {
+            open: self.opened.elapsed(),
+            bytes_to_app: self.bytes_to_app.load(Ordering::Relaxed),
+            bytes_to_client: self.bytes_to_client.load(Ordering::Relaxed),
+            by: ClosedBy::VARIANTS.get(by).copied().unwrap_or(ClosedBy::Client),
+        }
     }
 }
 
@@ -128,36 +101,5 @@ impl Meter<'_> {
         self.own
             .store(self.own.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
         self.all.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let traffic = self.traffic();
-        let by = usize::from(self.socket.closed_by.load(Ordering::Relaxed));
-        // Without a word the tunnel never began: the client was gone before its 101.
-        let by = ClosedBy::VARIANTS.get(by).copied().unwrap_or(ClosedBy::Client);
-        let open = self.socket.opened.elapsed();
-        traffic.sockets_closed[by as usize].fetch_add(1, Ordering::Relaxed);
-        traffic.sockets_open.fetch_sub(1, Ordering::Relaxed);
-        traffic.socket_duration.observe(open);
-        if let Some(witness) = self.socket.deployment.deregister(self.socket.id) {
-            let bytes = [&self.socket.bytes_to_app, &self.socket.bytes_to_client];
-            let [to_app, to_client] = bytes.map(|bytes| bytes.load(Ordering::Relaxed));
-            witness.closed(open, (to_app, to_client), by);
-        }
-        self.socket.deployment.ended();
-    }
-}
-
-/// Ends these sockets one after the other, evenly over `window`: clients that come back do so a few at a time.
-pub async fn end_spread(sockets: Vec<Arc<Socket>>, window: Duration) {
-    let Ok(count) = u32::try_from(sockets.len()) else {
-        return;
-    };
-    let start = tokio::time::Instant::now();
-    for (nth, socket) in (0u32..).zip(sockets) {
-        tokio::time::sleep_until(start + window * nth / count.max(1)).await;
-        socket.end();
     }
 }

@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
-use super::socket::{Meter, Registered};
+use super::registry::Registered;
+use super::socket::Meter;
 use crate::net::stream::Stream;
 use crate::runtime::traffic::ClosedBy;
 

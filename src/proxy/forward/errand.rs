@@ -108,7 +108,10 @@ impl Errand<'_> {
             let chosen = &self.upstream.endpoints[index];
             attempts.trail.endpoint = Some(chosen.address);
             let endpoint = chosen.runtime.get();
-            match endpoint.pool.take(Open::at(endpoint), self.upstream_tls, runtime) {
+            match endpoint
+                .pool
+                .take(Open::at(endpoint), self.upstream_tls, &runtime.traffic)
+            {
                 Ok(lease) => return Ok(lease),
                 // The balance holds: the one that was chosen is dialled first.
                 Err(open) => attempts.chosen = Some((index, open)),
@@ -118,7 +121,7 @@ impl Errand<'_> {
         let (stream, open) = Box::pin(self.dial(attempts)).await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| Reason::BadGateway)?;
-        Ok(Lease::of(sender, connection, open, self.upstream_tls, runtime))
+        Ok(Lease::of(sender, connection, open, self.upstream_tls, &runtime.traffic))
     }
 
     /// Endpoint after endpoint, each at most once.

@@ -72,7 +72,7 @@ impl Errand<'_> {
         loop {
             let attempt = self.next_attempt(attempts)?;
             let (address, limit) = (attempt.address, attempt.limit);
-            match h2c::place(attempt.open, address, limit, self.deployment.runtime.get()).await {
+            match h2c::place(attempt.open, address, limit, &self.deployment.runtime.get().traffic).await {
                 Ok(place) => {
                     if place.reused {
                         attempts.tried.pop();

@@ -23,7 +23,6 @@ use crate::proxy::turn::Turn;
 use crate::reason::Reason;
 use crate::upstream::pool::Lease;
 use crate::websocket::handshake::Handshake;
-use crate::websocket::socket::Socket;
 use crate::websocket::tunnel::Opening;
 
 /// A WebSocket handshake, always on a connection of its own: a 101 consumes it.
@@ -68,7 +67,7 @@ pub async fn upgrade(
             connection.connection,
             open,
             errand.upstream_tls,
-            runtime,
+            &runtime.traffic,
         );
         lease.forbid_reuse();
         return errand.pass(response, lease, None);
@@ -85,7 +84,7 @@ pub async fn upgrade(
     errand.client.open_socket(Opening {
         app: parts.io.into_inner(),
         early: parts.read_buf,
-        socket: Socket::open(runtime, open),
+        socket: runtime.sockets.open(open),
         permit,
     });
     let (mut head, _) = response.into_parts();

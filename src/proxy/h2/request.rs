@@ -42,7 +42,7 @@ pub async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes
         let told = expects(&head.headers).then(oneshot::channel);
         let (told, hears) = told.unzip();
         wanted = hears;
-        Incoming::h2_request(stream, length(&head.headers), client.clone(), told)
+        Incoming::h2_request(stream, length(&head.headers), client.clock.clone(), told)
     };
     let answer = Box::pin(exchange::answer(&client, Request::from_parts(head, incoming)));
     let Some(response) = wait(answer, &mut respond, &mut wanted, &client.clock, tick.as_mut()).await else {

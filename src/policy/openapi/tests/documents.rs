@@ -54,7 +54,7 @@ fn what_is_wrong_with_operations_is_told_with_its_place() {
         ("{pets: {get: {}}}", "/paths/pets: does not begin with /"),
         (
             "{'/a/{b}': {get: {}}, '/a/{c}': {get: {}}}",
-            "/paths/~1a~1{c}: is the same as another path",
+            "/paths/~1a~1{c}: differs from another path only in the names of its parameters",
         ),
         (
             "{/a: {get: {parameters: [{name: b, in: path, schema: {}}]}}}",
