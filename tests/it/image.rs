@@ -96,6 +96,12 @@ fn what_is_said_of_the_binary_is_so() {
         bases[0][0].starts_with(&format!("rust:{}.", minor.trim_matches('"'))),
         "{bases:?}"
     );
+    let toolchain = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = "));
+    assert!(
+        bases[0][0].starts_with(&format!("rust:{}-", channel.unwrap().trim_matches('"'))),
+        "{bases:?} and {toolchain}"
+    );
     // The same C library in both.
     assert!(
         bases[0][0].ends_with("-bookworm") && bases[1][0].contains("-debian12:"),
