@@ -98,8 +98,12 @@ fn line<const N: usize>(cells: &[String; N]) -> String {
     )
 }
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn documentation() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/postern/docs")
+    root().join("charts/postern/docs")
 }
 
 fn page(name: &str) -> String {
@@ -116,11 +120,17 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Those at the top level, those of the documentation, and its decisions.
 fn pages() -> Vec<(String, String)> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let folder = fs::read_dir(documentation()).expect("is there");
-    let pages = folder.map(|entry| entry.expect("is there").path()).chain([readme]);
+    let folders = [root().to_owned(), documentation(), documentation().join("decisions")];
+    let pages = folders.iter().flat_map(|folder| pages_in(folder));
     pages
         .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("reads")))
         .collect()
+}
+
+fn pages_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(folder).expect("is there");
+    let paths = entries.map(|entry| entry.expect("is there").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
 }
