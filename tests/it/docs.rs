@@ -3,6 +3,7 @@
 
 mod errors;
 mod flags;
+mod gate;
 mod limits;
 mod links;
 mod values;
