@@ -1,19 +1,22 @@
 //! Tables in the documentation say what the code says. `UPDATE_GENERATED=1 cargo test docs` rewrites them; what stands around
 //! them is written by hand, and names only what exists.
 
+mod commands;
 mod errors;
 mod flags;
 mod gate;
 mod limits;
 mod links;
+mod manifests;
 mod values;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use postern::reason::{CLOSED_REQUEST, Reason};
 use postern::telemetry::metrics::family::{self, Kind};
+
+use crate::support::documentation::{documentation, pages};
 
 #[test]
 fn metrics_are_those_of_the_code() {
@@ -99,14 +102,6 @@ fn line<const N: usize>(cells: &[String; N]) -> String {
     )
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn documentation() -> PathBuf {
-    root().join("charts/postern/docs")
-}
-
 fn page(name: &str) -> String {
     fs::read_to_string(documentation().join(name)).expect("reads")
 }
@@ -119,19 +114,4 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
         in_code ^= fence;
         !fence && !in_code
     })
-}
-
-/// Those at the top level, those of the documentation, and its decisions.
-fn pages() -> Vec<(String, String)> {
-    let folders = [root().to_owned(), documentation(), documentation().join("decisions")];
-    let pages = folders.iter().flat_map(|folder| pages_in(folder));
-    pages
-        .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("reads")))
-        .collect()
-}
-
-fn pages_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = fs::read_dir(folder).expect("is there");
-    let paths = entries.map(|entry| entry.expect("is there").path());
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::root;
+use crate::support::documentation::root;
 
 fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).expect("reads")

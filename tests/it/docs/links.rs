@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{documentation, pages, pages_in, prose, root};
+use super::prose;
+use crate::support::documentation::{documentation, pages, pages_in, root};
 
 #[test]
 fn every_link_leads_somewhere() {
