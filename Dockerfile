@@ -8,7 +8,7 @@ COPY src src
 # The caches persist between builds on one machine, so the binary has to be copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin postern && cp target/release/postern /postern
+    cargo build --profile dist --locked --bin postern && cp target/dist/postern /postern
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /postern /postern

@@ -1,5 +1,11 @@
 //! The CRDs of group postern.dev: types, schema and CEL rules. No logic.
 
+#![allow(
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "kubectl explain prints these comments as they are"
+)]
+
 pub mod condition;
 pub mod deployment;
 pub mod duration;

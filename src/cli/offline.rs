@@ -1,5 +1,7 @@
 //! Manifests from disk through the same store and compile as in a cluster, once. Watching a folder is `watch`'s.
 
+#![allow(rustdoc::invalid_html_tags, reason = "--help prints these comments as they are")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

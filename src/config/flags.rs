@@ -2,6 +2,13 @@
 //! the settings file. One struct serves all three, so that none can lack a key, and it holds every default. `settings`
 //! validates them.
 
+#![allow(
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "--help prints these comments as they are"
+)]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

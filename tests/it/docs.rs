@@ -1,20 +1,24 @@
 //! Tables in the documentation say what the code says. `UPDATE_GENERATED=1 cargo test docs` rewrites them; what stands around
 //! them is written by hand, and names only what exists.
 
+mod commands;
 mod errors;
 mod flags;
+mod gate;
 mod limits;
 mod links;
+mod manifests;
 mod values;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use postern::metrics::family;
 use postern::metrics::family::Kind;
 use postern::reason::{CLOSED_REQUEST, Reason};
 use strum::VariantArray;
+
+use crate::support::documentation::{documentation, pages};
 
 #[test]
 fn metrics_are_those_of_the_code() {
@@ -100,10 +104,6 @@ fn line<const N: usize>(cells: &[String; N]) -> String {
     )
 }
 
-fn documentation() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/postern/docs")
-}
-
 fn page(name: &str) -> String {
     fs::read_to_string(documentation().join(name)).expect("reads")
 }
@@ -116,13 +116,4 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
         in_code ^= fence;
         !fence && !in_code
     })
-}
-
-fn pages() -> Vec<(String, String)> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let folder = fs::read_dir(documentation()).expect("is there");
-    let pages = folder.map(|entry| entry.expect("is there").path()).chain([readme]);
-    pages
-        .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("reads")))
-        .collect()
 }

@@ -71,7 +71,11 @@ fn what_is_copied_suffices_to_build_the_binary() {
         .skip_while(|word| *word != "cargo")
         .take_while(|word| *word != "&&");
     let build: Vec<_> = build.map(String::as_str).collect();
-    assert_eq!(build, ["cargo", "build", "--release", "--locked", "--bin", "postern"]);
+    assert_eq!(
+        build,
+        ["cargo", "build", "--profile", "dist", "--locked", "--bin", "postern"]
+    );
+    assert!(run.iter().any(|word| word == "target/dist/postern"), "{run:?}");
     // What the lints have compiled is taken as it is; of the binary, that it would build.
     let output = Command::new(env!("CARGO"))
         .args(["check", "--offline", "--locked", "--bin", "postern"])
@@ -95,6 +99,12 @@ fn what_is_said_of_the_binary_is_so() {
     assert!(
         bases[0][0].starts_with(&format!("rust:{}.", minor.trim_matches('"'))),
         "{bases:?}"
+    );
+    let toolchain = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = "));
+    assert!(
+        bases[0][0].starts_with(&format!("rust:{}-", channel.unwrap().trim_matches('"'))),
+        "{bases:?} and {toolchain}"
     );
     // The same C library in both.
     assert!(

@@ -2,9 +2,6 @@
 
 mod policy;
 
-use std::fs;
-use std::path::Path;
-
 use http::Request;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
@@ -15,6 +12,7 @@ use postern::api::policy::SentinelPolicy;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, applying};
+use crate::support::documentation::{blocks, pages};
 
 fn valid() -> Value {
     json!({"hostnames": ["a.example.com"], "service": {"name": "app", "port": 80}})
@@ -520,13 +518,13 @@ async fn columns_tell_hosts_service_endpoints_and_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_objects_of_the_readme_are_accepted() {
-    let cluster = Cluster::shared("readme").await;
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("reads");
+async fn the_objects_of_the_documentation_are_accepted() {
+    let cluster = Cluster::shared("documentation").await;
+    let pages = pages();
     let ours = |block: &&str| block.contains("apiVersion: postern.dev/");
-    let documents = readme
-        .split("```")
-        .filter_map(|block| block.strip_prefix("yaml\n"))
+    let documents = pages
+        .iter()
+        .flat_map(|(_, text)| blocks(text, "yaml"))
         .flat_map(|block| block.split("\n---\n"))
         .filter(ours);
     let mut count = 0;
@@ -537,7 +535,7 @@ async fn the_objects_of_the_readme_are_accepted() {
         let api = match kind {
             Some("Deployment") => raw(&cluster),
             Some("SentinelPolicy") => untyped::<SentinelPolicy>(&cluster),
-            other => panic!("the README knows a kind {other:?}"),
+            other => panic!("the documentation knows a kind {other:?}"),
         };
         let strict = PatchParams {
             dry_run: true,
@@ -549,5 +547,5 @@ async fn the_objects_of_the_readme_are_accepted() {
         assert!(applied.is_ok(), "{document}: {}", applied.unwrap_err());
         count += 1;
     }
-    assert!(count > 0, "the README shows no object");
+    assert!(count > 0, "the documentation shows no object");
 }

@@ -12,6 +12,7 @@ pub mod chart;
 pub mod chromium;
 pub mod collector;
 pub mod control_plane;
+pub mod documentation;
 pub mod firefox;
 pub mod frames;
 pub mod front;

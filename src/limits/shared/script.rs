@@ -52,7 +52,7 @@ return {1, elapsed, current, previous}
 "
 );
 
-/// Takes the lease ARGV[3] for ARGV[2] milliseconds, if fewer than ARGV[1] are held. Answers 1, or else 0.
+/// Takes the lease `ARGV[3]` for `ARGV[2]` milliseconds, if fewer than `ARGV[1]` are held. Answers 1, or else 0.
 pub static OPEN: Script = script!(
     r"
 local time = redis.call('TIME')
@@ -65,7 +65,7 @@ return 1
 "
 );
 
-/// Holds the leases from ARGV[2] on for ARGV[1] milliseconds more, whether they are still known or not.
+/// Holds the leases from `ARGV[2]` on for `ARGV[1]` milliseconds more, whether they are still known or not.
 pub static RENEW: Script = script!(
     r"
 local time = redis.call('TIME')

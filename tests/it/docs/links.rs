@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{documentation, pages, prose};
+use super::prose;
+use crate::support::documentation::{documentation, pages, pages_in, root};
 
 #[test]
 fn every_link_leads_somewhere() {
@@ -38,15 +39,30 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn the_readme_links_every_page() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("README.md")).expect("reads");
-    let linked: BTreeSet<PathBuf> = links(&text)
-        .map(|link| root.join(link.split('#').next().unwrap_or_default()))
-        .collect();
-    for page in fs::read_dir(documentation()).expect("is there") {
-        let page = page.expect("is there").path();
-        assert!(linked.contains(&page), "{}", page.display());
+    let linked = linked_by("README.md");
+    for page in pages_in(&documentation()).chain(pages_in(root())) {
+        let is_itself = page.ends_with("README.md");
+        assert!(is_itself || linked.contains(&page), "{}", page.display());
     }
+}
+
+#[test]
+fn the_architecture_links_every_decision() {
+    let linked = linked_by("ARCHITECTURE.md");
+    let mut decisions = 0;
+    for page in pages_in(&documentation().join("decisions")) {
+        assert!(linked.contains(&page), "{}", page.display());
+        decisions += 1;
+    }
+    assert!(decisions > 5, "{decisions}");
+}
+
+/// What a page of the top level links to.
+fn linked_by(page: &str) -> BTreeSet<PathBuf> {
+    let text = fs::read_to_string(root().join(page)).expect("reads");
+    links(&text)
+        .map(|link| root().join(link.split('#').next().unwrap_or_default()))
+        .collect()
 }
 
 /// Targets of `[text](target)`, outside of code.
