@@ -27,6 +27,7 @@ mod docs;
 mod edits;
 mod errors;
 mod examples;
+mod floors;
 mod generated;
 mod h2c;
 mod headers;
@@ -34,7 +35,7 @@ mod http;
 mod http2;
 mod hygiene;
 mod image;
-mod layering;
+
 mod metrics;
 mod misdirected;
 mod observability;
