@@ -8,6 +8,7 @@ mod echo;
 mod hello;
 mod offline;
 mod run;
+pub mod signals;
 mod terminal;
 mod trial;
 mod why;
@@ -18,7 +19,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Parser)]
 #[command(version, about, long_about = None)]
@@ -77,27 +77,4 @@ fn on_runtime(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
     let result = runtime.block_on(verb);
     runtime.shutdown_timeout(LEFTOVERS);
     result
-}
-
-/// What asks a process to end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// The next one's name.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
 }

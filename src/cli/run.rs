@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::Signals;
+use super::signals::Signals;
 use crate::app::App;
 use crate::config::{self, Args, Settings};
 use crate::telemetry::log::{self, Levels};

@@ -19,8 +19,9 @@ use tokio_rustls::TlsConnector;
 
 use super::authority::Authority;
 use super::hello::converse;
+use super::signals::Signals;
 use super::terminal::Terminal;
-use super::{Signals, client, echo};
+use super::{client, echo};
 use crate::admin::question::Question;
 use crate::admin::why::explain;
 use crate::api::duration::Duration as Text;

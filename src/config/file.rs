@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::error::{Error, Invalid};
 use super::flags::{Flags, HOT};
-use super::{Error, Invalid};
 
 /// What a ConfigMap may hold at most; nobody writes more by hand.
 const MAX_SIZE: u64 = 1024 * 1024;

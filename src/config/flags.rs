@@ -14,10 +14,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::ArgAction;
+use clap::{ArgAction, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::settings::{DrainMode, HttpMode};
 use crate::api::duration::Duration;
 use crate::snapshot::{Listener, TlsVersion};
 use crate::telemetry::access::Mode as AccessMode;
@@ -308,4 +307,21 @@ impl Default for Flags {
             hostname_grants: None,
         }
     }
+}
+
+/// What becomes of open sockets once nothing new is taken.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum DrainMode {
+    Close,
+    Linger,
+}
+
+/// What the plaintext port does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum HttpMode {
+    Redirect,
+    Serve,
+    Off,
 }

@@ -8,13 +8,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use http::{HeaderValue, Uri};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::Invalid;
-use super::flags::Flags;
+use super::error::Invalid;
+use super::flags::{DrainMode, Flags, HttpMode};
 use crate::api;
 use crate::hostname::HostName;
 use crate::limits::shared::Store;
@@ -90,23 +89,6 @@ pub struct Traces {
     pub endpoint: Option<Uri>,
     /// From 0 to 1.
     pub sample: f64,
-}
-
-/// What becomes of open sockets once nothing new is taken.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "camelCase")]
-pub enum DrainMode {
-    Close,
-    Linger,
-}
-
-/// What the plaintext port does.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "camelCase")]
-pub enum HttpMode {
-    Redirect,
-    Serve,
-    Off,
 }
 
 /// The part of the settings that compile reads.

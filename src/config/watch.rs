@@ -10,9 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use super::error::{Error, Invalid};
 use super::flags::{Args, Flags};
 use super::settings::Settings;
-use super::{Error, Invalid, checked, effective, file};
+use super::{checked, effective, file};
 
 /// An editor writes a file in several steps; it has come to rest when nothing happened for this long.
 const QUIET: Duration = Duration::from_millis(50);

@@ -13,7 +13,8 @@ use super::mode::Scope;
 use super::principal::Principal;
 use super::refusal::Refusal;
 use super::request::Request;
-use crate::limits::shared::{Unavailable, Visit};
+use crate::limits::shared::Unavailable;
+use crate::limits::shared::Visit;
 use crate::limits::windows::{Quota, Taken, Windows};
 use crate::reason::Reason;
 

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::policy::{LabelSelector, Mode, TargetRef};
+use crate::api::policy::LabelSelector;
+use crate::api::policy::{Mode, TargetRef};
 use crate::object::{ObjectKey, Purpose};
 use crate::store::{
     ConfigMap, Deployment, EndpointSlice, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort, Targets,

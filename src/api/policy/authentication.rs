@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::http::unreserved_names;
-use super::{LabelSelector, NameRef, yes};
+use super::reference::{LabelSelector, NameRef};
+use super::schema::yes;
 use crate::api::deployment::port_schema;
 use crate::api::duration::Duration;
 

@@ -6,7 +6,8 @@ use kube::core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{NameRef, yes};
+use super::reference::NameRef;
+use super::schema::yes;
 use crate::api::duration::Duration;
 
 /// The decision for a matching request.

@@ -7,6 +7,8 @@ mod authentication;
 mod http;
 mod limits;
 mod matching;
+mod reference;
+mod schema;
 
 pub use authentication::{
     Algorithm, ApiKey, BasicAuth, Bearer, CookieCredential, CredentialSource, ForwardAuth, ForwardService,
@@ -17,13 +19,14 @@ pub use limits::{
     By, ByHeader, ByPrincipalField, ByRemoteIp, ConnectionLimit, Everything, OnStoreFailure, RateLimit, Scope,
 };
 pub use matching::{HeaderMatch, Match, ParameterMatch, PathMatch, TextMatch};
-
-use std::collections::BTreeMap;
+pub use reference::{LabelSelector, NameRef};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use schema::yes;
 
 /// The Deployments that the policy applies to, and the rules that their requests must pass.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -127,25 +130,6 @@ pub enum TargetGroup {
 pub enum TargetKind {
     #[default]
     Deployment,
-}
-
-/// Selects objects in this namespace by their labels.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LabelSelector {
-    /// Labels that an object must have, all of them, at most 16. If empty, every object is selected.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "labels_schema")]
-    pub match_labels: BTreeMap<String, String>,
-}
-
-/// An object in this namespace, by name.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct NameRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
@@ -262,23 +246,6 @@ pub struct SentinelPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32")]
     pub rules: Option<u32>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// The derive has no bounds for the values of a map.
-fn labels_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": 16,
-        "additionalProperties": {
-            "type": "string",
-            "maxLength": 63,
-            "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
-        },
-    })
 }
 
 #[cfg(test)]

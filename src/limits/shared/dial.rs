@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Store;
+use super::settings::Store;
 use crate::tls;
 
 /// All of it together.

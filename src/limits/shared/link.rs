@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dial::{self, Driver};
 use super::script::{self, Script};
-use super::{DEADLINE, Store, Unavailable};
+use super::settings::{DEADLINE, Store, Unavailable};
 
 /// Between attempts, doubled by each that fails.
 const MIN_PAUSE: Duration = Duration::from_millis(100);

@@ -8,17 +8,17 @@ mod dial;
 mod leases;
 mod link;
 mod script;
+mod settings;
 
 pub use leases::Lease;
+pub use settings::{DEADLINE, Store, Unavailable};
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
-use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,18 +36,6 @@ pub struct Shared {
     errors: Arc<AtomicU64>,
 }
 
-/// Where the store is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Store {
-    pub tls: bool,
-    pub host: String,
-    pub port: u16,
-    pub database: u16,
-    /// A folder with `username`, `password` and `ca.crt`, as far as they are needed; read for each new connection.
-    pub credentials: Option<PathBuf>,
-}
-
 /// One request's way to the store: all its calls together wait no longer than one may.
 #[derive(Debug)]
 pub struct Visit<'a> {
@@ -56,19 +44,10 @@ pub struct Visit<'a> {
     left: AtomicU64,
 }
 
-/// No answer, or none in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the shared store is unavailable")]
-pub struct Unavailable;
-
 /// All replicas together have as many sockets as they may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no socket is left")]
 pub struct Full;
-
-/// A request waits no longer, however many limits it has. Far more than a round trip in one network, and little to whom it is
-/// waited for.
-pub const DEADLINE: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 struct Running {

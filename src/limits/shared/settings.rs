@@ -1,0 +1,27 @@
+//! Which Redis is asked, how long for, and what is said when it does not answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Store {
+    pub tls: bool,
+    pub host: String,
+    pub port: u16,
+    pub database: u16,
+    /// A folder with `username`, `password` and `ca.crt`, as far as they are needed; read for each new connection.
+    pub credentials: Option<PathBuf>,
+}
+
+/// No answer, or none in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the shared store is unavailable")]
+pub struct Unavailable;
+
+/// A request waits no longer, however many limits it has. Far more than a round trip in one network, and little to whom it is
+/// waited for.
+pub const DEADLINE: Duration = Duration::from_millis(50);
