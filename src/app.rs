@@ -249,7 +249,7 @@ impl App {
                 "drain deadline reached: ending what is still open"
             );
             for (_, deployment) in self.proxy.state.deployments() {
-                deployment.sockets.close().iter().for_each(|socket| socket.end());
+                deployment.close().iter().for_each(|socket| socket.end());
             }
             let _ = timeout_at(Instant::now() + LAST_BYTES, self.drained()).await;
         }
@@ -362,7 +362,7 @@ impl App {
         while !self.proxy.connections.is_empty() || self.sockets() > 0 {
             self.proxy.connections.wait().await;
             for (_, deployment) in self.proxy.state.deployments() {
-                deployment.sockets.emptied().await;
+                deployment.emptied().await;
             }
         }
     }
@@ -372,7 +372,7 @@ impl App {
             .state
             .deployments()
             .iter()
-            .map(|(_, deployment)| deployment.sockets.len())
+            .map(|(_, deployment)| deployment.socket_count())
             .sum()
     }
 }

@@ -9,7 +9,10 @@
 //! ```
 //!
 //! `compile` is a pure function; `publish` swaps its result in one atomic step; a request reads one `Live` from
-//! beginning to end. What must outlive a change of configuration (counts, pools, sockets) lives in `state`.
+//! beginning to end. What must outlive a change of configuration (counts, pools, sockets) stands beside the part that it
+//! belongs to, is joined to a snapshot by a `runtime::Slot`, and is found by `live::State`.
+//!
+//! A part names parts of lower floors alone: ARCHITECTURE.md has the floors, `tests/it/floors.rs` holds them.
 
 // To see that a connection's future is Send, the compiler looks through all that h2 is made of.
 #![recursion_limit = "256"]

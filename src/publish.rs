@@ -131,7 +131,7 @@ impl Publisher {
         for deployment in &fresh.deployments {
             let state = self.state.deployment(&deployment.key);
             if !is_stopped(&deployment) {
-                state.sockets.reopen();
+                state.reopen();
             }
             deployment.runtime.fill(state);
         }
@@ -170,7 +170,7 @@ impl Publisher {
         let sockets = self
             .state
             .existing(key)
-            .map(|deployment| deployment.sockets.close())
+            .map(|deployment| deployment.close())
             .unwrap_or_default();
         if !sockets.is_empty() {
             info!(deployment = %key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use address::Rules;
 use connector::Connector;
 
-/// Below the keep-alive timeout of the servers at large: see `proxy::pool`.
+/// Below the keep-alive timeout of the servers at large: see `upstream::pool`.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
 const MAX_IDLE_PER_HOST: usize = 32;
 /// Of an answer's head.

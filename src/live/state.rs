@@ -15,10 +15,10 @@ use crate::policy::jwt::fetched::Jwks;
 use crate::policy::state::{Rule, RuleKey};
 use crate::policy::{Jwt, Kind, Policy};
 use crate::runtime::{Table, Traffic, handshakes};
-use crate::snapshot::DeploymentState;
 use crate::telemetry::traces;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
+use crate::websocket::registry::DeploymentState;
 
 /// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
 //! `basicAuth`: users and passwords of an htpasswd file (RFC 7617). Passwords are hashed off the data plane's threads, and what
-//! came of it is remembered for a while: see `state::passwords`.
+//! came of it is remembered for a while: see `policy::passwords`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,5 +1,5 @@
 //! So many requests in such a time, for each key: whether one more is admitted, and what the client is told of where it
-//! stands. Frames of an open socket are no requests. How it is counted is `state::windows`'; among replicas, `shared`'s.
+//! stands. Frames of an open socket are no requests. How it is counted is `limits::windows`'; among replicas, `limits::shared`'s.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -17,9 +17,9 @@ use super::client::Client;
 use super::telling::Telling;
 use crate::body::incoming::Incoming;
 use crate::body::request::{BodyError, Pause, length};
-use crate::snapshot::DeploymentState;
 use crate::upstream::h2c::Place;
 use crate::upstream::pool::Lease;
+use crate::websocket::registry::DeploymentState;
 
 /// What a client is answered with.
 #[derive(Debug)]

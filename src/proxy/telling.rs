@@ -18,7 +18,7 @@ use crate::telemetry::access::{Event, Head, Identity, Record, Tail};
 use crate::telemetry::traces::context::Context;
 use crate::telemetry::traces::{Scope, Span, Value};
 use crate::text::start;
-use crate::websocket::registry::Closed;
+use crate::websocket::socket::Closed;
 
 /// What is found out about a request on its way.
 #[derive(Default)]

@@ -6,14 +6,12 @@ pub mod host;
 pub mod listener;
 pub mod route;
 pub mod sharded;
-pub mod state;
 
 pub use certificate::{ClientTls, ClientTlsMode, HostTls};
 pub use host::{Host, HostTable};
 pub use listener::{Listener, TlsVersion};
 pub use route::{Action, Backend, Deployment, PathMatch, Route, RunState, Timeouts};
 pub use sharded::{ContentHash, Sharded};
-pub use state::DeploymentState;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};

@@ -7,7 +7,6 @@ use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 use super::certificate::ClientTls;
-use super::state::DeploymentState;
 use crate::object::ObjectKey;
 use crate::policy::Policy;
 use crate::policy::path::AmbiguousPaths;
@@ -17,6 +16,7 @@ use crate::text::printed;
 use crate::upstream::Upstream;
 use crate::upstream::balance::Strategy;
 use crate::upstream::tls::UpstreamTls;
+use crate::websocket::registry::DeploymentState;
 
 /// What a request path must look like. The order of the variants and their text is the order of precedence: see `Host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -1,5 +1,5 @@
 //! Handshakes with apps: by whose authorities and by which name an app is verified, and what Postern shows of itself. How
-//! long a handshake may take is `proxy::dial`'s. `egress` meets other servers in the same way.
+//! long a handshake may take is `upstream::dial`'s. `egress` meets other servers in the same way.
 
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io};

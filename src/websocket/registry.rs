@@ -1,4 +1,5 @@
-//! The open sockets of one Deployment: listed, counted, and ended together.
+//! What belongs to one Deployment object while it is configured or has requests or sockets; its open sockets above all:
+//! listed, counted, and ended together.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,18 +10,24 @@ use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
-use super::socket::{Meter, Socket};
+use super::socket::{Closed, Meter, Socket};
 use crate::runtime::Traffic;
 use crate::runtime::shrink::shrink;
 use crate::runtime::traffic::ClosedBy;
 use crate::upstream::endpoint::Open;
 
+/// Handshakes with the app that one Deployment may have under way. A handshake costs ten times the memory of the socket that
+/// it becomes, and the allocator does not give it back: unbounded, a reconnect storm would leave its memory behind.
+/// The bound is the Deployment's own, so that an app that does not answer delays nobody else's sockets.
+const UPGRADES_IN_FLIGHT: usize = 64;
+
 /// It outlives every snapshot: a change of configuration closes no socket.
 #[derive(Debug)]
-pub struct Registry {
-    traffic: Arc<Traffic>,
+pub struct DeploymentState {
+    pub traffic: Arc<Traffic>,
+    pub upgrades: Arc<Semaphore>,
     sockets: Mutex<Sockets>,
     /// Notified when no socket is open any more.
     emptied: Notify,
@@ -38,36 +45,29 @@ struct Sockets {
 /// Called once, when the socket has ended.
 pub type OnClose = Box<dyn FnOnce(Closed) + Send>;
 
-/// How a socket has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Closed {
-    pub open: Duration,
-    pub bytes_to_app: u64,
-    pub bytes_to_client: u64,
-    pub by: ClosedBy,
-}
-
 /// The tunnel's hold on its socket: while it lives the socket is registered and counted as open.
 #[derive(Debug)]
 pub struct Registered {
-    registry: Arc<Registry>,
     socket: Arc<Socket>,
     /// Counts it at its endpoint.
     _open: Open,
 }
 
-impl Registry {
-    pub fn new(traffic: Arc<Traffic>) -> Self {
+impl Default for DeploymentState {
+    fn default() -> Self {
         Self {
-            traffic,
+            traffic: Arc::default(),
+            upgrades: Arc::new(Semaphore::new(UPGRADES_IN_FLIGHT)),
             sockets: Mutex::default(),
             emptied: Notify::new(),
         }
     }
+}
 
+impl DeploymentState {
     /// Registers a new socket, from the moment the app has accepted the handshake.
-    pub fn open(self: &Arc<Self>, open: Open) -> Registered {
-        let socket = Arc::new(Socket::new());
+    pub fn open_socket(self: &Arc<Self>, open: Open) -> Registered {
+        let socket = Arc::new(Socket::new(self.clone()));
         self.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
         self.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
         let mut sockets = self.lock();
@@ -76,11 +76,7 @@ impl Registry {
         }
         sockets.open.insert(socket.id(), socket.clone());
         drop(sockets);
-        Registered {
-            registry: self.clone(),
-            socket,
-            _open: open,
-        }
+        Registered { socket, _open: open }
     }
 
     /// From now on no socket is to stay; returns those that are open, for the caller to end.
@@ -94,13 +90,8 @@ impl Registry {
         self.lock().closed = false;
     }
 
-    /// How many sockets are open.
-    pub fn len(&self) -> usize {
+    pub fn socket_count(&self) -> usize {
         self.lock().open.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.lock().open.is_empty()
     }
 
     /// Resolves once no socket is open.
@@ -108,7 +99,7 @@ impl Registry {
         let mut emptied = pin!(self.emptied.notified());
         // From now on it hears of an end that comes before it is waited for.
         emptied.as_mut().enable();
-        if !self.is_empty() {
+        if self.socket_count() > 0 {
             emptied.await;
         }
     }
@@ -127,7 +118,7 @@ impl Registry {
 impl Registered {
     /// Sets what is to be done when the socket has ended.
     pub fn on_close(&self, action: OnClose) {
-        self.registry.lock().on_close.insert(self.socket.id(), action);
+        self.socket.deployment.lock().on_close.insert(self.socket.id(), action);
     }
 
     /// Whether `end` was called; if not yet, `waker` will hear of it.
@@ -136,11 +127,11 @@ impl Registered {
     }
 
     pub fn to_app(&self) -> Meter<'_> {
-        self.socket.to_app(&self.registry.traffic)
+        self.socket.to_app()
     }
 
     pub fn to_client(&self) -> Meter<'_> {
-        self.socket.to_client(&self.registry.traffic)
+        self.socket.to_client()
     }
 
     /// Who ended it; the first word counts.
@@ -151,17 +142,18 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let traffic = &self.registry.traffic;
+        let deployment = &self.socket.deployment;
+        let traffic = &deployment.traffic;
         let closed = self.socket.closed();
         traffic.sockets_closed[closed.by as usize].fetch_add(1, Ordering::Relaxed);
         traffic.sockets_open.fetch_sub(1, Ordering::Relaxed);
         traffic.socket_duration.observe(closed.open);
-        if let Some(on_close) = self.registry.deregister(self.socket.id()) {
+        if let Some(on_close) = deployment.deregister(self.socket.id()) {
             on_close(closed);
         }
         // Last: who waits for the end of all goes on when everything that an end brings about is done.
-        if self.registry.is_empty() {
-            self.registry.emptied.notify_waiters();
+        if deployment.socket_count() == 0 {
+            deployment.emptied.notify_waiters();
         }
     }
 }

@@ -1,14 +1,14 @@
 //! One open socket as the rest of Postern knows it: identified, metered, and told to end. The bytes are the tunnel's.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use strum::VariantArray;
 
-use super::registry::Closed;
-use crate::runtime::Traffic;
+use super::registry::DeploymentState;
 use crate::runtime::traffic::ClosedBy;
 
 /// Shared by the tunnel and the registry. It stays small: there is one for each of a hundred thousand sockets.
@@ -22,6 +22,16 @@ pub struct Socket {
     bytes_to_app: AtomicU64,
     bytes_to_client: AtomicU64,
     tunnel: AtomicWaker,
+    pub(super) deployment: Arc<DeploymentState>,
+}
+
+/// How a socket has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed {
+    pub open: Duration,
+    pub bytes_to_app: u64,
+    pub bytes_to_client: u64,
+    pub by: ClosedBy,
 }
 
 /// Counts the bytes of one direction.
@@ -34,7 +44,7 @@ pub struct Meter<'a> {
 const STILL_OPEN: u8 = u8::MAX;
 
 impl Socket {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(deployment: Arc<DeploymentState>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -44,6 +54,7 @@ impl Socket {
             bytes_to_app: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
             tunnel: AtomicWaker::new(),
+            deployment,
         }
     }
 
@@ -62,17 +73,17 @@ impl Socket {
         self.ending.load(Ordering::Acquire)
     }
 
-    pub(super) fn to_app<'a>(&'a self, traffic: &'a Traffic) -> Meter<'a> {
+    pub(super) fn to_app(&self) -> Meter<'_> {
         Meter {
             own: &self.bytes_to_app,
-            all: &traffic.socket_bytes_to_app,
+            all: &self.deployment.traffic.socket_bytes_to_app,
         }
     }
 
-    pub(super) fn to_client<'a>(&'a self, traffic: &'a Traffic) -> Meter<'a> {
+    pub(super) fn to_client(&self) -> Meter<'_> {
         Meter {
             own: &self.bytes_to_client,
-            all: &traffic.socket_bytes_to_client,
+            all: &self.deployment.traffic.socket_bytes_to_client,
         }
     }
 

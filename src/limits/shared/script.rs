@@ -23,7 +23,7 @@ macro_rules! script {
     };
 }
 
-/// `state::windows::Counters::take`, in the store. Answers {admitted, elapsed, current, previous}.
+/// `limits::windows::Counters::take`, in the store. Answers {admitted, elapsed, current, previous}.
 pub static TAKE: Script = script!(
     r"
 local time = redis.call('TIME')

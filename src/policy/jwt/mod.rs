@@ -1,5 +1,5 @@
 //! Signed tokens: whose they are is told by their claims, whether they are genuine by the issuer's keys. Those come with the
-//! rule, or from a URL by way of `state::jwks`.
+//! rule, or from a URL by way of `policy::jwt::fetched`.
 
 pub mod fetched;
 mod keys;

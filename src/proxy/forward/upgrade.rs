@@ -84,7 +84,7 @@ pub async fn upgrade(
     errand.client.open_socket(Opening {
         app: parts.io.into_inner(),
         early: parts.read_buf,
-        socket: runtime.sockets.open(open),
+        socket: runtime.open_socket(open),
         permit,
     });
     let (mut head, _) = response.into_parts();

@@ -32,10 +32,10 @@ type Row = (&'static str, Figure, &'static str);
 fn clients() -> Vec<Row> {
     vec![
         ("TLS handshake, including a PROXY header before it", Setting("tlsHandshakeTimeout"), "the connection closes"),
-        ("wait for the first byte of a new connection", Time("proxy/connection.rs", "HEAD_TIMEOUT"), "the connection closes"),
-        ("time for a request head, from its first byte", Time("proxy/connection.rs", "HEAD_TIMEOUT"), "`client:request_timeout`"),
-        ("size of a request head", Size("proxy/connection.rs", "MAX_HEAD"), "`client:headers_too_large`"),
-        ("header fields of a request", Count("proxy/connection.rs", "MAX_HEADERS"), "`client:headers_too_large`"),
+        ("wait for the first byte of a new connection", Time("body/clock.rs", "HEAD_TIMEOUT"), "the connection closes"),
+        ("time for a request head, from its first byte", Time("body/clock.rs", "HEAD_TIMEOUT"), "`client:request_timeout`"),
+        ("size of a request head", Size("fields/mod.rs", "MAX_HEAD"), "`client:headers_too_large`"),
+        ("header fields of a request", Count("fields/mod.rs", "MAX_HEADERS"), "`client:headers_too_large`"),
         ("length of path and query", Size("proxy/target.rs", "MAX_TARGET"), "`client:uri_too_long`"),
         ("idle time of a client connection", Setting("keepAliveTimeout"), "the connection closes"),
         ("concurrent streams of an HTTP/2 connection", Setting("http2MaxStreams"), "requests wait at the client"),
@@ -45,7 +45,7 @@ fn clients() -> Vec<Row> {
         ("bytes that a reset of a stream counts as", Size("proxy/h2/flood.rs", "RESET"), "as above"),
         ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/origin.rs", "MAX_HOPS"), "the leftmost of them is the client"),
         ("characters of an X-Request-Id that is kept", Count("proxy/origin.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
-        ("time without TCP acknowledgements from a peer", Time("proxy/listener.rs", "USER_TIMEOUT"), "the connection ends"),
+        ("time without TCP acknowledgements from a peer", Time("net/socket.rs", "USER_TIMEOUT"), "the connection ends"),
     ]
 }
 
@@ -58,9 +58,9 @@ fn apps() -> Vec<Row> {
         ("time between two pieces of a body, in either direction", Figure::Deployment("timeouts.idle"), "the exchange ends"),
         ("a whole exchange; 0s means no limit", Figure::Deployment("timeouts.total"), "`upstream:timeout`, or the exchange ends"),
         ("the answer to an upgrade", Figure::Deployment("webSocket.handshakeTimeout"), "`upstream:timeout`"),
-        ("upgrades of one Deployment in progress, per replica", Count("state/deployment.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
-        ("idle connections to an endpoint, per replica", Count("proxy/pool.rs", "MAX_IDLE"), "others close"),
-        ("idle time of a connection to an endpoint", Time("proxy/pool.rs", "IDLE_LIMIT"), "it closes"),
+        ("upgrades of one Deployment in progress, per replica", Count("websocket/registry.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
+        ("idle connections to an endpoint, per replica", Count("upstream/pool.rs", "MAX_IDLE"), "others close"),
+        ("idle time of a connection to an endpoint", Time("upstream/pool.rs", "IDLE_LIMIT"), "it closes"),
         ("a WebSocket that one side has closed", Time("websocket/tunnel.rs", "HALF_CLOSE"), "the other side is closed as well"),
         ("WebSockets of a Deployment that is deleted or Stopped", Time("publish.rs", "END_WINDOW"), "all are closed, spread evenly over that time"),
     ]
@@ -70,11 +70,11 @@ fn apps() -> Vec<Row> {
 fn policies() -> Vec<Row> {
     vec![
         ("evaluation of all rules of a request", Time("policy/engine.rs", "BUDGET"), "`policy:timeout`"),
-        ("a call to Redis", Time("shared/mod.rs", "DEADLINE"), "`onStoreFailure`"),
-        ("keys that a `rateLimit` remembers, per replica", Count("state/windows.rs", "MAX_KEYS"), "those with the lowest counts are forgotten"),
-        ("lease of a WebSocket under `connectionLimit` with scope Shared", Time("shared/leases.rs", "LIFETIME"), "it no longer counts"),
+        ("a call to Redis", Time("limits/shared/settings.rs", "DEADLINE"), "`onStoreFailure`"),
+        ("keys that a `rateLimit` remembers, per replica", Count("limits/windows.rs", "MAX_KEYS"), "those with the lowest counts are forgotten"),
+        ("lease of a WebSocket under `connectionLimit` with scope Shared", Time("limits/shared/leases.rs", "LIFETIME"), "it no longer counts"),
         ("a body that `openapi` validates", Policy("rules[].openapi.maxBodyBytes"), "`client:body_too_large`"),
-        ("bodies that `openapi` validates at once, in total per replica", Size("proxy/room.rs", "CAPACITY"), "`capacity:overloaded`"),
+        ("bodies that `openapi` validates at once, in total per replica", Size("body/room.rs", "CAPACITY"), "`capacity:overloaded`"),
         ("the response of a `forwardAuth` service", Policy("rules[].forwardAuth.timeout"), "`policy:auth_unavailable`"),
         ("body of that response, if it passes to the client", Size("policy/forward_auth.rs", "MAX_BODY"), "left out"),
         ("a credential", Size("policy/credentials.rs", "MAX_LENGTH"), "treated as invalid"),
@@ -88,9 +88,9 @@ fn policies() -> Vec<Row> {
 #[rustfmt::skip]
 fn control() -> Vec<Row> {
     vec![
-        ("hostnames of a Deployment", Count("compile/deployment.rs", "MAX_HOSTNAMES"), "refused by the apiserver"),
-        ("paths of a Deployment", Count("compile/deployment.rs", "MAX_PATHS"), "refused by the apiserver"),
-        ("backends of a Deployment, per path", Count("compile/deployment.rs", "MAX_BACKENDS"), "refused by the apiserver"),
+        ("hostnames of a Deployment", Count("compile/source/deployment.rs", "MAX_HOSTNAMES"), "refused by the apiserver"),
+        ("paths of a Deployment", Count("compile/source/deployment.rs", "MAX_PATHS"), "refused by the apiserver"),
+        ("backends of a Deployment, per path", Count("compile/source/deployment.rs", "MAX_BACKENDS"), "refused by the apiserver"),
         ("rules of a SentinelPolicy", Count("compile/policy/rule.rs", "MAX_RULES"), "refused by the apiserver"),
         ("matches of a rule", Count("compile/policy/matching.rs", "MAX_MATCHES"), "refused by the apiserver"),
         ("time between two status writes", Time("status/writer.rs", "PACE"), "later ones wait"),
@@ -217,7 +217,7 @@ fn count(number: u64) -> String {
 
 #[test]
 fn figures_are_read_and_written_as_they_are() {
-    let evaluate = |expression| evaluate("state/windows.rs", expression);
+    let evaluate = |expression| evaluate("limits/windows.rs", expression);
     assert_eq!(evaluate("1 << 20"), 1 << 20);
     assert_eq!(evaluate("30 * 24 * 3600 * 1000"), 2_592_000_000);
     assert_eq!(evaluate("Duration::from_secs(2 * 60)"), 120_000);
