@@ -164,14 +164,7 @@ impl<'d> Schemas<'d> {
             Value::Object(object) => object,
             _ => return Err(at.invalid("is not a schema")),
         };
-        if let Some(keyword) = REFUSED.iter().find(|keyword| object.contains_key(**keyword)) {
-            return Err(at.child(keyword).invalid("is not supported"));
-        }
-        if let Some(dialect) = object.get("$schema")
-            && !dialect.as_str().is_some_and(|dialect| DIALECTS.contains(&dialect))
-        {
-            return Err(at.child("$schema").invalid("is not JSON Schema 2020-12"));
-        }
+        supported(at, object)?;
         let mut schema = Map::new();
         if object.contains_key("$ref") {
             let target = self.reserve(&reference(object, &at.pointer)?)?;
@@ -181,6 +174,28 @@ impl<'d> Schemas<'d> {
                 return Ok(Value::Object(schema));
             }
         }
+        self.children(at, taken, &mut schema)?;
+        for keyword in PLAIN {
+            if let Some(value) = object.get(keyword) {
+                schema.insert(keyword.to_owned(), value.clone());
+            }
+        }
+        if let Some(types) = object.get("type") {
+            schema.insert("type".to_owned(), self.types(at, types, object)?);
+        }
+        if let Some(required) = object.get("required") {
+            schema.insert("required".to_owned(), self.required(at, required, object)?);
+        }
+        if self.legacy {
+            exclusive(&mut schema, "exclusiveMinimum", "minimum");
+            exclusive(&mut schema, "exclusiveMaximum", "maximum");
+        }
+        format(&mut schema, object.get("format").and_then(Value::as_str));
+        Ok(Value::Object(schema))
+    }
+
+    /// Converts the schemas that stand below this one.
+    fn children(&mut self, at: &Node<'d>, taken: &mut Taken, schema: &mut Map<String, Value>) -> Result<(), Invalid> {
         for keyword in SCHEMA {
             if let Some(child) = at.get(keyword) {
                 schema.insert(keyword.to_owned(), self.convert(&child, taken)?);
@@ -204,23 +219,7 @@ impl<'d> Schemas<'d> {
                 schema.insert(keyword.to_owned(), converted.into());
             }
         }
-        for keyword in PLAIN {
-            if let Some(value) = object.get(keyword) {
-                schema.insert(keyword.to_owned(), value.clone());
-            }
-        }
-        if let Some(types) = object.get("type") {
-            schema.insert("type".to_owned(), self.types(at, types, object)?);
-        }
-        if let Some(required) = object.get("required") {
-            schema.insert("required".to_owned(), self.required(at, required, object)?);
-        }
-        if self.legacy {
-            exclusive(&mut schema, "exclusiveMinimum", "minimum");
-            exclusive(&mut schema, "exclusiveMaximum", "maximum");
-        }
-        format(&mut schema, object.get("format").and_then(Value::as_str));
-        Ok(Value::Object(schema))
+        Ok(())
     }
 
     /// 3.0: one type, and `nullable`, which means something beside a type alone.
@@ -285,6 +284,19 @@ pub fn reference(object: &Map<String, Value>, pointer: &str) -> Result<String, I
 }
 
 pub const MAX_HOPS: usize = 32;
+
+/// Whether the validator knows all that this schema asks for.
+fn supported(at: &Node<'_>, object: &Map<String, Value>) -> Result<(), Invalid> {
+    if let Some(keyword) = REFUSED.iter().find(|keyword| object.contains_key(**keyword)) {
+        return Err(at.child(keyword).invalid("is not supported"));
+    }
+    if let Some(dialect) = object.get("$schema")
+        && !dialect.as_str().is_some_and(|dialect| DIALECTS.contains(&dialect))
+    {
+        return Err(at.child("$schema").invalid("is not JSON Schema 2020-12"));
+    }
+    Ok(())
+}
 
 /// 3.0: `exclusiveMinimum: true` makes `minimum` exclusive.
 fn exclusive(schema: &mut Map<String, Value>, exclusive: &str, inclusive: &str) {

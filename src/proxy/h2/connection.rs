@@ -106,13 +106,10 @@ async fn drive(
             }
             let now = Instant::now();
             // The last bytes of a last answer may still be on their way.
-            let written_by_now = seen.written.load(Relaxed);
-            let moves = connection.has_streams() && written != written_by_now;
-            written = written_by_now;
-            let due = match shared.lock().idle_since() {
-                Some(since) if !moves => since + patience,
-                _ => now + patience,
-            };
+            let before = std::mem::replace(&mut written, seen.written.load(Relaxed));
+            let moves = connection.has_streams() && before != written;
+            let since = shared.lock().idle_since().filter(|_| !moves).unwrap_or(now);
+            let due = since + patience;
             if due > now {
                 tick.as_mut().reset(due.into());
             } else if going_away {
