@@ -204,13 +204,11 @@ async fn endpoint_that_comes_back_is_served_again() {
     let (address, port) = refusing();
     let postern = Postern::start(&[to_all(&[address])]).await;
     assert_eq!(get(postern.http, HOST, "/").await.status(), 503);
-    drop(port);
-    let _backend = Backend::start_at(address, |mut visit| async move {
+    let _backend = Backend::start_bound(port, |mut visit| async move {
         while visit.request().await.is_some() {
             visit.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         }
-    })
-    .await;
+    });
     postern.answers(HOST, 200).await;
 }
 

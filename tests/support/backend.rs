@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -74,6 +75,29 @@ impl Backend {
         R: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind(address).await.expect("binds");
+        Self::serve(listener, tls, script)
+    }
+
+    /// On a socket that is bound already: nobody else can take its port in between.
+    pub fn start_bound<F, R>(socket: Socket, script: F) -> Self
+    where
+        F: Fn(Visit) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        socket.listen(64).expect("listens");
+        socket.set_nonblocking(true).expect("is set");
+        Self::serve(
+            TcpListener::from_std(socket.into()).expect("is registered"),
+            None,
+            script,
+        )
+    }
+
+    fn serve<F, R>(listener: TcpListener, tls: Option<TlsAcceptor>, script: F) -> Self
+    where
+        F: Fn(Visit) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().expect("is bound");
         let record = Arc::new(Record::default());
         let shared = Arc::clone(&record);
