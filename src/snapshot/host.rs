@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::certificate::HostTls;
-use super::route::{PathMatch, Route};
+use super::route::Route;
 use super::sharded::Sharded;
 use crate::hostname::HostName;
 use crate::policy::path::{self, AmbiguousPaths, Readings};
@@ -60,49 +60,9 @@ impl Host {
     }
 }
 
-impl PathMatch {
-    pub fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(exact) => **exact == *path,
-            Self::Prefix(prefix) if **prefix == *"/" => true,
-            Self::Prefix(prefix) => path
-                .strip_prefix(&**prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_exact_path_is_that_path_alone() {
-        let exact = PathMatch::Exact("/chat".into());
-        assert!(exact.matches("/chat"));
-        assert!(
-            ["/chat/", "/chat/a", "/Chat", "/cha", "/"]
-                .iter()
-                .all(|path| !exact.matches(path))
-        );
-    }
-
-    #[test]
-    fn a_prefix_goes_by_whole_segments() {
-        let prefix = PathMatch::Prefix("/chat".into());
-        assert!(
-            ["/chat", "/chat/", "/chat/a", "/chat//"]
-                .iter()
-                .all(|path| prefix.matches(path))
-        );
-        assert!(
-            ["/chatter", "/", "/cha", "/a/chat"]
-                .iter()
-                .all(|path| !prefix.matches(path))
-        );
-        let root = PathMatch::Prefix("/".into());
-        assert!(["/", "/chat", "//", "*"].iter().all(|path| root.matches(path)));
-    }
 
     #[test]
     fn an_exact_name_goes_before_a_wildcard() {
