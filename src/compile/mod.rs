@@ -464,7 +464,7 @@ impl Compilation<'_> {
         match host {
             Some((routes, tls)) => {
                 let name = name.clone();
-                table.insert(key.clone(), Arc::new(Host { name, routes, tls }));
+                table.insert(key.clone(), Arc::new(Host::new(name, routes, tls)));
             }
             None => table.remove(&**key),
         }

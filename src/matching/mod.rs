@@ -4,8 +4,10 @@
 pub mod path;
 pub mod query;
 pub mod regex;
+pub mod request;
 pub mod text;
 
 pub use path::PathMatch;
 pub use regex::Regex;
+pub use request::{Conditions, Head, HeaderMatch, Matches, QueryMatch};
 pub use text::{Text, TextKind};

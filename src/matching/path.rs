@@ -1,8 +1,12 @@
 //! What a route's path looks like.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+
+use super::regex::Regex;
+use crate::text::printed;
 
 /// What a request path must look like.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -10,6 +14,9 @@ pub enum PathMatch {
     Exact(Arc<str>),
     /// By whole segments: `/chat` matches `/chat` and `/chat/x`, never `/chatter`. Without a trailing slash, but for "/".
     Prefix(Arc<str>),
+    /// The whole path. Boxed, since few have it and routes are many.
+    #[serde(serialize_with = "printed::text")]
+    Regex(Box<Regex>),
 }
 
 impl PathMatch {
@@ -18,6 +25,17 @@ impl PathMatch {
             Self::Exact(exact) => **exact == *path,
             Self::Prefix(prefix) if **prefix == *"/" => true,
             Self::Prefix(prefix) => path.strip_prefix(&**prefix).is_some_and(ends_segment),
+            Self::Regex(regex) => regex.matches(path),
+        }
+    }
+}
+
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "Exact {path}"),
+            Self::Prefix(path) => write!(f, "Prefix {path}"),
+            Self::Regex(regex) => write!(f, "Regex {regex}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A text compiled for comparison: equal to it, beginning or ending with it, or matching it as a regular expression.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::path::ends_segment;
@@ -86,6 +88,21 @@ impl Text {
             }
         }
         folded.is_empty().then_some(rest.as_str())
+    }
+}
+
+/// As `postern why` shows it.
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, text) = match &self.pattern {
+            Pattern::Exact(text) => ("Exact", &**text),
+            Pattern::Prefix(text) => ("Prefix", &**text),
+            Pattern::Segments(text) => ("Segments", &**text),
+            Pattern::Suffix(text) => ("Suffix", &**text),
+            Pattern::Regex(regex) => ("Regex", regex.as_str()),
+        };
+        let case = if self.ignore_case { " in any case" } else { "" };
+        write!(f, "{kind} {text}{case}")
     }
 }
 

@@ -8,6 +8,7 @@ use super::certificate::HostTls;
 use super::route::Route;
 use super::sharded::Sharded;
 use crate::hostname::HostName;
+use crate::matching::Head;
 use crate::policy::path::{self, AmbiguousPaths, Readings};
 
 /// All hosts by name. A wildcard `*.example.com` is kept under `example.com`.
@@ -21,10 +22,12 @@ pub struct HostTable {
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Host {
     pub name: HostName,
-    /// Exact paths first, then prefixes, the longest first: the first hit answers.
+    /// As `order` puts them: the first that matches answers.
     pub routes: Box<[Route]>,
     #[serde(skip_serializing_if = "HostTls::is_plain")]
     pub tls: HostTls,
+    #[serde(skip)]
+    by_path: bool,
 }
 
 impl HostTable {
@@ -42,44 +45,49 @@ impl HostTable {
 }
 
 impl Host {
-    /// `path` is the target's path, verbatim: it starts with a slash and has no query.
-    pub fn find(&self, path: &str) -> Option<&Route> {
-        self.routes.iter().find(|route| route.path.matches(path))
+    /// The routes must be in order.
+    pub fn new(name: HostName, routes: Box<[Route]>, tls: HostTls) -> Self {
+        let by_path = routes.iter().all(|route| route.matches.is_by_path());
+        Self {
+            name,
+            routes,
+            tls,
+            by_path,
+        }
     }
 
-    /// Whether an app may read `path`, by which `route` was found, as one that has to pass other rules: `/x/..%2fadmin` where
-    /// `/admin` is another Deployment's, and both lead to one app.
-    pub fn is_read_past_rules(&self, path: &str, route: &Route) -> bool {
+    /// Whether all routes match by path alone: then nothing else of a request's head is looked at.
+    pub fn is_by_path(&self) -> bool {
+        self.by_path
+    }
+
+    /// The route that answers.
+    pub fn find(&self, head: &Head<'_>) -> Option<&Route> {
+        if self.by_path {
+            return self.routes.iter().find(|route| route.matches.path.matches(head.path));
+        }
+        self.routes.iter().find(|route| route.matches.holds(head))
+    }
+
+    /// Whether an app may read the path, by which `route` was found, as one that has to pass other rules: `/x/..%2fadmin`
+    /// where `/admin` is another Deployment's, and both lead to one app.
+    pub fn is_read_past_rules(&self, head: &Head<'_>, route: &Route) -> bool {
+        let path = head.path;
         if self.routes.len() == 1 || path::is_plain(path) || route.deployment.ambiguous_paths == AmbiguousPaths::Pass {
             return false;
         }
         Readings::of(path).any(|reading| {
-            self.find(reading)
+            self.find(&Head { path: reading, ..*head })
                 .is_some_and(|other| other.is_guarded() && !other.has_rules_of(route))
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_exact_name_goes_before_a_wildcard() {
-        let host = |name: &str| {
-            let name: HostName = name.parse().unwrap();
-            let routes = Box::default();
-            let tls = HostTls::default();
-            Arc::new(Host { name, routes, tls })
-        };
-        let mut table = HostTable::default();
-        table.exact.insert("a.example.com".into(), host("a.example.com"));
-        table.wildcard.insert("example.com".into(), host("*.example.com"));
-        let find = |name: &str| table.find(name).map(|host| host.name.to_string());
-        assert_eq!(find("a.example.com").as_deref(), Some("a.example.com"));
-        assert_eq!(find("b.example.com").as_deref(), Some("*.example.com"));
-        assert_eq!(find("c.b.example.com"), None);
-        assert_eq!(find("example.com"), None);
-        assert_eq!(find(".example.com"), None);
-    }
+/// Sorts the routes of one host into the order in which they are tried. They must come with the oldest object's first, and
+/// each object's in their order.
+pub fn order(routes: &mut [Route]) {
+    routes.sort_by(|a, b| a.matches.precedence().cmp(&b.matches.precedence()));
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 use super::certificate::ClientTls;
-use crate::matching::PathMatch;
+use crate::matching::Matches;
 use crate::object::ObjectKey;
 use crate::policy::Policy;
 use crate::policy::path::AmbiguousPaths;
@@ -21,7 +21,8 @@ use crate::websocket::registry::DeploymentState;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {
-    pub path: PathMatch,
+    #[serde(flatten)]
+    pub matches: Matches,
     /// Printed by its key: the snapshot's own table has all of it.
     #[serde(serialize_with = "key")]
     pub deployment: Arc<Deployment>,
