@@ -403,7 +403,7 @@ mod tests {
         };
         let name: HostName = "*.shop.example".parse().unwrap();
         let mut hosts = HostTable::default();
-        hosts.wildcard.insert(
+        hosts.one_label.insert(
             "shop.example".into(),
             Arc::new(Host::new(name, [route].into(), HostTls::default())),
         );

@@ -454,7 +454,7 @@ impl Compilation<'_> {
         let hosts = &mut self.memory.snapshot.hosts;
         let (table, key) = match name {
             HostName::Exact(name) => (&mut hosts.exact, name),
-            HostName::Wildcard(parent) => (&mut hosts.wildcard, parent),
+            HostName::Wildcard(parent) => (&mut hosts.one_label, parent),
         };
         let old = table.get(&**key).map(|old| (&old.routes, &old.tls));
         if old == host.as_ref().map(|(routes, tls)| (routes, tls)) {

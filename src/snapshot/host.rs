@@ -1,4 +1,4 @@
-//! Hostname to routes: exact names first, then a wildcard that stands for exactly one label.
+//! Hostname to routes: the exact name first, then the narrowest wildcard that covers it.
 
 use std::sync::Arc;
 
@@ -6,16 +6,25 @@ use serde::Serialize;
 
 use super::certificate::HostTls;
 use super::route::Route;
-use super::sharded::Sharded;
+use super::sharded::{ContentHash, Sharded};
 use crate::hostname::HostName;
 use crate::matching::Head;
 use crate::policy::path::{self, AmbiguousPaths, Readings};
 
-/// All hosts by name. A wildcard `*.example.com` is kept under `example.com`.
+/// All hosts by name. A wildcard `*.example.com` is kept under `example.com`, whether it stands for one label or more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HostTable {
     pub exact: Sharded<Arc<str>, Arc<Host>>,
-    pub wildcard: Sharded<Arc<str>, Arc<Host>>,
+    /// Wildcards that stand for exactly one label.
+    #[serde(rename = "wildcard")]
+    pub one_label: Sharded<Arc<str>, Arc<Host>>,
+    /// Wildcards that stand for one label or more, as Gateway API's do. None until there is one: then a name that is not
+    /// found costs no further look-ups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<Sharded<Arc<str>, Arc<Host>>>,
+    /// The catch-all, for every other name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any: Option<Arc<Host>>,
 }
 
 /// The routes of one hostname, all of one namespace.
@@ -33,15 +42,31 @@ pub struct Host {
 impl HostTable {
     /// `host` is lower case, without port and trailing dot.
     pub fn find(&self, host: &str) -> Option<&Arc<Host>> {
-        self.exact.get(host).or_else(|| {
+        let one_label = || {
             let (label, parent) = host.split_once('.')?;
-            (!label.is_empty()).then(|| self.wildcard.get(parent))?
-        })
+            (!label.is_empty()).then(|| self.one_label.get(parent))?
+        };
+        self.exact
+            .get(host)
+            .or_else(one_label)
+            .or_else(|| longest_suffix(self.suffix.as_ref()?, host))
+            .or(self.any.as_ref())
     }
 
     pub fn hash(&self) -> u64 {
-        self.exact.hash().wrapping_add(self.wildcard.hash().rotate_left(1))
+        let suffix = self.suffix.as_ref().map_or(0, Sharded::hash);
+        let any = self.any.as_ref().map_or(0, ContentHash::content_hash);
+        let exact = self.exact.hash().wrapping_add(self.one_label.hash().rotate_left(1));
+        exact
+            .wrapping_add(suffix.rotate_left(3))
+            .wrapping_add(any.rotate_left(4))
     }
+}
+
+/// The host of the longest parent of this name. At least one label must stand before the parent.
+fn longest_suffix<'a>(hosts: &'a Sharded<Arc<str>, Arc<Host>>, name: &str) -> Option<&'a Arc<Host>> {
+    let mut dots = name.match_indices('.').filter(|(at, _)| *at > 0);
+    dots.find_map(|(at, _)| hosts.get(&name[at + 1..]))
 }
 
 impl Host {

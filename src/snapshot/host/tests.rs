@@ -253,11 +253,67 @@ fn an_exact_name_goes_before_a_wildcard() {
     };
     let mut table = HostTable::default();
     table.exact.insert("a.example.com".into(), host("a.example.com"));
-    table.wildcard.insert("example.com".into(), host("*.example.com"));
+    table.one_label.insert("example.com".into(), host("*.example.com"));
     let find = |name: &str| table.find(name).map(|host| host.name.to_string());
     assert_eq!(find("a.example.com").as_deref(), Some("a.example.com"));
     assert_eq!(find("b.example.com").as_deref(), Some("*.example.com"));
     assert_eq!(find("c.b.example.com"), None);
     assert_eq!(find("example.com"), None);
     assert_eq!(find(".example.com"), None);
+}
+
+/// What a name in the table stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reach {
+    Exact,
+    OneLabel,
+    Suffix,
+    Any,
+}
+
+/// How narrow a name is that covers this host, the narrower the greater; None: it does not cover it.
+fn narrowness(reach: Reach, name: &str, host: &str) -> Option<(usize, usize)> {
+    let before = host
+        .strip_suffix(&format!(".{name}"))
+        .filter(|labels| !labels.is_empty());
+    match reach {
+        Reach::Exact => (host == name).then_some((3, 0)),
+        Reach::OneLabel => before.filter(|label| !label.contains('.')).map(|_| (2, 0)),
+        Reach::Suffix => before.map(|_| (1, name.len())),
+        Reach::Any => Some((0, 0)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_host_found_is_the_narrowest_that_covers_the_name(
+        entries in vec(
+            (select(vec![Reach::Exact, Reach::OneLabel, Reach::Suffix, Reach::Any]), "[ab](\\.[ab]){0,3}"),
+            0..10,
+        ),
+        names in vec("\\.?[ab](\\.[ab]){0,4}", 1..10),
+    ) {
+        let mut table = HostTable::default();
+        let mut model: Vec<(Reach, &str, Arc<Host>)> = Vec::new();
+        for (reach, name) in &entries {
+            let host = Arc::new(Host::new(name.parse().unwrap(), Box::default(), HostTls::default()));
+            let is_same = |known: Reach, of: &str| known == *reach && (known == Reach::Any || of == name);
+            model.retain(|(known, of, _)| !is_same(*known, of));
+            model.push((*reach, name, host.clone()));
+            match reach {
+                Reach::Exact => table.exact.insert(name.as_str().into(), host),
+                Reach::OneLabel => table.one_label.insert(name.as_str().into(), host),
+                Reach::Suffix => table.suffix.get_or_insert_default().insert(name.as_str().into(), host),
+                Reach::Any => table.any = Some(host),
+            }
+        }
+        for asked in &names {
+            let covering = model.iter().filter_map(|(reach, name, host)| {
+                Some((narrowness(*reach, name, asked)?, host))
+            });
+            let narrowest = covering.max_by_key(|(narrowness, _)| *narrowness).map(|(_, host)| host);
+            let found = table.find(asked);
+            prop_assert!(found.map(Arc::as_ptr) == narrowest.map(Arc::as_ptr), "{}", asked);
+        }
+    }
 }
