@@ -30,6 +30,7 @@ pub mod fields;
 pub mod hostname;
 pub mod limits;
 pub mod live;
+pub mod matching;
 pub mod metrics;
 pub mod net;
 pub mod object;

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::question::Question;
 use crate::hostname::normalize;
+use crate::matching::Head;
 use crate::policy::engine::Run;
 use crate::policy::mode::Mode;
 use crate::policy::trace::{Outcome, Step};
 use crate::policy::{Passed, Request, Services};
 use crate::reason::Reason;
-use crate::snapshot::{Action, Backend, ClientTls, Host, PathMatch, Route, Snapshot};
+use crate::snapshot::{Action, Backend, ClientTls, Host, Route, Snapshot};
 use crate::tls::Certificate;
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -91,11 +92,17 @@ pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Servic
     let host = normalize(&question.host);
     let path = question.uri.path();
     let found = snapshot.hosts.find(&host);
-    let route = found.and_then(|found| found.find(path));
+    let head = Head {
+        method: &question.method,
+        path,
+        query: question.uri.query(),
+        headers: &question.headers,
+    };
+    let route = found.and_then(|found| found.find(&head));
     let error = match (found, route) {
         (None, _) => Some(Reason::HostNotFound),
         (Some(_), None) => Some(Reason::PathNotFound),
-        (Some(host), Some(route)) if host.is_read_past_rules(path, route) => Some(Reason::AmbiguousPath),
+        (Some(host), Some(route)) if host.is_read_past_rules(&head, route) => Some(Reason::AmbiguousPath),
         (Some(host), Some(route)) => refusal(host, route),
     };
     let is_routed = error != Some(Reason::AmbiguousPath);
@@ -107,7 +114,7 @@ pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Servic
     let refuses_all = !is_routed || route.is_none_or(|route| matches!(route.action, Action::Refuse(_)));
     let error = if refuses_all { error } else { refused.or(error) };
     let paths = found.map_or_else(Vec::new, |found| {
-        found.routes.iter().map(|route| display(&route.path)).collect()
+        found.routes.iter().map(|route| route.matches.to_string()).collect()
     });
     Explanation {
         certificates: snapshot.certificates(&host).map(|c| Shown::from(&**c)).collect(),
@@ -188,13 +195,6 @@ fn rule(client: &ClientTls) -> String {
     format!("{:?}, signed by {}", client.mode, client.authorities.source)
 }
 
-fn display(path: &PathMatch) -> String {
-    match path {
-        PathMatch::Exact(path) => format!("Exact {path}"),
-        PathMatch::Prefix(path) => format!("Prefix {path}"),
-    }
-}
-
 impl From<&Step> for Rule {
     fn from(step: &Step) -> Self {
         Self {
@@ -232,7 +232,7 @@ impl From<&Route> for Found {
             Action::Refuse(_) => Vec::new(),
         };
         Self {
-            path: display(&route.path),
+            path: route.matches.to_string(),
             deployment: route.deployment.key.to_string(),
             backends,
         }
@@ -333,6 +333,7 @@ mod tests {
 
     use super::*;
     use crate::hostname::HostName;
+    use crate::matching::PathMatch;
     use crate::object::{ObjectKey, UpstreamKey};
     use crate::policy::path::AmbiguousPaths;
     use crate::proxy::balance::choose_backend;
@@ -393,7 +394,7 @@ mod tests {
             runtime: Slot::default(),
         };
         let route = Route {
-            path: PathMatch::Prefix("/cart".into()),
+            matches: PathMatch::Prefix("/cart".into()).into(),
             deployment: Arc::new(deployment),
             action,
             client_tls: None,
@@ -402,13 +403,9 @@ mod tests {
         };
         let name: HostName = "*.shop.example".parse().unwrap();
         let mut hosts = HostTable::default();
-        hosts.wildcard.insert(
+        hosts.one_label.insert(
             "shop.example".into(),
-            Arc::new(Host {
-                name,
-                routes: [route].into(),
-                tls: HostTls::default(),
-            }),
+            Arc::new(Host::new(name, [route].into(), HostTls::default())),
         );
         Snapshot {
             hosts,

@@ -1,14 +1,14 @@
 //! Who owns a hostname, and what is served under it. Names are claimed by being listed; the oldest claim decides the
 //! namespace, and within it each path goes to the oldest Deployment that has it.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::wanted::{Age, Right};
 use crate::hostname::HostName;
+use crate::matching::Matches;
 use crate::object::ObjectKey;
-use crate::snapshot::{ClientTls, HostTls, PathMatch, Route};
+use crate::snapshot::{self, ClientTls, HostTls, Route};
 use crate::tls::Certificate;
 
 /// All names that are claimed.
@@ -164,7 +164,7 @@ impl Names {
         });
         let tls = HostOffer::of(serving.map(|claim| (&claim.age.key, offer(&claim.age.key))));
 
-        let mut taken: HashMap<&'a PathMatch, ObjectKey> = HashMap::new();
+        let mut taken: HashMap<&'a Matches, ObjectKey> = HashMap::new();
         let mut served = Vec::new();
         let mut affected = Vec::new();
         for claim in &mut claims.list {
@@ -181,10 +181,10 @@ impl Names {
                     let mut lost = Vec::new();
                     let offer = offer(key);
                     for (rule, route) in offer.routes.iter().enumerate() {
-                        match taken.get(&route.path) {
+                        match taken.get(&route.matches) {
                             Some(to) => lost.push(Lost { rule, to: to.clone() }),
                             None => {
-                                taken.insert(&route.path, key.clone());
+                                taken.insert(&route.matches, key.clone());
                                 served.push(route.clone());
                             }
                         }
@@ -200,7 +200,7 @@ impl Names {
                 affected.push(key.clone());
             }
         }
-        served.sort_by(|a, b| precedence(&a.path).cmp(&precedence(&b.path)));
+        snapshot::host::order(&mut served);
         let owner_changed = claims.owner != owner;
         claims.owner = owner;
         Settled {
@@ -306,13 +306,5 @@ impl Settled {
             affected: Vec::new(),
             owner_changed,
         }
-    }
-}
-
-/// Exact paths before prefixes, the longer prefix first; the text breaks ties, so that the order is always the same.
-fn precedence(path: &PathMatch) -> (bool, Reverse<usize>, &str) {
-    match path {
-        PathMatch::Exact(text) => (false, Reverse(0), text),
-        PathMatch::Prefix(text) => (true, Reverse(text.len()), text),
     }
 }

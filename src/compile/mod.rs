@@ -454,7 +454,7 @@ impl Compilation<'_> {
         let hosts = &mut self.memory.snapshot.hosts;
         let (table, key) = match name {
             HostName::Exact(name) => (&mut hosts.exact, name),
-            HostName::Wildcard(parent) => (&mut hosts.wildcard, parent),
+            HostName::Wildcard(parent) => (&mut hosts.one_label, parent),
         };
         let old = table.get(&**key).map(|old| (&old.routes, &old.tls));
         if old == host.as_ref().map(|(routes, tls)| (routes, tls)) {
@@ -464,7 +464,7 @@ impl Compilation<'_> {
         match host {
             Some((routes, tls)) => {
                 let name = name.clone();
-                table.insert(key.clone(), Arc::new(Host { name, routes, tls }));
+                table.insert(key.clone(), Arc::new(Host::new(name, routes, tls)));
             }
             None => table.remove(&**key),
         }

@@ -271,8 +271,9 @@ fn resolved(tls: &Findings) -> Finding {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, path) = match &self.path {
-            PathMatch::Exact(path) => ("Exact", path),
-            PathMatch::Prefix(path) => ("Prefix", path),
+            PathMatch::Exact(path) => ("Exact", &**path),
+            PathMatch::Prefix(path) => ("Prefix", &**path),
+            PathMatch::Regex(regex) => ("Regex", regex.as_str()),
         };
         match self.position {
             Some(at) => write!(f, "spec.paths[{at}]: {kind} {}", Quoted(path)),

@@ -25,7 +25,7 @@ pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms, guard: &Guard
         .rules
         .iter()
         .map(|rule| Route {
-            path: rule.path.clone(),
+            matches: rule.path.clone().into(),
             deployment: wanted.part.clone(),
             action: actions[rule.targets].clone(),
             client_tls: client_tls.cloned(),

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::credentials::{Place, Source};
-use super::request::decode;
 use crate::fields::reserved::folds_to;
+use crate::matching::query::decode;
 use crate::text::{printed, start};
 
 #[derive(Debug, PartialEq, Serialize)]

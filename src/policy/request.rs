@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use super::path::Readings;
 use super::principal::Principal;
 use crate::fields::reserved::{folds_to, is_reserved};
+use crate::matching::query;
 
 pub struct Request<'a> {
     /// GET for a WebSocket, over HTTP/2 too.
@@ -48,10 +49,7 @@ impl<'a> Request<'a> {
         let whole = query.split('&');
         let parts = query.contains(';').then(|| query.split(['&', ';']));
         let texts = whole.chain(parts.into_iter().flatten()).filter(|text| !text.is_empty());
-        texts.map(|text| {
-            let (name, value) = text.split_once('=').unwrap_or((text, ""));
-            (decode(name), decode(value))
-        })
+        texts.map(query::pair)
     }
 
     /// Of all Cookie lines. A quoted value is given without its quotes; a pair without `=` is a name, as some apps have it.
@@ -105,18 +103,4 @@ impl fmt::Debug for Request<'_> {
         let path = self.uri.path();
         write!(f, "Request({} {} {path})", self.method, self.host)
     }
-}
-
-/// As forms are written: `+` is a space.
-pub(super) fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    // One pair in, one pair out: there is no separator in it.
-    let spaced = text.replace('+', " ");
-    Cow::Owned(
-        percent_encoding::percent_decode_str(&spaced)
-            .decode_utf8_lossy()
-            .into_owned(),
-    )
 }

@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFuture;
@@ -20,6 +20,7 @@ use super::turn::Turn;
 use super::{Proxy, connection, h2, linger};
 use crate::body::clock::HEAD_TIMEOUT;
 use crate::hostname::normalize;
+use crate::matching::Head;
 use crate::net::stream::Stream;
 use crate::snapshot::Deployment;
 
@@ -137,7 +138,7 @@ fn asks_for_socket(bytes: &[u8], proxy: &Proxy) -> Option<Arc<Deployment>> {
     if !head.parse(bytes).ok()?.is_complete() {
         return None;
     }
-    let value = |name: header::HeaderName| {
+    let value = |name: HeaderName| {
         let found = head
             .headers
             .iter()
@@ -147,8 +148,30 @@ fn asks_for_socket(bytes: &[u8], proxy: &Proxy) -> Option<Arc<Deployment>> {
     if !value(header::UPGRADE)?.eq_ignore_ascii_case("websocket") {
         return None;
     }
-    let path = head.path?.split('?').next()?;
+    let target = head.path?;
+    let (path, query) = target
+        .split_once('?')
+        .map_or((target, None), |(path, query)| (path, Some(query)));
     let live = proxy.live.look();
     let host = live.as_ref()?.snapshot.hosts.find(&normalize(value(header::HOST)?))?;
-    Some(host.find(path)?.deployment.clone())
+    let headers = if host.is_by_path() {
+        HeaderMap::new()
+    } else {
+        copied(head.headers)?
+    };
+    let head = Head {
+        method: &Method::GET,
+        path,
+        query,
+        headers: &headers,
+    };
+    Some(host.find(&head)?.deployment.clone())
+}
+
+fn copied(lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
+    let lines = lines.iter().map(|line| {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(line.value).ok()?))
+    });
+    lines.collect()
 }

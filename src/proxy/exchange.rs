@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::Full;
 
@@ -23,6 +23,7 @@ use super::telling::{Course, Outcome, Telling, Witness};
 use super::{balance, challenge};
 use crate::body::incoming::Incoming;
 use crate::fields::X_REQUEST_ID;
+use crate::matching::Head;
 use crate::policy::Refusal;
 use crate::policy::connection_limit::Lease;
 use crate::proxy::forward::errand::Errand;
@@ -282,13 +283,20 @@ impl Phases<'_> {
         Some(response)
     }
 
-    /// By host, then by path, then by weight. The one look at the routes that this request takes.
+    /// By host, then by route, then by weight. The one look at the routes that this request takes.
     fn route(&self, target: &Target, upgrade: bool, course: &mut Course) -> Result<Way, Reason> {
         let live = self.client.proxy.live.look();
         let snapshot = &live.as_ref().ok_or(Reason::Starting)?.snapshot;
         let hostname = target.hostname();
         let host = snapshot.hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
-        let route = host.find(target.path()).ok_or(Reason::PathNotFound)?;
+        let head = Head {
+            // A WebSocket in HTTP/2 is a CONNECT (RFC 8441 section 5), to routes a GET.
+            method: if upgrade { &Method::GET } else { &self.head.method },
+            path: target.path(),
+            query: target.uri.query(),
+            headers: &self.head.headers,
+        };
+        let route = host.find(&head).ok_or(Reason::PathNotFound)?;
         course.deployment = Some(route.deployment.clone());
         if !self.origin.https && (snapshot.listener.redirect || demands_certificate(route)) {
             // A WebSocket client follows no redirect (RFC 6455 section 4.1): it is told.
@@ -301,7 +309,7 @@ impl Phases<'_> {
         if !is_meant_here(&self.client.peer, snapshot, &hostname, host, route) {
             return Err(Reason::Misdirected);
         }
-        if host.is_read_past_rules(target.path(), route) {
+        if host.is_read_past_rules(&head, route) {
             return Err(Reason::AmbiguousPath);
         }
         match &route.action {

@@ -1,125 +1,118 @@
-//! Hostname to routes: exact names first, then a wildcard that stands for exactly one label.
+//! Hostname to routes: the exact name first, then the narrowest wildcard that covers it.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::certificate::HostTls;
-use super::route::{PathMatch, Route};
-use super::sharded::Sharded;
+use super::route::Route;
+use super::sharded::{ContentHash, Sharded};
 use crate::hostname::HostName;
+use crate::matching::Head;
 use crate::policy::path::{self, AmbiguousPaths, Readings};
 
-/// All hosts by name. A wildcard `*.example.com` is kept under `example.com`.
+/// All hosts by name. A wildcard `*.example.com` is kept under `example.com`, whether it stands for one label or more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HostTable {
     pub exact: Sharded<Arc<str>, Arc<Host>>,
-    pub wildcard: Sharded<Arc<str>, Arc<Host>>,
+    /// Wildcards that stand for exactly one label.
+    #[serde(rename = "wildcard")]
+    pub one_label: Sharded<Arc<str>, Arc<Host>>,
+    /// Wildcards that stand for one label or more, as Gateway API's do. None until there is one: then a name that is not
+    /// found costs no further look-ups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<Sharded<Arc<str>, Arc<Host>>>,
+    /// The catch-all, for every other name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any: Option<Arc<Host>>,
 }
 
 /// The routes of one hostname, all of one namespace.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Host {
     pub name: HostName,
-    /// Exact paths first, then prefixes, the longest first: the first hit answers.
+    /// As `order` puts them: the first that matches answers.
     pub routes: Box<[Route]>,
     #[serde(skip_serializing_if = "HostTls::is_plain")]
     pub tls: HostTls,
+    #[serde(skip)]
+    by_path: bool,
 }
 
 impl HostTable {
     /// `host` is lower case, without port and trailing dot.
     pub fn find(&self, host: &str) -> Option<&Arc<Host>> {
-        self.exact.get(host).or_else(|| {
+        let one_label = || {
             let (label, parent) = host.split_once('.')?;
-            (!label.is_empty()).then(|| self.wildcard.get(parent))?
-        })
+            (!label.is_empty()).then(|| self.one_label.get(parent))?
+        };
+        self.exact
+            .get(host)
+            .or_else(one_label)
+            .or_else(|| longest_suffix(self.suffix.as_ref()?, host))
+            .or(self.any.as_ref())
     }
 
     pub fn hash(&self) -> u64 {
-        self.exact.hash().wrapping_add(self.wildcard.hash().rotate_left(1))
+        let suffix = self.suffix.as_ref().map_or(0, Sharded::hash);
+        let any = self.any.as_ref().map_or(0, ContentHash::content_hash);
+        let exact = self.exact.hash().wrapping_add(self.one_label.hash().rotate_left(1));
+        exact
+            .wrapping_add(suffix.rotate_left(3))
+            .wrapping_add(any.rotate_left(4))
     }
 }
 
+/// The host of the longest parent of this name. At least one label must stand before the parent.
+fn longest_suffix<'a>(hosts: &'a Sharded<Arc<str>, Arc<Host>>, name: &str) -> Option<&'a Arc<Host>> {
+    let mut dots = name.match_indices('.').filter(|(at, _)| *at > 0);
+    dots.find_map(|(at, _)| hosts.get(&name[at + 1..]))
+}
+
 impl Host {
-    /// `path` is the target's path, verbatim: it starts with a slash and has no query.
-    pub fn find(&self, path: &str) -> Option<&Route> {
-        self.routes.iter().find(|route| route.path.matches(path))
+    /// The routes must be in order.
+    pub fn new(name: HostName, routes: Box<[Route]>, tls: HostTls) -> Self {
+        let by_path = routes.iter().all(|route| route.matches.is_by_path());
+        Self {
+            name,
+            routes,
+            tls,
+            by_path,
+        }
     }
 
-    /// Whether an app may read `path`, by which `route` was found, as one that has to pass other rules: `/x/..%2fadmin` where
-    /// `/admin` is another Deployment's, and both lead to one app.
-    pub fn is_read_past_rules(&self, path: &str, route: &Route) -> bool {
+    /// Whether all routes match by path alone: then nothing else of a request's head is looked at.
+    pub fn is_by_path(&self) -> bool {
+        self.by_path
+    }
+
+    /// The route that answers.
+    pub fn find(&self, head: &Head<'_>) -> Option<&Route> {
+        if self.by_path {
+            return self.routes.iter().find(|route| route.matches.path.matches(head.path));
+        }
+        self.routes.iter().find(|route| route.matches.holds(head))
+    }
+
+    /// Whether an app may read the path, by which `route` was found, as one that has to pass other rules: `/x/..%2fadmin`
+    /// where `/admin` is another Deployment's, and both lead to one app.
+    pub fn is_read_past_rules(&self, head: &Head<'_>, route: &Route) -> bool {
+        let path = head.path;
         if self.routes.len() == 1 || path::is_plain(path) || route.deployment.ambiguous_paths == AmbiguousPaths::Pass {
             return false;
         }
         Readings::of(path).any(|reading| {
-            self.find(reading)
+            self.find(&Head { path: reading, ..*head })
                 .is_some_and(|other| other.is_guarded() && !other.has_rules_of(route))
         })
     }
 }
 
-impl PathMatch {
-    pub fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(exact) => **exact == *path,
-            Self::Prefix(prefix) if **prefix == *"/" => true,
-            Self::Prefix(prefix) => path
-                .strip_prefix(&**prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        }
-    }
+/// Sorts the routes of one host into the order in which they are tried. They must come with the oldest object's first, and
+/// each object's in their order.
+pub fn order(routes: &mut [Route]) {
+    routes.sort_by(|a, b| a.matches.precedence().cmp(&b.matches.precedence()));
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_exact_path_is_that_path_alone() {
-        let exact = PathMatch::Exact("/chat".into());
-        assert!(exact.matches("/chat"));
-        assert!(
-            ["/chat/", "/chat/a", "/Chat", "/cha", "/"]
-                .iter()
-                .all(|path| !exact.matches(path))
-        );
-    }
-
-    #[test]
-    fn a_prefix_goes_by_whole_segments() {
-        let prefix = PathMatch::Prefix("/chat".into());
-        assert!(
-            ["/chat", "/chat/", "/chat/a", "/chat//"]
-                .iter()
-                .all(|path| prefix.matches(path))
-        );
-        assert!(
-            ["/chatter", "/", "/cha", "/a/chat"]
-                .iter()
-                .all(|path| !prefix.matches(path))
-        );
-        let root = PathMatch::Prefix("/".into());
-        assert!(["/", "/chat", "//", "*"].iter().all(|path| root.matches(path)));
-    }
-
-    #[test]
-    fn an_exact_name_goes_before_a_wildcard() {
-        let host = |name: &str| {
-            let name: HostName = name.parse().unwrap();
-            let routes = Box::default();
-            let tls = HostTls::default();
-            Arc::new(Host { name, routes, tls })
-        };
-        let mut table = HostTable::default();
-        table.exact.insert("a.example.com".into(), host("a.example.com"));
-        table.wildcard.insert("example.com".into(), host("*.example.com"));
-        let find = |name: &str| table.find(name).map(|host| host.name.to_string());
-        assert_eq!(find("a.example.com").as_deref(), Some("a.example.com"));
-        assert_eq!(find("b.example.com").as_deref(), Some("*.example.com"));
-        assert_eq!(find("c.b.example.com"), None);
-        assert_eq!(find("example.com"), None);
-        assert_eq!(find(".example.com"), None);
-    }
-}
+mod tests;

@@ -7,10 +7,11 @@ pub mod listener;
 pub mod route;
 pub mod sharded;
 
+pub use crate::matching::PathMatch;
 pub use certificate::{ClientTls, ClientTlsMode, HostTls};
 pub use host::{Host, HostTable};
 pub use listener::{Listener, TlsVersion};
-pub use route::{Action, Backend, Deployment, PathMatch, Route, RunState, Timeouts};
+pub use route::{Action, Backend, Deployment, Route, RunState, Timeouts};
 pub use sharded::{ContentHash, Sharded};
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 use super::certificate::ClientTls;
+use crate::matching::Matches;
 use crate::object::ObjectKey;
 use crate::policy::Policy;
 use crate::policy::path::AmbiguousPaths;
@@ -18,17 +19,10 @@ use crate::upstream::balance::Strategy;
 use crate::upstream::tls::UpstreamTls;
 use crate::websocket::registry::DeploymentState;
 
-/// What a request path must look like. The order of the variants and their text is the order of precedence: see `Host`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum PathMatch {
-    Exact(Arc<str>),
-    /// By whole segments: `/chat` matches `/chat` and `/chat/x`, never `/chatter`. Without a trailing slash, but for "/".
-    Prefix(Arc<str>),
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {
-    pub path: PathMatch,
+    #[serde(flatten)]
+    pub matches: Matches,
     /// Printed by its key: the snapshot's own table has all of it.
     #[serde(serialize_with = "key")]
     pub deployment: Arc<Deployment>,

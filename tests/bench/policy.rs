@@ -25,6 +25,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use postern::compile::{Input, Previous, compile};
 use postern::config::Flags;
 use postern::live::state::State;
+use postern::matching::Head;
 use postern::policy::engine::{Progress, Run};
 use postern::policy::path::AmbiguousPaths;
 use postern::policy::{Passed, Policy, Request, Services};
@@ -300,7 +301,13 @@ fn policies(rule: &Value, count: usize, issuer: &Issuer) -> Vec<Arc<Policy>> {
         .iter()
         .for_each(|policy| state.pair_rules(policy, &egress));
     let host = compiled.snapshot.hosts.find("app.example.com").unwrap();
-    let route = host.find("/").unwrap();
+    let head = Head {
+        method: &Method::GET,
+        path: "/",
+        query: None,
+        headers: &HeaderMap::new(),
+    };
+    let route = host.find(&head).unwrap();
     let policies = route.policies.as_ref().expect("the policy is in force");
     assert_eq!(policies[0].rules.len(), count);
     policies.to_vec()

@@ -12,7 +12,7 @@ use imports::{Source, Uses};
 /// From the ground up. A part is a folder or a file of src.
 const FLOORS: [&[&str]; 12] = [
     &["api", "fields", "hostname", "net", "object", "reason", "text"],
-    &["body", "runtime", "store", "tls"],
+    &["body", "matching", "runtime", "store", "tls"],
     &["egress", "limits", "upstream", "watch"],
     &["policy", "telemetry", "websocket"],
     &["snapshot"],
@@ -26,12 +26,13 @@ const FLOORS: [&[&str]; 12] = [
 ];
 
 /// What serves traffic, and may reach none of what configures it.
-const DATA_PLANE: [&str; 14] = [
+const DATA_PLANE: [&str; 15] = [
     "body",
     "egress",
     "fields",
     "limits",
     "live",
+    "matching",
     "net",
     "policy",
     "proxy",

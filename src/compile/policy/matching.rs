@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use super::invalid::{At, Invalid, names_one};
 use crate::api::policy::{self, HeaderMatch, ParameterMatch};
 use crate::compile::problem::Quoted;
+use crate::matching::{Text, TextKind};
 use crate::policy::Match;
 use crate::policy::edits::is_editable;
-use crate::policy::matcher::{On, Text, TextKind, Value};
+use crate::policy::matcher::{On, Value};
 
 /// As the CRD's schema has it.
 pub const MAX_MATCHES: usize = 16;

@@ -1,9 +1,11 @@
 //! The rules for names and paths, written down once more as plainly as they can be, without tables, order or memory: what
 //! compile builds and the data plane looks up must answer the same.
 
+use http::{HeaderMap, Method};
 use postern::api::deployment::{DeploymentSpec, PathRule, PathType};
 use postern::config::Routing;
 use postern::hostname::HostName;
+use postern::matching::Head;
 use postern::object::ObjectKey;
 use postern::store::{Deployment, Object};
 use proptest::collection::vec;
@@ -24,9 +26,10 @@ proptest! {
             _ => unreachable!("only Deployments are drawn"),
         }).collect();
         let snapshot = from_scratch(&store(objects), &routing).snapshot;
+        let headers = HeaderMap::new();
         for host in HOSTS {
             for path in PATHS {
-                let found = snapshot.hosts.find(host).and_then(|host| host.find(path));
+                let found = snapshot.hosts.find(host).and_then(|host| host.find(&Head { method: &Method::GET, path, query: None, headers: &headers }));
                 let wanted = answer(&deployments, &routing, host, path);
                 prop_assert_eq!(found.map(|route| route.deployment.key.clone()), wanted, "{}{}", host, path);
             }

@@ -209,7 +209,7 @@ fn publish(fresh: &Fresh) {
 /// What apps are met by stays the same part while it says the same: connections to apps go by it.
 fn assert_no_new_connections(before: &Snapshot, after: &Snapshot) {
     let by_deployment = |snapshot: &Snapshot| -> BTreeMap<ObjectKey, Arc<UpstreamTls>> {
-        let hosts = snapshot.hosts.exact.iter().chain(snapshot.hosts.wildcard.iter());
+        let hosts = snapshot.hosts.exact.iter().chain(snapshot.hosts.one_label.iter());
         let routes = hosts.flat_map(|(_, host)| host.routes.to_vec());
         routes
             .map(|route| (route.deployment.key.clone(), route.upstream_tls))
@@ -233,7 +233,7 @@ fn assert_all_published(snapshot: &Snapshot) {
         let filled = policy.rules.iter().all(|rule| rule.runtime.is_filled());
         assert!(filled, "policy {key} was never told as fresh");
     }
-    for (_, host) in snapshot.hosts.exact.iter().chain(snapshot.hosts.wildcard.iter()) {
+    for (_, host) in snapshot.hosts.exact.iter().chain(snapshot.hosts.one_label.iter()) {
         for route in &host.routes {
             for policy in route.policies.iter().flat_map(|policies| policies.iter()) {
                 let part = snapshot.policies.get(&policy.key).unwrap();

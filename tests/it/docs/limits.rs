@@ -80,7 +80,7 @@ fn policies() -> Vec<Row> {
         ("a credential", Size("policy/credentials.rs", "MAX_LENGTH"), "treated as invalid"),
         ("the header with the principal", Size("policy/principal.rs", "MAX_LENGTH"), "parts are left out"),
         ("cost of a bcrypt hash", Count("policy/basic_auth.rs", "MAX_COST"), "the line is not usable"),
-        ("a compiled regex", Size("policy/matcher.rs", "MAX_REGEX"), "the policy is not accepted"),
+        ("a compiled regex", Size("matching/regex.rs", "MAX_REGEX"), "the policy is not accepted"),
         ("a header value in the access log", Size("policy/logging.rs", "MAX_VALUE"), "truncated"),
     ]
 }

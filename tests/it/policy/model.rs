@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request as Message, Uri};
 use postern::compile::{Input, Previous, compile};
 use postern::config::Flags;
 use postern::live::state::State;
+use postern::matching::Head;
 use postern::policy::engine::{Progress, Run};
 use postern::policy::{Passed, Request, Services};
 use postern::snapshot::{Action, Snapshot};
@@ -181,7 +182,13 @@ impl Engine {
 
     /// What the app gets, or the code of the refusal.
     fn decide(&self, ask: &Ask) -> Result<(Passed, Message<()>), &'static str> {
-        let route = self.snapshot.hosts.find(HOST).unwrap().find("/").unwrap();
+        let head = Head {
+            method: &Method::GET,
+            path: "/",
+            query: None,
+            headers: &HeaderMap::new(),
+        };
+        let route = self.snapshot.hosts.find(HOST).unwrap().find(&head).unwrap();
         if let Action::Refuse(reason) = &route.action
             && reason.code() == "config:policy_invalid"
         {
