@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -79,7 +78,7 @@ impl Backend {
     }
 
     /// On a socket that is bound already: nobody else can take its port in between.
-    pub fn start_bound<F, R>(socket: Socket, script: F) -> Self
+    pub fn start_bound<F, R>(socket: socket2::Socket, script: F) -> Self
     where
         F: Fn(Visit) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
