@@ -17,7 +17,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 use super::peer::Transport;
 use super::preface::{self, Opened};
 use super::turn::Turn;
-use super::{Proxy, connection, h2, linger};
+use super::{Proxy, h1, h2, linger};
 use crate::body::clock::HEAD_TIMEOUT;
 use crate::hostname::normalize;
 use crate::matching::Head;
@@ -75,7 +75,7 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
         }
     };
     // Boxed, so that until now it cost nothing, and no more from the moment that it ends.
-    let ended = Box::pin(connection::serve(stream, peer, proxy.clone(), bounds, turn)).await;
+    let ended = Box::pin(h1::serve(stream, peer, proxy.clone(), bounds, turn)).await;
     drop(open);
     ended.finish().await;
 }

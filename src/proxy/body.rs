@@ -11,14 +11,12 @@ use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Client;
 use super::telling::Telling;
 use crate::body::incoming::Incoming;
 use crate::body::request::{BodyError, Pause, length};
-use crate::upstream::h2c::Place;
-use crate::upstream::pool::Lease;
+use crate::upstream::connection::Connection;
 use crate::websocket::registry::DeploymentState;
 
 /// What a client is answered with.
@@ -34,22 +32,10 @@ pub enum Body {
 pub struct AppBody {
     incoming: Incoming,
     pause: Pause,
-    held: Option<Held>,
+    /// None once it was released.
+    connection: Option<Connection>,
     /// Told when it is dropped.
     account: Account,
-}
-
-/// What an answer has of a connection to the app until it ends.
-#[derive(Debug)]
-pub enum Held {
-    /// All of it: back to its pool when the body has ended, closed when it is given up.
-    Connection(Lease),
-    /// One stream; what is not over by then is reset.
-    Stream {
-        place: Place,
-        /// The rest of the request.
-        upload: Option<AbortOnDropHandle<()>>,
-    },
 }
 
 /// Who is told how the exchange ended.
@@ -65,11 +51,17 @@ pub struct Account {
 }
 
 impl AppBody {
-    pub fn new(incoming: Incoming, held: Held, account: Account, idle: Option<Duration>, end: Option<Instant>) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        connection: Connection,
+        account: Account,
+        idle: Option<Duration>,
+        end: Option<Instant>,
+    ) -> Self {
         let mut body = Self {
             incoming,
             pause: Pause::new(idle, end),
-            held: Some(held),
+            connection: Some(connection),
             account,
         };
         body.release_if_ended();
@@ -90,21 +82,8 @@ impl AppBody {
 
     fn ended(&mut self) {
         self.account.complete = true;
-        if let Some(held) = self.held.take() {
-            held.release();
-        }
-    }
-}
-
-impl Held {
-    fn release(self) {
-        match self {
-            Self::Connection(lease) => lease.release(),
-            // The upload first, lest it outlives the place that it was counted by.
-            Self::Stream { place, upload } => {
-                drop(upload);
-                drop(place);
-            }
+        if let Some(connection) = self.connection.take() {
+            connection.release();
         }
     }
 }
@@ -138,7 +117,7 @@ impl http_body::Body for Body {
                             body.account.bytes += length(frame);
                             body.release_if_ended();
                         }
-                        Some(Err(_)) => body.held = None,
+                        Some(Err(_)) => body.connection = None,
                     }
                 }
                 polled

@@ -14,7 +14,7 @@ use super::body::Body;
 use super::client::Client;
 use super::context::{Phases, request_id};
 use super::error::{self, Asker};
-use super::forward::{self, upgrade};
+use super::forward::Forward;
 use super::guard::{self, Guarded};
 use super::origin::Origin;
 use super::peer::Peer;
@@ -26,7 +26,6 @@ use crate::fields::X_REQUEST_ID;
 use crate::matching::Head;
 use crate::policy::Refusal;
 use crate::policy::connection_limit::Lease;
-use crate::proxy::forward::errand::Errand;
 use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::runtime::Traffic;
 use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Route, Snapshot};
@@ -250,7 +249,7 @@ impl Phases<'_> {
             .upstream_tls
             .as_ref()
             .filter(|_| upstream.protocol == Protocol::Https);
-        let errand = Errand {
+        let forward = Forward {
             client,
             deployment,
             upstream,
@@ -265,8 +264,8 @@ impl Phases<'_> {
         };
         Ok(match upgrade {
             // Boxed: it is the larger one, and every plain request's future would have its size.
-            Some(handshake) => Box::pin(upgrade::upgrade(errand, handshake, turn, trail)).await?,
-            None => forward::plain(errand, incoming, trail).await?,
+            Some(handshake) => Box::pin(forward.upgrade(handshake, turn, trail)).await?,
+            None => forward.plain(incoming, trail).await?,
         })
     }
 

@@ -13,7 +13,6 @@ use crate::fields::{
     X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_POSTERN_ERROR,
     X_REQUEST_ID,
 };
-use crate::reason::Reason;
 use crate::telemetry::traces::Scope;
 use crate::telemetry::traces::context::{TRACEPARENT, TRACESTATE};
 
@@ -75,22 +74,6 @@ pub fn to_app(client: &HeaderMap, told: Told<'_>) -> HeaderMap {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     headers
-}
-
-/// The app's Transfer-Encoding, which hyper has taken off as if it were one `chunked`: any other coding would still be on
-/// the body, and nothing would say so (RFC 9112 section 6.1).
-pub fn check_coding(headers: &HeaderMap) -> Result<(), Reason> {
-    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let plain = |coding: &HeaderValue| {
-        [&b"chunked"[..], b"identity"]
-            .iter()
-            .any(|plain| coding.as_bytes().eq_ignore_ascii_case(plain))
-    };
-    match (lines.next(), lines.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if plain(coding) => Ok(()),
-        _ => Err(Reason::BadGateway),
-    }
 }
 
 /// The head's fields toward the client, in place.

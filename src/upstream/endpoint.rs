@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use super::h2c::Connections;
-use super::pool::Pool;
+use super::h1::pool::Pool;
+use super::h2::shared::Connections;
+
+/// How long an idle connection is kept. Below the keep-alive timeout of common servers (Node.js: 5 s), so that Postern is the
+/// side that closes.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]
 pub struct Endpoint {
     /// Requests and sockets under way: what LeastConnections compares.
     open: AtomicUsize,
-    /// Idle connections, closed when nothing refers to the endpoint any more.
+    /// Idle HTTP/1.1 connections, closed when nothing refers to the endpoint any more.
     pub pool: Pool,
-    /// Connections in HTTP/2, idle or not.
+    /// HTTP/2 connections, idle or not.
     pub streams: Connections,
 }
 

@@ -1,10 +1,13 @@
 //! One Service port and the endpoints that answer for it.
 
 pub mod balance;
+pub mod connection;
 pub mod dial;
 pub mod endpoint;
-pub mod h2c;
-pub mod pool;
+pub mod error;
+mod gauge;
+mod h1;
+mod h2;
 pub mod tls;
 
 use std::net::SocketAddr;

@@ -1,9 +1,9 @@
-//! Idle connections to one endpoint. Each watches its own idle time; taking one and its giving up are one atomic step, so
+//! The idle HTTP/1.1 connections to one endpoint. Each watches its own idle time; taking one and its giving up are one atomic step, so
 //! that a request never gets a connection that Postern itself is closing.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -14,45 +14,43 @@ use hyper_util::rt::TokioIo;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::endpoint::{self, Open};
-use super::tls::UpstreamTls;
 use crate::body::request::{ClientBody, Sent};
 use crate::net::stream::Stream;
 use crate::runtime::Traffic;
-
-/// Below the keep-alive timeout of the servers at large (Node 5 s): so that it is Postern that closes first.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(4);
+use crate::upstream::endpoint::{Endpoint, IDLE_LIMIT, Open};
+use crate::upstream::gauge::GaugeGuard;
+use crate::upstream::tls::UpstreamTls;
 
 /// Connections kept per endpoint.
 const MAX_IDLE: usize = 256;
 
 #[derive(Debug, Default)]
-pub struct Pool(Mutex<Vec<Link>>);
+pub struct Pool(Mutex<Vec<PooledConnection>>);
 
 /// A connection to the app, in use or idle.
 #[derive(Debug)]
-struct Link {
+struct PooledConnection {
     sender: SendRequest<ClientBody>,
-    /// What its handshake went by; None: in plaintext.
+    /// The settings of its TLS handshake; None in plaintext.
     tls: Option<Arc<UpstreamTls>>,
-    life: Arc<Life>,
-    counted: Counted,
+    state: Arc<ConnectionState>,
+    gauge: GaugeGuard,
 }
 
 /// One connection in use by one exchange. Dropping it closes the connection; `release` puts it back.
 #[derive(Debug)]
 pub struct Lease {
     /// None once it was put back: then somebody else may use it.
-    link: Option<Link>,
+    connection: Option<PooledConnection>,
     open: Open,
     request: Option<Arc<Sent>>,
     reusable: bool,
     pub reused: bool,
 }
 
-/// What the connection's task and its user agree by.
+/// The state that a connection's task and its user share: busy, idle or closed, and since when.
 #[derive(Debug)]
-struct Life {
+struct ConnectionState {
     phase: AtomicU8,
     /// Milliseconds after `born`.
     idle_since: AtomicU64,
@@ -65,63 +63,63 @@ const BUSY: u8 = 0;
 const IDLE: u8 = 1;
 const CLOSED: u8 = 2;
 
-/// Stands in a Deployment's gauge of active or of idle connections.
-#[derive(Debug)]
-pub struct Counted {
-    traffic: Arc<Traffic>,
-    idle: bool,
-}
-
 impl Pool {
-    /// An idle connection that still lives and goes by the same `tls`, the latest used first.
-    pub fn take(&self, open: Open, tls: Option<&Arc<UpstreamTls>>, traffic: &Arc<Traffic>) -> Result<Lease, Open> {
+    /// An idle connection that is still open and whose TLS is `tls`, the latest used first.
+    fn take(&self, tls: Option<&Arc<UpstreamTls>>) -> Option<PooledConnection> {
         loop {
-            let mut links = self.lock();
+            let mut connections = self.lock();
             // One that was put back a moment ago may not be ready yet: its task has still to say so.
-            let ready = links
+            let ready = connections
                 .iter()
-                .rposition(|link| link.sender.is_ready() && link.goes_by(tls));
-            let taken = ready.map(|index| links.remove(index));
-            drop(links);
-            let Some(mut link) = taken else {
-                return Err(open);
-            };
-            if link.life.take() {
-                link.counted.activate(traffic);
-                return Ok(Lease::new(link, open, true));
+                .rposition(|connection| connection.sender.is_ready() && connection.has_tls(tls))?;
+            let connection = connections.remove(ready);
+            drop(connections);
+            if connection.state.take() {
+                return Some(connection);
             }
-            link.life.close();
+            connection.state.close();
         }
     }
 
-    fn put(&self, link: Link) {
-        let mut links = self.lock();
+    fn put(&self, connection: PooledConnection) {
+        let mut connections = self.lock();
         // Looked at under the lock: what closes later finds itself here, and is swept.
-        if links.len() < MAX_IDLE && link.life.phase.load(Ordering::Acquire) == IDLE {
-            links.push(link);
+        if connections.len() < MAX_IDLE && connection.state.phase.load(Ordering::Acquire) == IDLE {
+            connections.push(connection);
         } else {
-            link.life.close();
+            connection.state.close();
         }
     }
 
     /// Takes out what has closed.
     fn sweep(&self) {
         self.lock()
-            .retain(|link| link.life.phase.load(Ordering::Relaxed) == IDLE);
+            .retain(|connection| connection.state.phase.load(Ordering::Relaxed) == IDLE);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Link>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<PooledConnection>> {
         self.0.lock()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.lock().iter().for_each(|link| link.life.close());
+        self.lock().iter().for_each(|connection| connection.state.close());
     }
 }
 
 impl Lease {
+    /// Takes an idle connection into use.
+    pub fn reuse(open: Open, tls: Option<&Arc<UpstreamTls>>, traffic: &Arc<Traffic>) -> Result<Self, Open> {
+        match open.endpoint().pool.take(tls) {
+            Some(mut connection) => {
+                connection.gauge.activate(traffic);
+                Ok(Self::new(connection, open, true))
+            }
+            None => Err(open),
+        }
+    }
+
     /// Takes a fresh connection into use, and spawns the task that drives it.
     pub fn of(
         sender: SendRequest<ClientBody>,
@@ -130,21 +128,21 @@ impl Lease {
         tls: Option<&Arc<UpstreamTls>>,
         traffic: &Arc<Traffic>,
     ) -> Self {
-        let life = Arc::new(Life::new());
-        tokio::spawn(drive(connection, life.clone(), Arc::downgrade(open.endpoint())));
-        let counted = Counted::active(traffic);
-        let link = Link {
+        let state = Arc::new(ConnectionState::new());
+        tokio::spawn(drive(connection, state.clone(), Arc::downgrade(open.endpoint())));
+        let gauge = GaugeGuard::active(traffic);
+        let connection = PooledConnection {
             sender,
             tls: tls.cloned(),
-            life,
-            counted,
+            state,
+            gauge,
         };
-        Self::new(link, open, false)
+        Self::new(connection, open, false)
     }
 
-    fn new(link: Link, open: Open, reused: bool) -> Self {
+    fn new(connection: PooledConnection, open: Open, reused: bool) -> Self {
         Self {
-            link: Some(link),
+            connection: Some(connection),
             open,
             request: None,
             reusable: true,
@@ -155,7 +153,7 @@ impl Lease {
     /// None only after `release`.
     pub fn sender(&mut self, request: Arc<Sent>) -> Option<&mut SendRequest<ClientBody>> {
         self.request = Some(request);
-        self.link.as_mut().map(|link| &mut link.sender)
+        self.connection.as_mut().map(|connection| &mut connection.sender)
     }
 
     /// The answer's framing is doubtful: nothing may follow it on this connection.
@@ -165,9 +163,12 @@ impl Lease {
 
     /// The app said how long it keeps an idle connection: `Keep-Alive: timeout=N`.
     pub fn keep_alive(&self, timeout: Duration) {
-        if let Some(link) = &self.link {
+        if let Some(connection) = &self.connection {
             let limit = timeout.saturating_sub(Duration::from_secs(1)).min(IDLE_LIMIT);
-            link.life.idle_limit.store(limit.as_millis() as u64, Ordering::Relaxed);
+            connection
+                .state
+                .idle_limit
+                .store(limit.as_millis() as u64, Ordering::Relaxed);
         }
     }
 
@@ -177,26 +178,26 @@ impl Lease {
         let whole = request.is_some_and(|request| request.whole.load(Ordering::Relaxed));
         if self.reusable
             && whole
-            && let Some(mut link) = self.link.take_if(|link| link.is_reusable())
+            && let Some(mut connection) = self.connection.take_if(|connection| connection.is_reusable())
         {
-            link.counted.rest();
-            link.life.rest();
-            self.open.endpoint().pool.put(link);
+            connection.gauge.rest();
+            connection.state.rest();
+            self.open.endpoint().pool.put(connection);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(link) = &self.link {
-            link.life.close();
+        if let Some(connection) = &self.connection {
+            connection.state.close();
         }
     }
 }
 
-impl Link {
+impl PooledConnection {
     /// Another Deployment's client certificate, or one that was replaced, is another connection's.
-    fn goes_by(&self, tls: Option<&Arc<UpstreamTls>>) -> bool {
+    fn has_tls(&self, tls: Option<&Arc<UpstreamTls>>) -> bool {
         match (&self.tls, tls) {
             (None, None) => true,
             (Some(own), Some(wanted)) => Arc::ptr_eq(own, wanted) || own == wanted,
@@ -205,11 +206,11 @@ impl Link {
     }
 
     fn is_reusable(&self) -> bool {
-        self.life.idle_limit.load(Ordering::Relaxed) > 0 && !self.sender.is_closed()
+        self.state.idle_limit.load(Ordering::Relaxed) > 0 && !self.sender.is_closed()
     }
 }
 
-impl Life {
+impl ConnectionState {
     fn new() -> Self {
         Self {
             phase: AtomicU8::new(BUSY),
@@ -263,58 +264,24 @@ impl Life {
     }
 }
 
-impl Counted {
-    pub fn active(traffic: &Arc<Traffic>) -> Self {
-        traffic.connections_active.fetch_add(1, Ordering::Relaxed);
-        Self {
-            traffic: traffic.clone(),
-            idle: false,
-        }
-    }
-
-    pub fn activate(&mut self, traffic: &Arc<Traffic>) {
-        *self = Self::active(traffic);
-    }
-
-    pub fn rest(&mut self) {
-        self.gauge().fetch_sub(1, Ordering::Relaxed);
-        self.idle = true;
-        self.gauge().fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn gauge(&self) -> &AtomicI64 {
-        if self.idle {
-            &self.traffic.connections_idle
-        } else {
-            &self.traffic.connections_active
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.gauge().fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Drives one connection until it ends, is given up by its user, or has been idle for too long.
 async fn drive(
     connection: Connection<TokioIo<Stream>, ClientBody>,
-    life: Arc<Life>,
-    endpoint: Weak<endpoint::Endpoint>,
+    state: Arc<ConnectionState>,
+    endpoint: Weak<Endpoint>,
 ) {
     let mut connection = pin!(connection);
     let mut tick = pin!(tokio::time::sleep(IDLE_LIMIT));
     let mut unset = true;
     poll_fn(|cx| {
-        life.task.register(cx.waker());
-        if life.phase.load(Ordering::Acquire) == CLOSED || Pin::new(&mut connection).poll(cx).is_ready() {
+        state.task.register(cx.waker());
+        if state.phase.load(Ordering::Acquire) == CLOSED || Pin::new(&mut connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         // Polled once, it has the task's waker; polling it again would only cost.
         let look = std::mem::take(&mut unset) || tick.is_elapsed();
         while look && tick.as_mut().poll(cx).is_ready() {
-            match life.check() {
+            match state.check() {
                 Some(next) => tick.as_mut().reset(next),
                 None => return Poll::Ready(()),
             }
@@ -322,7 +289,7 @@ async fn drive(
         Poll::Pending
     })
     .await;
-    life.phase.store(CLOSED, Ordering::Release);
+    state.phase.store(CLOSED, Ordering::Release);
     if let Some(endpoint) = endpoint.upgrade() {
         endpoint.pool.sweep();
     }

@@ -3,34 +3,32 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming as H1Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
-use super::arrival::Bounds;
-use super::body::Body;
-use super::client::Client;
-use super::linger::linger;
-use super::peer::Peer;
-use super::turn::Turn;
-use super::{Proxy, context, error, exchange};
+use super::io::Io;
 use crate::body::clock::Phase;
 use crate::body::incoming::Incoming;
 use crate::fields::{MAX_HEAD, MAX_HEADERS};
 use crate::net::stream::Stream;
+use crate::proxy::arrival::Bounds;
+use crate::proxy::body::Body;
+use crate::proxy::client::Client;
+use crate::proxy::linger::linger;
+use crate::proxy::peer::Peer;
+use crate::proxy::turn::Turn;
+use crate::proxy::{Proxy, context, error, exchange};
 use crate::reason::Reason;
 use crate::websocket::tunnel::{self, Tunnel};
 
@@ -60,10 +58,7 @@ pub async fn serve(
     turn: Option<Turn>,
 ) -> Ending {
     let client = Arc::new(Client::new(proxy, peer, turn));
-    let io = Io {
-        stream: TokioIo::new(stream),
-        client: client.clone(),
-    };
+    let io = Io::new(stream, client.clone());
     let mut connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
@@ -71,7 +66,7 @@ pub async fn serve(
         .serve_connection(io, Exchanges(client.clone()));
     let ended = drive(&mut connection, &client, bounds).await;
     let parts = connection.into_parts();
-    let mut stream = parts.io.stream.into_inner();
+    let mut stream = parts.io.into_stream();
     let opening = client.take_opening();
     match (ended, opening) {
         (Ended::Done, Some(opening)) => Ending::Socket(Box::new(tunnel::run(stream, parts.read_buf, opening))),
@@ -165,59 +160,5 @@ impl Service<Request<H1Incoming>> for Exchanges {
             }
             Ok(response)
         })
-    }
-}
-
-/// The client's socket as hyper sees it: each movement of a byte is noted on the connection's clock.
-struct Io {
-    stream: TokioIo<Stream>,
-    client: Arc<Client>,
-}
-
-impl Read for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if polled.is_ready() {
-            self.client.clock.heard(self.client.write_blocked.load(Relaxed));
-        }
-        polled
-    }
-}
-
-impl Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Io {
-    fn note(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.client.write_blocked.store(polled.is_pending(), Relaxed);
-        if polled.is_ready() {
-            self.client.clock.wrote();
-        }
-        polled
     }
 }
