@@ -35,10 +35,6 @@ impl HostTable {
             (!label.is_empty()).then(|| self.wildcard.get(parent))?
         })
     }
-
-    pub fn hash(&self) -> u64 {
-        self.exact.hash().wrapping_add(self.wildcard.hash().rotate_left(1))
-    }
 }
 
 impl Host {
