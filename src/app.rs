@@ -1,7 +1,11 @@
 //! The only file that knows all parts: bind first, then spawn; returns the bound addresses and a handle to stop it.
-//! Two runtimes: this one watches, compiles and reports, the data plane's carries traffic, so that a big compile or a slow
-//! scrape delays no request.
+//! Two runtimes: this one watches and reports, the data plane's carries traffic, so that a slow scrape delays no request. A
+//! big compile delays neither: the publisher has a thread of its own.
 
+mod data_plane;
+mod listening;
+
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -10,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use kube::Client;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -19,31 +22,26 @@ use tracing::{info, warn};
 
 use crate::acme::{self, Clerk};
 use crate::admin::{self, Readiness, View};
-use crate::config::{DrainMode, Settings, Source, Traces, own_listeners};
+use crate::config::{DrainMode, Settings, Source, own_listeners};
 use crate::egress::Egress;
-use crate::limits::shared::Shared;
 use crate::live::LiveCell;
 use crate::live::state::State;
 use crate::metrics::Metrics;
-use crate::net::socket;
-use crate::policy::{Services, Signer};
 use crate::proxy::peer::Transport;
 use crate::proxy::{Proxy, listener, tls};
 use crate::publish::{Leader, Publisher};
 use crate::status::lease::{self, Candidate};
 use crate::status::{self, Failures, Mailbox};
 use crate::store::{Batch, Kind};
-use crate::telemetry::Telemetry;
-use crate::telemetry::access::AccessLog;
-use crate::telemetry::traces::Tracer;
 use crate::telemetry::traces::export::Exporter;
 use crate::watch::cluster;
 use crate::watch::folder::Folder;
+use data_plane::{DataPlane, telemetry};
+pub use listening::Addresses;
+use listening::Listening;
 
 /// Batches that a source may be ahead of the compiler; one that is further ahead waits.
 const BATCHES: usize = 1024;
-/// How long the shared store is waited for before the first request.
-const STORE: Duration = Duration::from_secs(1);
 /// After the last FIN, for the tunnels to read to the end.
 const LAST_BYTES: Duration = Duration::from_secs(3);
 /// For the collector to take what it has not yet.
@@ -61,112 +59,90 @@ pub struct App {
     /// Parts that must not end, each with its name.
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
     status: Option<CancellationToken>,
-    data_plane: Option<Runtime>,
-}
-
-/// What was bound: port 0 picks a free one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    pub http: Option<SocketAddr>,
-    pub https: SocketAddr,
-    pub admin: SocketAddr,
-}
-
-impl Addresses {
-    fn all(self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        let http = self.http.map(|address| ("http", address));
-        http.into_iter().chain([("https", self.https), ("admin", self.admin)])
-    }
-}
-
-fn bind(name: &str, address: SocketAddr) -> anyhow::Result<StdListener> {
-    socket::bind(address).with_context(|| format!("cannot listen on {address} ({name})"))
+    data_plane: DataPlane,
 }
 
 impl App {
     /// Binds, spawns and returns. `settings` changes when the settings file does; hot keys take effect then.
     pub async fn start(settings: watch::Receiver<Arc<Settings>>) -> anyhow::Result<Self> {
         let now = settings.borrow().clone();
-        let listen = &now.listen;
-        let http = listen.http.map(|address| bind("http", address)).transpose()?;
-        let https = bind("https", listen.https)?;
-        let admin = bind("admin", listen.admin)?;
-        let addresses = Addresses {
-            http: http.as_ref().map(StdListener::local_addr).transpose()?,
-            https: https.local_addr()?,
-            admin: admin.local_addr()?,
-        };
+        let Listening {
+            http,
+            https,
+            admin,
+            addresses,
+        } = Listening::bind(&now.listen)?;
         let told = addresses.http.map(tracing::field::display);
         info!(http = told, https = %addresses.https, admin = %addresses.admin, "listening");
 
-        let data_plane = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(now.workers.get())
-            .thread_name("data-plane")
-            .enable_all()
-            .build()
-            .context("cannot start the data plane's threads")?;
+        let data_plane = DataPlane::start(now.workers)?;
         let state = Arc::<State>::default();
         let live = Arc::<LiveCell>::default();
         let tls = tls::server::Server::new(live.clone())?;
         let own = own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>());
         let egress = Arc::new(Egress::new(own.clone(), now.allow_egress.clone()));
-        let signer = now.principal_signing_key.as_deref().map(Signer::open).transpose()?;
-        let services = Arc::new(Services {
-            egress: egress.clone(),
-            signer,
-            shared: match now.store.clone() {
-                Some(store) => {
-                    let _its_reactor = data_plane.enter();
-                    Shared::start(store, state.store_errors.clone())
-                }
-                None => Shared::none(state.store_errors.clone()),
-            },
-        });
-        // The first request should not find it away; if it is, that has been logged.
-        let _ = timeout_at(Instant::now() + STORE, services.shared.connected()).await;
-        let dropped = state.access_log_dropped.clone();
-        let access = AccessLog::start(now.access_log, std::io::stdout(), dropped)
-            .context("cannot start the access log's thread")?;
-        let (tracer, exporter) = tracing_to(&now.traces, &egress, &state).unzip();
-        let telemetry = Arc::new(Telemetry { access, tracer });
-        let proxy = Arc::new(Proxy::new(live, state.clone(), tls, services, telemetry.clone()));
-        let accepting = CancellationToken::new();
-        for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
-            let _its_reactor = data_plane.enter();
-            if let Some(listener) = listener.map(TcpListener::from_std).transpose()? {
-                data_plane.spawn(listener::serve(listener, transport, proxy.clone(), accepting.clone()));
-            }
-        }
-
-        let metrics = Arc::new(Metrics::new(state.clone()));
-        let readiness = Arc::<Readiness>::default();
+        let services = data_plane.services(&now, egress.clone(), &state).await?;
+        let (telemetry, exporter) = telemetry(&now, &egress, &state)?;
         let mut app = Self {
             addresses,
-            settings: settings.clone(),
-            readiness: readiness.clone(),
-            proxy: proxy.clone(),
-            accepting,
+            settings,
+            readiness: Arc::default(),
+            proxy: Arc::new(Proxy::new(live, state, tls, services, telemetry)),
+            accepting: CancellationToken::new(),
             parts: JoinSet::new(),
             status: None,
-            data_plane: Some(data_plane),
+            data_plane,
         };
+        app.accept(http, https)?;
+        let metrics = Arc::new(Metrics::new(app.proxy.state.clone()));
+        app.spawn_publisher(&now, &metrics, own, egress).await?;
+        app.spawn_telemetry(exporter);
+        app.spawn_admin(admin, metrics)?;
+        Ok(app)
+    }
+
+    /// Starts to accept clients, on the data plane.
+    fn accept(&self, http: Option<StdListener>, https: StdListener) -> anyhow::Result<()> {
+        for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
+            let _its_reactor = self.data_plane.handle.enter();
+            if let Some(listener) = listener.map(TcpListener::from_std).transpose()? {
+                let accepting = self.accepting.clone();
+                tokio::spawn(listener::serve(listener, transport, self.proxy.clone(), accepting));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what feeds the store, and what compiles and publishes it.
+    async fn spawn_publisher(
+        &mut self,
+        settings: &Settings,
+        metrics: &Metrics,
+        own: BTreeSet<SocketAddr>,
+        egress: Arc<Egress>,
+    ) -> anyhow::Result<()> {
         let (sender, batches) = mpsc::channel(BATCHES);
-        let leader = app.spawn_source(&now, sender, &metrics).await?;
         let publisher = Publisher {
-            live: proxy.live.clone(),
-            state,
+            live: self.proxy.live.clone(),
+            state: self.proxy.state.clone(),
             figures: metrics.published.clone(),
             own,
             egress,
-            leader,
+            leader: self.spawn_source(settings, sender, metrics).await?,
         };
-        let published = publisher.run(batches, settings.clone(), readiness.clone());
-        app.spawn("the publisher", async move {
-            published.await;
-            Ok(())
+        let ended = publisher
+            .start(batches, self.settings.clone(), self.readiness.clone())
+            .context("cannot start the publisher's thread")?;
+        self.spawn("the publisher", async move {
+            ended.await.context("its thread has panicked")
         });
-        let mut changes = settings.clone();
-        app.spawn("the settings of access log and traces", async move {
+        Ok(())
+    }
+
+    /// Starts what carries the settings of access log and traces to them, and what sends traces on.
+    fn spawn_telemetry(&mut self, exporter: Option<Exporter>) {
+        let (telemetry, mut changes) = (self.proxy.telemetry.clone(), self.settings.clone());
+        self.spawn("the settings of access log and traces", async move {
             while changes.changed().await.is_ok() {
                 let settings = changes.borrow_and_update();
                 telemetry.access.set(settings.access_log);
@@ -177,24 +153,27 @@ impl App {
             Ok(())
         });
         if let Some(exporter) = exporter {
-            app.spawn("the exporter of traces", async move {
+            self.spawn("the exporter of traces", async move {
                 exporter.run().await;
                 Ok(())
             });
         }
+    }
+
+    fn spawn_admin(&mut self, listener: StdListener, metrics: Arc<Metrics>) -> anyhow::Result<()> {
         let view = View {
             metrics,
-            live: proxy.live.clone(),
-            services: proxy.services.clone(),
-            settings,
-            addresses: addresses.all().collect(),
-            readiness,
+            live: self.proxy.live.clone(),
+            services: self.proxy.services.clone(),
+            settings: self.settings.clone(),
+            addresses: self.addresses.all().collect(),
+            readiness: self.readiness.clone(),
         };
-        let admin = TcpListener::from_std(admin)?;
-        app.spawn("the admin port", async move {
-            match admin::serve(admin, Arc::new(view)).await {}
+        let listener = TcpListener::from_std(listener)?;
+        self.spawn("the admin port", async move {
+            match admin::serve(listener, Arc::new(view)).await {}
         });
-        Ok(app)
+        Ok(())
     }
 
     /// What is served.
@@ -374,28 +353,5 @@ impl App {
             .iter()
             .map(|(_, deployment)| deployment.socket_count())
             .sum()
-    }
-}
-
-/// What follows requests, and what sends that on; where there is a collector.
-fn tracing_to(traces: &Traces, egress: &Arc<Egress>, state: &State) -> Option<(Tracer, Exporter)> {
-    let endpoint = traces.endpoint.clone()?;
-    let (tracer, spans) = Tracer::new(traces.sample, state.spans.clone());
-    let exporter = Exporter {
-        spans,
-        egress: egress.clone(),
-        endpoint,
-        instance: lease::identity(),
-        counts: state.spans.clone(),
-    };
-    Some((tracer, exporter))
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        // A runtime may not be dropped, which waits, inside another.
-        if let Some(data_plane) = self.data_plane.take() {
-            data_plane.shutdown_background();
-        }
     }
 }

@@ -1,13 +1,18 @@
-//! The one task that owns the store: wait, compile, pair, swap, report. Everything that changes what is served passes here,
-//! one change after the other.
+//! The one thread that owns the store: wait, compile, pair, swap, report. Everything that changes what is served passes
+//! here, one change after the other.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::acme;
@@ -15,14 +20,14 @@ use crate::admin::Readiness;
 use crate::api::condition::ConditionType;
 pub use crate::compile::policy::report::PolicyReport;
 use crate::compile::report::Report;
-use crate::compile::{Compiled, Input, Previous, compile};
+use crate::compile::{Compiled, Fresh, Input, Previous, compile};
 use crate::config::{Routing, Settings};
 use crate::egress::Egress;
 use crate::live::state::State;
-use crate::live::{Live, LiveCell};
+use crate::live::{Live, LiveCell, Retired};
 use crate::metrics::Published;
 use crate::object::ObjectKey;
-use crate::snapshot::{Deployment, Listener, RunState};
+use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
 use crate::status::{self, Mailbox, Status, Subject, Update};
 use crate::store::{Batch, Changes, Kind, Store};
 use crate::websocket::registry::end_spread;
@@ -30,6 +35,8 @@ use crate::websocket::socket::Socket;
 
 /// Over how long the sockets of a Deployment that is deleted or Stopped are ended.
 const END_WINDOW: Duration = Duration::from_secs(30);
+/// How soon a retired snapshot is dropped that a request still looked at.
+const SWEEP: Duration = Duration::from_secs(1);
 
 pub struct Publisher {
     pub live: Arc<LiveCell>,
@@ -49,31 +56,62 @@ pub struct Leader {
     pub acme: Arc<acme::Mailbox>,
 }
 
+/// What one publish leaves to the next.
+#[derive(Default)]
+struct Work {
+    store: Store,
+    previous: Previous,
+    retired: Retired,
+}
+
 impl Publisher {
+    /// Runs on a thread of its own, so that no probe, scrape or watch waits for a big compile. Tasks that it spawns run where
+    /// this is called. The answer comes when it has ended.
+    pub fn start(
+        self,
+        batches: mpsc::Receiver<Batch>,
+        settings: watch::Receiver<Arc<Settings>>,
+        readiness: Arc<Readiness>,
+    ) -> io::Result<oneshot::Receiver<()>> {
+        let runtime = Handle::current();
+        let (ended, end) = oneshot::channel();
+        thread::Builder::new().name("publisher".to_owned()).spawn(move || {
+            runtime.block_on(self.run(batches, settings, readiness));
+            // Nobody may be there any more to hear it.
+            let _ = ended.send(());
+        })?;
+        Ok(end)
+    }
+
     /// Until the sources are gone. `readiness` turns ready with the first full compile.
-    pub async fn run(
+    async fn run(
         self,
         mut batches: mpsc::Receiver<Batch>,
         mut settings: watch::Receiver<Arc<Settings>>,
         readiness: Arc<Readiness>,
     ) {
-        let mut store = Store::default();
-        let mut previous = Previous::default();
+        let mut work = Work::default();
         loop {
             let mut seen = Vec::new();
             tokio::select! {
+                // The end of the sources first: a runtime that shuts down has no timers.
+                biased;
                 batch = batches.recv() => match batch {
-                    Some(batch) => apply(&mut store, batch, &mut seen),
+                    Some(batch) => apply(&mut work.store, batch, &mut seen),
                     None => return,
                 },
                 Ok(()) = settings.changed() => {}
+                () = sleep(SWEEP), if !work.retired.is_empty() => {
+                    work.retired.sweep();
+                    continue;
+                }
             }
             // What came while the last compile ran is compiled with this one.
             while let Ok(batch) = batches.try_recv() {
-                apply(&mut store, batch, &mut seen);
+                apply(&mut work.store, batch, &mut seen);
             }
-            if !store.is_complete() {
-                let unlisted = store.unlisted();
+            if !work.store.is_complete() {
+                let unlisted = work.store.unlisted();
                 readiness.pending(unlisted.map(|kind| format!("the first list of {kind:?}s")).collect());
                 continue;
             }
@@ -83,7 +121,7 @@ impl Publisher {
                 (settings.routing.clone(), settings.listener.clone())
             };
             routing.endpoints.own = self.own.clone();
-            previous = self.publish(&mut store, &routing, &listener, previous);
+            self.publish(&mut work, &routing, &listener);
             readiness.ready();
             for seen in seen {
                 self.figures.propagation.observe(seen.elapsed());
@@ -92,19 +130,14 @@ impl Publisher {
     }
 
     /// One change, from the store to what is served.
-    fn publish(&self, store: &mut Store, routing: &Routing, listener: &Arc<Listener>, previous: Previous) -> Previous {
+    fn publish(&self, work: &mut Work, routing: &Routing, listener: &Arc<Listener>) {
         let started = Instant::now();
-        let changes = store.take_changes();
-        let compiled = compile(
-            &Input {
-                store,
-                changes: &changes,
-                listener,
-            },
-            routing,
-            previous,
-        );
-        self.figures.compile.observe(started.elapsed());
+        let changes = work.store.take_changes();
+        let input = Input {
+            store: &work.store,
+            changes: &changes,
+            listener,
+        };
         let Compiled {
             snapshot,
             previous,
@@ -114,20 +147,38 @@ impl Publisher {
             reports,
             policy_reports,
             default_problems,
-        } = compiled;
+        } = compile(&input, routing, mem::take(&mut work.previous));
+        self.figures.compile.observe(started.elapsed());
         // Before the swap: a handshake that the old snapshot lets through afterwards still meets the closed door.
-        let ending: Vec<_> = removed
+        let ending = self.close_removed(&removed, &fresh);
+        self.pair_fresh(&fresh);
+        *self.figures.default_certificates.lock() = snapshot.default_certificates.clone();
+        self.swap(snapshot, changed, started, &mut work.retired);
+        // Each in its own time: the clients of one app do not wait for those of another.
+        for sockets in ending {
+            tokio::spawn(end_spread(sockets, END_WINDOW));
+        }
+        for problem in default_problems.iter().flatten() {
+            warn!(problem, "a default certificate has a problem");
+        }
+        self.count(&work.store, &reports, &policy_reports);
+        self.report(&work.store, &changes, &previous, &reports, &policy_reports);
+        work.previous = previous;
+    }
+
+    /// Closes the Deployments that are gone or Stopped, and returns the sockets of each that are to end.
+    fn close_removed(&self, removed: &[ObjectKey], fresh: &Fresh) -> Vec<Vec<Arc<Socket>>> {
+        let stopped = fresh.deployments.iter().filter(is_stopped);
+        removed
             .iter()
-            .chain(
-                fresh
-                    .deployments
-                    .iter()
-                    .filter(is_stopped)
-                    .map(|deployment| &deployment.key),
-            )
+            .chain(stopped.map(|deployment| &deployment.key))
             .map(|key| self.close(key))
             .filter(|sockets| !sockets.is_empty())
-            .collect();
+            .collect()
+    }
+
+    /// Gives the parts that are new in a snapshot the runtime state that their keys already had, if any.
+    fn pair_fresh(&self, fresh: &Fresh) {
         for deployment in &fresh.deployments {
             let state = self.state.deployment(&deployment.key);
             if !is_stopped(&deployment) {
@@ -141,28 +192,20 @@ impl Publisher {
         for policy in &fresh.policies {
             self.state.pair_rules(policy, &self.egress);
         }
-        let served = self.live.load();
-        let defaults = snapshot.default_certificates.clone();
-        *self.figures.default_certificates.lock() = defaults;
-        if changed || served.is_none() {
-            let version = served.map_or(0, |live| live.version) + 1;
-            let hash = snapshot.hash();
-            // The retired one is dropped here, on the control runtime.
-            drop(self.live.publish(Arc::new(Live { snapshot, version })));
-            self.figures.version.store(version, Relaxed);
-            self.figures.hash.store(hash, Relaxed);
-            debug!(version, hash = format!("{hash:016x}"), took = ?started.elapsed(), "snapshot published");
+    }
+
+    /// Serves the snapshot, if it says anything new.
+    fn swap(&self, snapshot: Snapshot, changed: bool, started: Instant, retired: &mut Retired) {
+        let served = self.live.look().as_ref().map(|live| live.version);
+        if served.is_some() && !changed {
+            return;
         }
-        // Each in its own time: the clients of one app do not wait for those of another.
-        for sockets in ending {
-            tokio::spawn(end_spread(sockets, END_WINDOW));
-        }
-        for problem in default_problems.iter().flatten() {
-            warn!(problem, "a default certificate has a problem");
-        }
-        self.count(store, &reports, &policy_reports);
-        self.report(store, &changes, &previous, &reports, &policy_reports);
-        previous
+        let version = served.unwrap_or_default() + 1;
+        let hash = snapshot.hash();
+        retired.keep(self.live.publish(Arc::new(Live { snapshot, version })));
+        self.figures.version.store(version, Relaxed);
+        self.figures.hash.store(hash, Relaxed);
+        debug!(version, hash = format!("{hash:016x}"), took = ?started.elapsed(), "snapshot published");
     }
 
     /// The sockets that are to end with their Deployment.

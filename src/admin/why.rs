@@ -337,7 +337,7 @@ mod tests {
     use crate::object::{ObjectKey, UpstreamKey};
     use crate::policy::path::AmbiguousPaths;
     use crate::proxy::balance::choose_backend;
-    use crate::runtime::Slot;
+    use crate::runtime::{Lazy, Slot};
     use crate::snapshot::{Deployment, HostTable, HostTls, RunState, Timeouts};
     use crate::upstream::balance::Strategy;
     use crate::upstream::{Endpoint, Protocol, Upstream};
@@ -363,7 +363,7 @@ mod tests {
                     port: 80,
                 },
                 protocol: Protocol::Http1,
-                rotation: Slot::default(),
+                rotation: Lazy::default(),
                 endpoints: endpoints.into(),
             }))
         };

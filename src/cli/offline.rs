@@ -13,6 +13,7 @@ pub(super) use crate::compile::policy::report::PolicyReport;
 use crate::compile::report::Report;
 use crate::compile::{self, Input, Previous};
 use crate::config::{self, Routing};
+use crate::live::state::State;
 use crate::object::ObjectKey;
 use crate::snapshot::Snapshot;
 use crate::store::{Batch, Deployment, Event, Kind, Object, Store};
@@ -103,6 +104,10 @@ impl World {
             listener: &Arc::default(),
         };
         let compiled = compile::compile(&input, routing, Previous::default());
+        // `why` asks some rules for their decision.
+        for policy in &compiled.fresh.policies {
+            State::default().pair_rules_offline(policy);
+        }
         problems.extend(compiled.default_problems.into_iter().flatten());
         let reports = compiled
             .reports

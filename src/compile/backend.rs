@@ -9,7 +9,7 @@ use super::syntax::PortRef;
 use crate::api::condition::ConditionReason;
 use crate::config::{EndpointRules, Routing};
 use crate::object::{ObjectKey, UpstreamKey};
-use crate::runtime::Slot;
+use crate::runtime::Lazy;
 use crate::store::{Service, ServicePort, Store};
 use crate::upstream::{Protocol, Upstream};
 
@@ -133,7 +133,7 @@ impl Found {
                 port: port.port,
             },
             protocol,
-            rotation: Slot::default(),
+            rotation: Lazy::default(),
             endpoints: endpoint::usable(&listed),
         };
         Self {

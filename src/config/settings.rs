@@ -1,7 +1,7 @@
 //! The settings as the program uses them, and what makes them of the flags.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -135,9 +135,9 @@ impl Flags {
         });
         Ok(Settings {
             listen: Listen {
-                http: (http != HttpMode::Off).then(|| bindable(self.http_address)),
-                https: bindable(self.https_address),
-                admin: bindable(self.admin_address),
+                http: (http != HttpMode::Off).then_some(self.http_address),
+                https: self.https_address,
+                admin: self.admin_address,
             },
             source: self.source()?,
             workers: self.workers,
@@ -377,15 +377,6 @@ fn hsts(text: &str) -> Result<HeaderValue, &'static str> {
     match HeaderValue::from_str(text.trim()) {
         Ok(value) if max_age == 1 => Ok(value),
         _ => Err("needs one max-age=<seconds>"),
-    }
-}
-
-/// `[::]` is the default and a machine without IPv6 cannot bind it: there it means what it says as far as possible.
-fn bindable(address: SocketAddr) -> SocketAddr {
-    if address.ip() == Ipv6Addr::UNSPECIFIED && TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
-        (Ipv4Addr::UNSPECIFIED, address.port()).into()
-    } else {
-        address
     }
 }
 

@@ -33,8 +33,55 @@ impl LiveCell {
         self.0.load_full()
     }
 
-    /// Returns the retired one, to be dropped where its destructors delay no request.
+    /// Returns the retired one, for `Retired`.
     pub fn publish(&self, live: Arc<Live>) -> Option<Arc<Live>> {
         self.0.swap(Some(live))
+    }
+}
+
+/// What is no longer served. A request that still looks at a snapshot when it is retired must not be the last to let go of
+/// it: the destructors of a big one take long. So it is kept here until nobody else has it.
+#[derive(Debug, Default)]
+pub struct Retired(Vec<Arc<Live>>);
+
+impl Retired {
+    pub fn keep(&mut self, live: Option<Arc<Live>>) {
+        self.0.extend(live);
+        self.sweep();
+    }
+
+    /// Drops those that nobody else has.
+    pub fn sweep(&mut self) {
+        self.0.retain(|live| Arc::strong_count(live) > 1);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_snapshot_outlives_those_who_look_at_it() {
+        let cell = LiveCell::default();
+        let mut retired = Retired::default();
+        let live = |version| {
+            Arc::new(Live {
+                snapshot: Snapshot::default(),
+                version,
+            })
+        };
+        retired.keep(cell.publish(live(1)));
+        let look = cell.look();
+        let first = Arc::downgrade(look.as_ref().unwrap());
+        retired.keep(cell.publish(live(2)));
+        assert!(!retired.is_empty());
+        drop(look);
+        assert!(first.upgrade().is_some(), "the one who looked has dropped it");
+        retired.sweep();
+        assert!(retired.is_empty() && first.upgrade().is_none());
     }
 }

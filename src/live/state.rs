@@ -69,6 +69,15 @@ impl State {
     /// Gives each rule of a new policy the state that its name already had, if any.
     /// Keys at a URL are fetched from now on, on the runtime that this is called on.
     pub fn pair_rules(&self, policy: &Policy, egress: &Arc<Egress>) {
+        self.pair_rules_with(policy, |url| self.jwks(url, egress));
+    }
+
+    /// The same for a program that serves nobody: keys at a URL are not fetched.
+    pub fn pair_rules_offline(&self, policy: &Policy) {
+        self.pair_rules_with(policy, |_| Arc::default());
+    }
+
+    fn pair_rules_with(&self, policy: &Policy, keys_at: impl Fn(&Uri) -> Arc<Jwks>) {
         let mut table = self.rules.lock();
         for rule in policy.rules.iter().filter(|rule| !rule.runtime.is_filled()) {
             rule.runtime.fill(table.get_or_insert(&RuleKey {
@@ -80,7 +89,7 @@ impl State {
                 ..
             }) = &rule.kind
             {
-                fetched.fill(self.jwks(url, egress));
+                fetched.fill(keys_at(url));
             }
         }
     }

@@ -61,10 +61,14 @@ impl fmt::Debug for Edits {
 }
 
 fn pairs<S: Serializer>(pairs: &[(HeaderName, HeaderValue)], to: S) -> Result<S::Ok, S::Error> {
-    // Values may be secrets that an app expects.
+    // Values may be secrets that an app expects: the snapshot's hash is taken over them, and nobody is shown them.
+    let shown = to.is_human_readable();
     let mut map = to.serialize_map(Some(pairs.len()))?;
     for (name, value) in pairs {
-        map.serialize_entry(name.as_str(), &format_args!("{} bytes", value.len()))?;
+        match shown {
+            true => map.serialize_entry(name.as_str(), &format_args!("{} bytes", value.len()))?,
+            false => map.serialize_entry(name.as_str(), value.as_bytes())?,
+        }
     }
     map.end()
 }

@@ -1,5 +1,6 @@
 //! One request, from its head to its answer: the phases in the order of the contract, on one screen.
 
+use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,6 +24,7 @@ use super::telling::{Course, Outcome, Telling, Witness};
 use super::{balance, challenge};
 use crate::body::incoming::Incoming;
 use crate::fields::X_REQUEST_ID;
+use crate::live::Live;
 use crate::matching::Head;
 use crate::policy::Refusal;
 use crate::policy::connection_limit::Lease;
@@ -44,12 +46,10 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
 pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
     let (head, incoming) = request.into_parts();
-    let (origin, hsts) = {
-        let live = client.proxy.live.look();
-        let listener = live.as_ref().map(|live| &*live.snapshot.listener);
-        let hsts = listener.and_then(|listener| listener.hsts.clone());
-        (Origin::of(&client.peer, &head.headers, listener), hsts)
-    };
+    let live = client.proxy.live.look();
+    let listener = live.as_ref().map(|live| &*live.snapshot.listener);
+    let hsts = listener.and_then(|listener| listener.hsts.clone());
+    let origin = Origin::of(&client.peer, &head.headers, listener);
     let request_id = origin.request_id.cloned().unwrap_or_else(request_id);
     let scope = client
         .proxy
@@ -70,7 +70,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         course: Course::default(),
         answered: false,
     };
-    let answered = AssertUnwindSafe(phases.run(incoming, &mut account.course))
+    let answered = AssertUnwindSafe(phases.run(live, incoming, &mut account.course))
         .catch_unwind()
         .await;
     account.answered = true;
@@ -204,19 +204,28 @@ struct Found {
 }
 
 impl Phases<'_> {
-    async fn run(&self, mut incoming: Incoming, course: &mut Course) -> Result<Response<Body>, Box<Refusal>> {
+    /// `live` is the one look at the configuration that this request takes; it ends before anything is waited for.
+    async fn run(
+        &self,
+        live: impl Deref<Target = Option<Arc<Live>>>,
+        mut incoming: Incoming,
+        course: &mut Course,
+    ) -> Result<Response<Body>, Box<Refusal>> {
         let Self { client, head, .. } = *self;
         // Given back by the first request, whatever it turns out to be.
         let turn = client.take_turn();
         let target = Target::of(head)?;
-        if let Some(response) = self.challenge(&target) {
+        let snapshot = live.as_ref().map(|live| &live.snapshot);
+        if let Some(response) = snapshot.and_then(|snapshot| self.challenge(snapshot, &target)) {
             return Ok(response);
         }
         let upgrade = Handshake::parse(head)?;
-        let way = match self.route(&target, upgrade.is_some(), course)? {
+        let snapshot = snapshot.ok_or(Reason::Starting)?;
+        let way = match self.route(snapshot, &target, upgrade.is_some(), course)? {
             Way::App(way) => way,
             Way::Redirect => return Ok(self.redirect(&target, course.deployment.as_deref())),
         };
+        drop(live);
         let Course {
             deployment,
             policies,
@@ -270,11 +279,11 @@ impl Phases<'_> {
     }
 
     /// The answer to an ACME server, on whichever port it asks.
-    fn challenge(&self, target: &Target) -> Option<Response<Body>> {
-        let proxy = &self.client.proxy;
-        let mut response = challenge::answer(&proxy.live.look().as_ref()?.snapshot, self.head, target)?;
+    fn challenge(&self, snapshot: &Snapshot, target: &Target) -> Option<Response<Body>> {
+        let mut response = challenge::answer(snapshot, self.head, target)?;
         response.headers_mut().insert(X_REQUEST_ID, self.request_id.clone());
-        proxy
+        self.client
+            .proxy
             .state
             .unrouted
             .count_answer(response.status(), self.started.elapsed());
@@ -282,10 +291,8 @@ impl Phases<'_> {
         Some(response)
     }
 
-    /// By host, then by route, then by weight. The one look at the routes that this request takes.
-    fn route(&self, target: &Target, upgrade: bool, course: &mut Course) -> Result<Way, Reason> {
-        let live = self.client.proxy.live.look();
-        let snapshot = &live.as_ref().ok_or(Reason::Starting)?.snapshot;
+    /// By host, then by route, then by weight.
+    fn route(&self, snapshot: &Snapshot, target: &Target, upgrade: bool, course: &mut Course) -> Result<Way, Reason> {
         let hostname = target.hostname();
         let host = snapshot.hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
         let head = Head {

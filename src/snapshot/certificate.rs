@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::ServerConfig;
 use serde::Serialize;
 
-use crate::runtime::Slot;
+use crate::runtime::Lazy;
 use crate::tls::{Authorities, Certificate};
 
 /// How the clients of a hostname are met.
@@ -28,7 +28,7 @@ pub struct ClientTls {
     pub mode: ClientTlsMode,
     /// Made of the above at the first handshakes: a flood of them is not to make it anew each time.
     #[serde(skip)]
-    pub configs: Slot<ServerConfigs>,
+    pub configs: Lazy<ServerConfigs>,
 }
 
 /// By oldest version and by whether HTTP/2 is offered.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::certificate::HostTls;
 use super::route::Route;
-use super::sharded::{ContentHash, Sharded};
+use super::sharded::Sharded;
 use crate::hostname::HostName;
 use crate::matching::Head;
 use crate::policy::path::{self, AmbiguousPaths, Readings};
@@ -51,15 +51,6 @@ impl HostTable {
             .or_else(one_label)
             .or_else(|| longest_suffix(self.suffix.as_ref()?, host))
             .or(self.any.as_ref())
-    }
-
-    pub fn hash(&self) -> u64 {
-        let suffix = self.suffix.as_ref().map_or(0, Sharded::hash);
-        let any = self.any.as_ref().map_or(0, ContentHash::content_hash);
-        let exact = self.exact.hash().wrapping_add(self.one_label.hash().rotate_left(1));
-        exact
-            .wrapping_add(suffix.rotate_left(3))
-            .wrapping_add(any.rotate_left(4))
     }
 }
 

@@ -2,6 +2,7 @@
 //! configuration. Built by `compile`, paired with runtime state by `live`.
 
 pub mod certificate;
+pub mod content;
 pub mod host;
 pub mod listener;
 pub mod route;
@@ -12,10 +13,9 @@ pub use certificate::{ClientTls, ClientTlsMode, HostTls};
 pub use host::{Host, HostTable};
 pub use listener::{Listener, TlsVersion};
 pub use route::{Action, Backend, Deployment, Route, RunState, Timeouts};
-pub use sharded::{ContentHash, Sharded};
+pub use sharded::Sharded;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -46,15 +46,17 @@ impl Snapshot {
     /// A hash over the content, equal on all replicas that serve the same routes, whatever the order of events.
     /// It costs one addition per shard: each entry's share is summed as the tables change.
     pub fn hash(&self) -> u64 {
-        let mut rest = DefaultHasher::new();
-        rest.write_u64(self.listener.content_hash());
-        for certificate in &*self.default_certificates {
-            rest.write_u64(certificate.content_hash());
-        }
-        rest.write_u64(self.challenges.content_hash());
-        let tables = self.hosts.hash().wrapping_add(self.deployments.hash());
-        let tables = tables.wrapping_add(self.policies.hash().rotate_left(2));
-        tables.wrapping_add(rest.finish())
+        let hosts = [self.hosts.exact.hash(), self.hosts.one_label.hash()];
+        let general = (self.hosts.suffix.as_ref().map(Sharded::hash), &self.hosts.any);
+        let parts = [self.deployments.hash(), self.policies.hash()];
+        content::hash(&(
+            hosts,
+            general,
+            parts,
+            &self.listener,
+            &self.default_certificates,
+            &self.challenges,
+        ))
     }
 
     /// The answer to an ACME server that looks for this token.

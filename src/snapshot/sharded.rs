@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::content;
+
 /// Enough that a shard stays small at 100,000 entries, few enough that copying the list of shards is microseconds.
 const SHARDS: usize = 1024;
 
@@ -22,8 +24,8 @@ struct Shard<K, V> {
 
 impl<K, V> Sharded<K, V>
 where
-    K: Clone + Eq + Hash,
-    V: Clone + ContentHash,
+    K: Clone + Eq + Hash + Serialize,
+    V: Clone + Serialize,
 {
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
@@ -35,9 +37,9 @@ where
 
     pub fn insert(&mut self, key: K, value: V) {
         let shard = Arc::make_mut(&mut self.0[index(&key)]);
-        shard.hash = shard.hash.wrapping_add(entry_hash(&key, &value));
+        shard.hash = shard.hash.wrapping_add(content::hash(&(&key, &value)));
         if let Some(old) = shard.map.insert(key.clone(), value) {
-            shard.hash = shard.hash.wrapping_sub(entry_hash(&key, &old));
+            shard.hash = shard.hash.wrapping_sub(content::hash(&(&key, &old)));
         }
     }
 
@@ -50,7 +52,7 @@ where
         if shard.map.contains_key(key) {
             let shard = Arc::make_mut(shard);
             if let Some((key, old)) = shard.map.remove_entry(key) {
-                shard.hash = shard.hash.wrapping_sub(entry_hash(&key, &old));
+                shard.hash = shard.hash.wrapping_sub(content::hash(&(&key, &old)));
             }
         }
     }
@@ -64,32 +66,8 @@ where
     }
 }
 
-/// A hash over what an entry says: the same in every process that runs this build.
-pub trait ContentHash {
-    fn content_hash(&self) -> u64;
-}
-
-/// By the printed form, so that nothing that is shown is left out of it.
-impl<T: Serialize> ContentHash for Arc<T> {
-    fn content_hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        // Snapshot parts have no maps with odd keys and no serializer that fails.
-        #[expect(clippy::expect_used, reason = "the line above")]
-        let text = serde_json::to_vec(&**self).expect("snapshot parts serialize to JSON");
-        hasher.write(&text);
-        hasher.finish()
-    }
-}
-
-fn entry_hash<K: Hash, V: ContentHash>(key: &K, value: &V) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.write_u64(value.content_hash());
-    hasher.finish()
-}
-
-// The fixed keys of `DefaultHasher::new` make the shard, and so the snapshot's hash, the same everywhere. Inside a shard
-// the map has random keys: names chosen to collide share a shard, and nothing worse.
+// `DefaultHasher::new` has fixed keys: names chosen to collide share a shard, and nothing worse, since inside a shard the
+// map has random keys.
 fn index<Q: Hash + ?Sized>(key: &Q) -> usize {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 struct Text<'a, T>(&'a T);
+struct Value<'a>(&'a HeaderValue);
 
 pub fn text<T: fmt::Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(value)
@@ -20,14 +21,16 @@ pub fn texts<T: fmt::Display, S: Serializer>(values: &[T], to: S) -> Result<S::O
     to.collect_seq(values.iter().map(Text))
 }
 
-/// A header's value; bytes that are no UTF-8 are replaced.
+/// A header's value; where it is shown, bytes that are no UTF-8 are replaced.
 pub fn value<S: Serializer>(value: &HeaderValue, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&String::from_utf8_lossy(value.as_bytes()))
+    match to.is_human_readable() {
+        true => to.serialize_str(&String::from_utf8_lossy(value.as_bytes())),
+        false => to.serialize_bytes(value.as_bytes()),
+    }
 }
 
 pub fn option_value<S: Serializer>(value: &Option<HeaderValue>, to: S) -> Result<S::Ok, S::Error> {
-    let text = value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    text.serialize(to)
+    value.as_ref().map(Value).serialize(to)
 }
 
 pub fn seconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
@@ -41,5 +44,11 @@ pub fn option_seconds<S: Serializer>(duration: &Option<Duration>, to: S) -> Resu
 impl<T: fmt::Display> Serialize for Text<'_, T> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self.0)
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        value(self.0, to)
     }
 }

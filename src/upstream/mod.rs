@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use serde::Serialize;
 
 use crate::object::UpstreamKey;
-use crate::runtime::Slot;
+use crate::runtime::{Lazy, Slot};
 
 /// What is spoken to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +35,7 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// Where RoundRobin stands; it may start anew with a new list of endpoints.
     #[serde(skip)]
-    pub rotation: Slot<AtomicUsize>,
+    pub rotation: Lazy<AtomicUsize>,
     /// Sorted by address, without duplicates. Empty: 503 no_ready_endpoint.
     pub endpoints: Box<[Endpoint]>,
 }

@@ -22,7 +22,7 @@ use crate::policy::credentials::{Place, Source};
 use crate::policy::forward_auth::Target;
 use crate::policy::jwt::{self, Algorithm, RequiredClaim};
 use crate::policy::{ApiKey, BasicAuth, ForwardAuth, Jwt, Permissions};
-use crate::runtime::Slot;
+use crate::runtime::{Lazy, Slot};
 
 // As the CRD's schema has them.
 pub const MAX_SOURCES: usize = 8;
@@ -169,7 +169,7 @@ pub fn jwt(rule: &policy::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) 
         permissions_claim: permissions_claim.as_str().into(),
         from: sources(from).at(".from")?,
         optional: *optional,
-        verified: Slot::default(),
+        verified: Lazy::default(),
     })
 }
 

@@ -11,7 +11,7 @@ use super::references::{Found, Read, References, Unusable, User};
 use super::wanted::{self, AuthoritiesRef, Reference, Wanted};
 use crate::api::deployment::CaKind;
 use crate::object::{ObjectKey, Purpose};
-use crate::runtime::Slot;
+use crate::runtime::Lazy;
 use crate::snapshot::ClientTls;
 use crate::store::{Changes, Store};
 use crate::tls::{Authorities, Certificate};
@@ -153,7 +153,7 @@ pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
             Some(authorities) => Client::Rule(Arc::new(ClientTls {
                 authorities,
                 mode: asked.mode,
-                configs: Slot::default(),
+                configs: Lazy::default(),
             })),
             None => Client::Unresolved,
         },

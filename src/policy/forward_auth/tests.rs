@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::object::UpstreamKey;
-use crate::runtime::Slot;
+use crate::runtime::{Lazy, Slot};
 use crate::upstream::{Endpoint, Protocol};
 
 /// Says one answer to all, and keeps what it was asked.
@@ -77,7 +77,7 @@ fn service(endpoints: &[SocketAddr]) -> Target {
                 port: 8000,
             },
             protocol: Protocol::Http1,
-            rotation: Slot::default(),
+            rotation: Lazy::default(),
             endpoints: endpoints.iter().map(endpoint).collect(),
         }),
         path: PathAndQuery::from_static("/decide"),

@@ -22,7 +22,7 @@ use super::principal::{self, Principal};
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::reason::Reason;
-use crate::runtime::Slot;
+use crate::runtime::{Lazy, Slot};
 use crate::text::printed;
 use token::Token;
 use verified::{Digest, Verified};
@@ -47,7 +47,7 @@ pub struct Jwt {
     /// Whether a request without a token goes on as anonymous.
     pub optional: bool,
     #[serde(skip)]
-    pub verified: Slot<Verified>,
+    pub verified: Lazy<Verified>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]

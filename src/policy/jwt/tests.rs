@@ -125,7 +125,7 @@ fn rule() -> Jwt {
             forward: true,
         }]),
         optional: false,
-        verified: Slot::default(),
+        verified: Lazy::default(),
     }
 }
 
@@ -572,10 +572,12 @@ async fn without_a_token_a_request_is_anonymous_or_refused_and_with_a_wrong_one_
 
 #[tokio::test]
 async fn what_was_never_fetched_cannot_verify() {
+    let fetched = Slot::default();
+    fetched.fill(Arc::default());
     let unfetched = Jwt {
         keys: Keys::Url {
             url: Uri::from_static("https://issuer.example/keys"),
-            fetched: Slot::default(),
+            fetched,
         },
         ..rule()
     };

@@ -15,8 +15,8 @@ use crate::upstream::balance;
 struct Wanted {
     path: Path,
     method: Option<Method>,
-    headers: Vec<(&'static str, &'static str)>,
-    query: Vec<(&'static str, &'static str)>,
+    headers: Vec<Field>,
+    query: Vec<Field>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,6 +26,9 @@ enum Path {
     Regex(Pattern),
 }
 
+/// A name and its value.
+type Field = (&'static str, &'static str);
+
 /// A pattern, and the same as a function.
 type Pattern = (&'static str, fn(&str) -> bool);
 
@@ -33,8 +36,8 @@ type Pattern = (&'static str, fn(&str) -> bool);
 struct Asked {
     method: Method,
     path: &'static str,
-    query: Vec<(&'static str, &'static str)>,
-    headers: Vec<(&'static str, &'static str)>,
+    query: Vec<Field>,
+    headers: Vec<Field>,
 }
 
 const PATHS: [&str; 8] = ["/", "/a", "/b", "/a/b", "/ab", "/b/b", "/a/b/c", "/a/"];
@@ -45,7 +48,7 @@ const PATTERNS: [Pattern; 4] = [
     (".*", |_| true),
     ("/(?:a|b)", |path| path == "/a" || path == "/b"),
 ];
-const FIELDS: [(&str, &str); 3] = [("x-a", "1"), ("x-b", "1"), ("x-c", "1")];
+const FIELDS: [Field; 3] = [("x-a", "1"), ("x-b", "1"), ("x-c", "1")];
 
 fn wanted() -> impl Strategy<Value = Wanted> {
     let path = prop_oneof![
@@ -122,11 +125,11 @@ impl Wanted {
             Path::Regex((pattern, _)) => PathMatch::Regex(Box::new(Regex::new(pattern, false).unwrap())),
         };
         let exact = |value| Text::new(TextKind::Exact, value, false).unwrap();
-        let header = |(name, value): &(&'static str, _)| HeaderMatch {
+        let header = |(name, value): &Field| HeaderMatch {
             name: HeaderName::from_static(name),
             value: exact(value),
         };
-        let parameter = |(name, value): &(&'static str, _)| QueryMatch {
+        let parameter = |(name, value): &Field| QueryMatch {
             name: (*name).into(),
             value: exact(value),
         };
