@@ -10,7 +10,8 @@ use strum::VariantArray;
 
 use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
 use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
-use crate::object::{Data, ObjectKey};
+pub use crate::object::Kind;
+use crate::object::{Data, ObjectId, ObjectKey};
 
 /// A Postern Deployment as far as compile and status need it.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,17 +126,6 @@ pub struct ConfigMap {
     pub data: Data,
 }
 
-/// One watched kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
-pub enum Kind {
-    ConfigMap,
-    Deployment,
-    EndpointSlice,
-    Secret,
-    SentinelPolicy,
-    Service,
-}
-
 /// One watched object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
@@ -168,7 +158,7 @@ pub struct Changes {
     pub secrets: BTreeSet<ObjectKey>,
     pub config_maps: BTreeSet<ObjectKey>,
     /// Objects whose status at the source is another one now: compile does not care, the status writer does.
-    pub observed: BTreeSet<(Kind, ObjectKey)>,
+    pub observed: BTreeSet<ObjectId>,
 }
 
 /// What a source saw at one moment; applied as one.
@@ -301,7 +291,9 @@ impl Store {
             self.changes.deployments.insert(key.clone());
         }
         if old.and_then(|old| old.status.as_ref()) != new.status.as_ref() {
-            self.changes.observed.insert((Kind::Deployment, key.clone()));
+            self.changes
+                .observed
+                .insert(ObjectId::new(Kind::Deployment, key.clone()));
         }
         if old.is_none_or(|old| **old != new) {
             self.deployments.insert(key, Arc::new(new));
@@ -315,7 +307,9 @@ impl Store {
             self.changes.policies.insert(key.clone());
         }
         if old.and_then(|old| old.status.as_ref()) != new.status.as_ref() {
-            self.changes.observed.insert((Kind::SentinelPolicy, key.clone()));
+            self.changes
+                .observed
+                .insert(ObjectId::new(Kind::SentinelPolicy, key.clone()));
         }
         if old.is_none_or(|old| **old != new) {
             self.policies.insert(key, Arc::new(new));
@@ -485,15 +479,16 @@ impl Changes {
 }
 
 impl Object {
-    pub fn id(&self) -> (Kind, &ObjectKey) {
-        match self {
+    pub fn id(&self) -> ObjectId {
+        let (kind, key) = match self {
             Self::ConfigMap(object) => (Kind::ConfigMap, &object.key),
             Self::Deployment(object) => (Kind::Deployment, &object.key),
             Self::EndpointSlice(object) => (Kind::EndpointSlice, &object.key),
             Self::Secret(object) => (Kind::Secret, &object.key),
             Self::SentinelPolicy(object) => (Kind::SentinelPolicy, &object.key),
             Self::Service(object) => (Kind::Service, &object.key),
-        }
+        };
+        ObjectId::new(kind, key.clone())
     }
 }
 

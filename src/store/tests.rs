@@ -85,7 +85,7 @@ fn a_status_alone_is_observed_and_stored_but_no_change_for_compile() {
     };
     let changes = apply(&mut store, [Object::Deployment(written)]);
     assert!(changes.is_empty());
-    assert_eq!(names(changes.observed.iter().map(|(_, key)| key)), ["a"]);
+    assert_eq!(names(changes.observed.iter().map(|id| &id.key)), ["a"]);
     assert_eq!(store.deployment(&key("a")).unwrap().status, Some(status));
 }
 
