@@ -182,14 +182,12 @@ impl Publisher {
         leader
             .acme
             .post(wanted.map(|(id, report)| (id.clone(), acme::wanted(report.as_ref()))));
-        let read = |kind, keys: &BTreeSet<ObjectKey>| -> Vec<ObjectId> {
-            keys.iter().map(|key| ObjectId::new(kind, key.clone())).collect()
-        };
+        let read = |kind: Kind| changes.of(kind).iter().map(move |key| ObjectId::new(kind, key.clone()));
         let touched: BTreeSet<ObjectId> = reports
             .iter()
             .map(|(id, _)| id.clone())
-            .chain(read(Kind::Deployment, &changes.deployments))
-            .chain(read(Kind::SentinelPolicy, &changes.policies))
+            .chain(read(Kind::Deployment))
+            .chain(read(Kind::SentinelPolicy))
             .chain(changes.observed.iter().cloned())
             .collect();
         leader.status.post(touched.into_iter().map(|id| {

@@ -128,10 +128,10 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
         removed: Vec::new(),
     };
     compilation.listen(input.listener);
-    for key in &changes.deployments {
+    for key in changes.of(Kind::Deployment) {
         compilation.read(&ObjectId::new(Kind::Deployment, key.clone()));
     }
-    for key in &changes.policies {
+    for key in changes.of(Kind::SentinelPolicy) {
         compilation.read_policy(key);
     }
     let refer_to_other_defaults = compilation.refer_to_defaults();
@@ -147,7 +147,7 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
     compilation.judge();
     compilation.route();
     compilation.settle();
-    compilation.answer(&changes.secrets);
+    compilation.answer(changes.of(Kind::Secret));
     let reports = compilation.report();
     Compiled {
         snapshot: compilation.memory.snapshot.clone(),
@@ -389,7 +389,7 @@ impl Compilation<'_> {
         affected.iter().for_each(|user| self.reached.affect(user));
         let policies = self.memory.policies.resolve(changes, self.store);
         policies.iter().for_each(|user| self.reached.affect(user));
-        self.reached.services.extend(changes.services.iter().cloned());
+        self.reached.services.extend(changes.of(Kind::Service).iter().cloned());
         for service in std::mem::take(&mut self.reached.services) {
             let users = self
                 .memory

@@ -1,6 +1,6 @@
 //! What one compile leaves to the next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::acme::Answers;
@@ -95,15 +95,15 @@ impl Previous {
             .chain(self.policies.deployments())
             .filter(|id| id.kind == Kind::Deployment)
             .map(|id| &id.key);
-        let policies = store.policies().map(|policy| &policy.key);
-        Changes {
-            deployments: store.deployments().map(|d| &d.key).chain(known).cloned().collect(),
-            policies: policies.chain(self.policies.keys()).cloned().collect(),
-            services: self.services.keys().cloned().collect(),
-            secrets,
-            config_maps,
-            observed: BTreeSet::new(),
-        }
+        let deployments = store.deployments().map(|object| &object.key).chain(known);
+        let policies = store.policies().map(|policy| &policy.key).chain(self.policies.keys());
+        let mut changes = Changes::default();
+        changes.add(Kind::Deployment, deployments.cloned().collect());
+        changes.add(Kind::SentinelPolicy, policies.cloned().collect());
+        changes.add(Kind::Service, self.services.keys().cloned().collect());
+        changes.add(Kind::Secret, secrets);
+        changes.add(Kind::ConfigMap, config_maps);
+        changes
     }
 }
 

@@ -24,7 +24,7 @@ use super::wanted::Wanted;
 use crate::api::condition::ConditionReason;
 use crate::api::policy::{Mode, SentinelPolicySpec};
 use crate::config::Routing;
-use crate::object::{ObjectId, ObjectKey};
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::{self, Policy, mode};
 use crate::store::{self, Changes, Labels, Store, selects};
 use attach::{Attachments, Candidate, Reach, within};
@@ -153,7 +153,7 @@ impl Policies {
     /// Looks up what changed or is newly referred to. Returns the policies that see something else than before.
     pub fn resolve(&mut self, changes: &Changes, store: &Store) -> BTreeSet<User> {
         let mut affected = self.sources.resolve(changes, store);
-        for Changed { key, labels } in self.keys.read(&changes.secrets, store) {
+        for Changed { key, labels } in self.keys.read(changes.of(Kind::Secret), store) {
             for (policy, _) in within(&self.known, &key.namespace) {
                 if self.specs(policy).any(|spec| takes(spec, &key, &labels)) {
                     affected.insert(User::Policy(policy.clone()));
