@@ -1,11 +1,11 @@
-//! The identities of objects and the trimmed data that the store keeps of them.
+//! The kinds and identities of objects, and the trimmed data that the store keeps of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use strum::{Display, EnumString, IntoStaticStr};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// The stable identity of an upstream: counts and pools follow it through every change of its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,41 @@ impl fmt::Display for ObjectKey {
 impl Serialize for ObjectKey {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+/// A kind of object that is watched, under its name in the API.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
+pub enum Kind {
+    ConfigMap,
+    Deployment,
+    EndpointSlice,
+    Secret,
+    SentinelPolicy,
+    Service,
+}
+
+/// The identity of an object among those of all kinds: an Ingress and a Deployment may have one name. Identities are
+/// ordered by namespace and name, so that the kind decides only between objects of one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    pub key: ObjectKey,
+    pub kind: Kind,
+}
+
+impl ObjectId {
+    pub fn new(kind: Kind, key: ObjectKey) -> Self {
+        Self { key, kind }
+    }
+
+    pub fn namespace(&self) -> &Arc<str> {
+        &self.key.namespace
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.key)
     }
 }
 

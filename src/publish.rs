@@ -18,18 +18,18 @@ use tracing::{debug, info, warn};
 use crate::acme;
 use crate::admin::Readiness;
 use crate::api::condition::ConditionType;
-pub use crate::compile::policy::report::PolicyReport;
 use crate::compile::report::Report;
+use crate::compile::subject::Subject;
 use crate::compile::{Compiled, Fresh, Input, Previous, compile};
 use crate::config::{Routing, Settings};
 use crate::egress::Egress;
 use crate::live::state::State;
 use crate::live::{Live, LiveCell, Retired};
 use crate::metrics::Published;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
-use crate::status::{self, Mailbox, Status, Subject, Update};
-use crate::store::{Batch, Changes, Kind, Store};
+use crate::status::{Mailbox, Status, Update};
+use crate::store::{Batch, Changes, Store};
 use crate::websocket::registry::end_spread;
 use crate::websocket::socket::Socket;
 
@@ -52,7 +52,7 @@ pub struct Publisher {
 
 /// What the leader does with what compile found out: statuses are written, certificates are ordered.
 pub struct Leader {
-    pub status: Arc<Mailbox<status::Id, Update>>,
+    pub status: Arc<Mailbox<ObjectId, Update>>,
     pub acme: Arc<acme::Mailbox>,
 }
 
@@ -145,7 +145,6 @@ impl Publisher {
             fresh,
             removed,
             reports,
-            policy_reports,
             default_problems,
         } = compile(&input, routing, mem::take(&mut work.previous));
         self.figures.compile.observe(started.elapsed());
@@ -161,8 +160,8 @@ impl Publisher {
         for problem in default_problems.iter().flatten() {
             warn!(problem, "a default certificate has a problem");
         }
-        self.count(&work.store, &reports, &policy_reports);
-        self.report(&work.store, &changes, &previous, &reports, &policy_reports);
+        self.count(&work.store, &reports);
+        self.report(&work.store, &changes, &previous, &reports);
         work.previous = previous;
     }
 
@@ -221,25 +220,18 @@ impl Publisher {
         sockets
     }
 
-    fn report(
-        &self,
-        store: &Store,
-        changes: &Changes,
-        previous: &Previous,
-        reports: &[(ObjectKey, Option<Arc<Report>>)],
-        policy_reports: &[(ObjectKey, Option<Arc<PolicyReport>>)],
-    ) {
+    fn report(&self, store: &Store, changes: &Changes, previous: &Previous, reports: &[(ObjectId, Option<Subject>)]) {
         let Some(leader) = &self.leader else { return };
-        leader.acme.post(
-            reports
-                .iter()
-                .map(|(key, report)| (key.clone(), acme::wanted(report.as_deref()))),
-        );
-        let deployments = reports.iter().map(|(key, _)| key).chain(&changes.deployments);
-        let policies = policy_reports.iter().map(|(key, _)| key).chain(&changes.policies);
-        let touched: BTreeSet<status::Id> = deployments
-            .map(|key| (Kind::Deployment, key.clone()))
-            .chain(policies.map(|key| (Kind::SentinelPolicy, key.clone())))
+        let wanted = reports.iter();
+        leader
+            .acme
+            .post(wanted.map(|(id, report)| (id.clone(), acme::wanted(report.as_ref()))));
+        let read = |kind: Kind| changes.of(kind).iter().map(move |key| ObjectId::new(kind, key.clone()));
+        let touched: BTreeSet<ObjectId> = reports
+            .iter()
+            .map(|(id, _)| id.clone())
+            .chain(read(Kind::Deployment))
+            .chain(read(Kind::SentinelPolicy))
             .chain(changes.observed.iter().cloned())
             .collect();
         leader.status.post(touched.into_iter().map(|id| {
@@ -248,12 +240,7 @@ impl Publisher {
         }));
     }
 
-    fn count(
-        &self,
-        store: &Store,
-        reports: &[(ObjectKey, Option<Arc<Report>>)],
-        policy_reports: &[(ObjectKey, Option<Arc<PolicyReport>>)],
-    ) {
+    fn count(&self, store: &Store, reports: &[(ObjectId, Option<Subject>)]) {
         let figures = &self.figures;
         for (figure, kind) in [
             (&figures.config_maps, Kind::ConfigMap),
@@ -264,40 +251,43 @@ impl Publisher {
             figure.store(store.count(kind) as u64, Relaxed);
         }
         let mut deployments = self.figures.deployments.lock();
-        for (key, report) in reports {
-            match report {
-                Some(report) => deployments.insert(key.clone(), (is_accepted(report), report.clone())),
-                None => deployments.remove(key),
-            };
-        }
         let mut policies = self.figures.policies.lock();
-        for (key, report) in policy_reports {
+        for (id, report) in reports {
+            let key = id.key.clone();
             match report {
-                Some(report) => policies.insert(key.clone(), report.state()),
-                None => policies.remove(key),
-            };
+                Some(Subject::Deployment(report)) => {
+                    deployments.insert(key, (is_accepted(report), report.clone()));
+                }
+                Some(Subject::SentinelPolicy(report)) => {
+                    policies.insert(key, report.state());
+                }
+                None if id.kind == Kind::SentinelPolicy => {
+                    policies.remove(&key);
+                }
+                None => {
+                    deployments.remove(&key);
+                }
+            }
         }
     }
 }
 
 /// What the status of an object should say, and what it says.
-fn update(store: &Store, previous: &Previous, (kind, key): &status::Id) -> Update {
-    match kind {
+fn update(store: &Store, previous: &Previous, id: &ObjectId) -> Update {
+    let observed = match id.kind {
         Kind::SentinelPolicy => {
-            let report = previous.policy_report(key).filter(|report| report.ours);
-            let status = store.policy(key).and_then(|policy| policy.status.clone());
-            Update {
-                report: report.cloned().map(Subject::SentinelPolicy),
-                observed: status.map(Status::SentinelPolicy),
-            }
+            let status = store.policy(&id.key).and_then(|policy| policy.status.clone());
+            status.map(Status::SentinelPolicy)
         }
         _ => {
-            let status = store.deployment(key).and_then(|deployment| deployment.status.clone());
-            Update {
-                report: previous.report(key).cloned().map(Subject::Deployment),
-                observed: status.map(Status::Deployment),
-            }
+            let deployment = store.deployment(&id.key);
+            let status = deployment.and_then(|deployment| deployment.status.clone());
+            status.map(Status::Deployment)
         }
+    };
+    Update {
+        report: previous.report(id).filter(|report| report.is_ours()).cloned(),
+        observed,
     }
 }
 

@@ -60,9 +60,9 @@ where
         let wake = schedule.wake(now()).filter(|_| cleared);
         tokio::select! {
             updates = mailbox.take() => {
-                for (deployment, wanted) in updates {
-                    for hostname in schedule.track(deployment.clone(), wanted, now()) {
-                        failures.clear(&deployment, &hostname);
+                for (object, wanted) in updates {
+                    for hostname in schedule.track(object.clone(), wanted, now()) {
+                        failures.clear(&object, &hostname);
                     }
                 }
             }
@@ -105,10 +105,10 @@ fn finish(schedule: &mut Schedule, job: &Job, result: Result<Validity, Failure>,
             Some(failure.to_string())
         }
     };
-    for deployment in schedule.wanted_by(secret) {
+    for object in schedule.wanted_by(secret) {
         match &told {
-            Some(text) => failures.set(deployment, hostname, text),
-            None => failures.clear(deployment, hostname),
+            Some(text) => failures.set(object, hostname, text),
+            None => failures.clear(object, hostname),
         }
     }
 }

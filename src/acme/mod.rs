@@ -17,19 +17,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::compile::report::Report;
+use crate::compile::subject::Subject;
 use crate::hostname::HostName;
-use crate::object::ObjectKey;
+use crate::object::ObjectId;
 use crate::status::{self, Failures};
 use manager::Surroundings;
 use schedule::{Validity, Wanted};
 
-/// Where publish leaves what each Deployment wants.
-pub type Mailbox = status::Mailbox<ObjectKey, Vec<Wanted>>;
+/// Where publish leaves what each object wants.
+pub type Mailbox = status::Mailbox<ObjectId, Vec<Wanted>>;
 
-/// What a Deployment wants by its report. None: it is gone.
-pub fn wanted(report: Option<&Report>) -> Vec<Wanted> {
-    let orders = report.map_or(&[][..], |report| &report.orders);
+/// The certificates that an object wants, by its report. None: it is gone.
+pub fn wanted(report: Option<&Subject>) -> Vec<Wanted> {
+    let orders = match report {
+        Some(Subject::Deployment(report)) => &report.orders[..],
+        Some(Subject::SentinelPolicy(_)) | None => &[],
+    };
     let wanted = orders.iter().filter_map(|order| {
         let HostName::Exact(hostname) = &order.hostname else {
             return None;

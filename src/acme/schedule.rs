@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::object::ObjectKey;
+use crate::object::{ObjectId, ObjectKey};
 
 /// A certificate that a Deployment wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub enum Setback {
 pub struct Schedule {
     /// By Secret: Deployments of a namespace may share a hostname, and then share its certificate.
     entries: BTreeMap<ObjectKey, Entry>,
-    /// What each Deployment wants.
-    wanted: BTreeMap<ObjectKey, Vec<ObjectKey>>,
+    /// The Secrets that each object wants filled.
+    wanted: BTreeMap<ObjectId, Vec<ObjectKey>>,
     queue: BTreeSet<(i64, ObjectKey)>,
     /// When the orders of the last hour began.
     begun: VecDeque<i64>,
@@ -56,7 +56,7 @@ struct Entry {
     hostname: Arc<str>,
     /// Empty: nobody wants it any more. It is remembered until its rest is over, lest deleting and creating an object
     /// were a way around the back-off.
-    wanted_by: BTreeSet<ObjectKey>,
+    wanted_by: BTreeSet<ObjectId>,
     validity: Option<Validity>,
     failures: u32,
     /// Not before this time.
@@ -66,14 +66,14 @@ struct Entry {
 }
 
 impl Schedule {
-    /// All that a Deployment wants now; nothing, if it is gone. Returns the hostnames for which it needs no order any more.
-    pub fn track(&mut self, deployment: ObjectKey, wanted: Vec<Wanted>, now: i64) -> Vec<Arc<str>> {
+    /// All that an object wants now; nothing, if it is gone. Returns the hostnames for which it needs no order any more.
+    pub fn track(&mut self, object: ObjectId, wanted: Vec<Wanted>, now: i64) -> Vec<Arc<str>> {
         let mut content = Vec::new();
         let secrets: Vec<_> = wanted.iter().map(|wanted| wanted.secret.clone()).collect();
-        let old = self.wanted.remove(&deployment).unwrap_or_default();
+        let old = self.wanted.remove(&object).unwrap_or_default();
         for secret in old.iter().filter(|secret| !secrets.contains(secret)) {
             if let Some(entry) = self.entries.get_mut(secret) {
-                entry.wanted_by.remove(&deployment);
+                entry.wanted_by.remove(&object);
                 content.push(entry.hostname.clone());
                 self.enqueue(secret);
             }
@@ -96,18 +96,18 @@ impl Schedule {
                 in_flight: false,
                 queued: None,
             });
-            entry.wanted_by.insert(deployment.clone());
+            entry.wanted_by.insert(object.clone());
             entry.validity = validity;
             self.enqueue(&secret);
         }
         if !secrets.is_empty() {
-            self.wanted.insert(deployment, secrets);
+            self.wanted.insert(object, secrets);
         }
         content
     }
 
     /// Who wants the certificate in this Secret.
-    pub fn wanted_by(&self, secret: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+    pub fn wanted_by(&self, secret: &ObjectKey) -> impl Iterator<Item = &ObjectId> {
         self.entries.get(secret).into_iter().flat_map(|entry| &entry.wanted_by)
     }
 

@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn show(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
-    writeln!(out, "{}", report.key)?;
+    writeln!(out, "{}", report.id.key)?;
     writeln!(out, "  hostnames         {}", report.hostnames.join(", "))?;
     writeln!(
         out,
@@ -84,7 +84,7 @@ fn show(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
 }
 
 fn show_policy(out: &mut impl Write, report: &PolicyReport) -> std::io::Result<()> {
-    writeln!(out, "SentinelPolicy {}", report.key)?;
+    writeln!(out, "{}", report.id)?;
     writeln!(out, "  rules             {} enabled", report.rules)?;
     writeln!(out, "  targets           {}", report.targets)?;
     show_conditions(out, &report.conditions)

@@ -16,7 +16,7 @@ use crate::config::{self, Routing};
 use crate::live::state::State;
 use crate::object::ObjectKey;
 use crate::snapshot::Snapshot;
-use crate::store::{Batch, Deployment, Event, Kind, Object, Store};
+use crate::store::{Batch, Deployment, Event, Store};
 use crate::watch::files;
 
 /// The settings that decide what is served; the same as those of `run`.
@@ -38,7 +38,7 @@ pub struct Flags {
 /// What the manifests say and what comes of it.
 pub struct World {
     pub snapshot: Snapshot,
-    /// By object; a Deployment of another class has none.
+    /// By Deployment; one of another class has none.
     pub reports: BTreeMap<ObjectKey, Arc<Report>>,
     pub deployments: Vec<Arc<Deployment>>,
     pub policies: Vec<Arc<PolicyReport>>,
@@ -77,15 +77,13 @@ impl World {
             for parsed in files::parse(&text) {
                 match parsed {
                     Err(undecodable) => problems.push(format!("{name}: {undecodable}")),
-                    Ok(object) => match origins.get(&identity(&object)) {
+                    Ok(object) => match origins.get(&object.id()) {
                         Some(first) => {
-                            let (kind, key) = object.id();
-                            problems.push(format!(
-                                "{name}: {kind:?} {key} is already defined in {first}, which is used"
-                            ));
+                            let id = object.id();
+                            problems.push(format!("{name}: {id} is already defined in {first}, which is used"));
                         }
                         None => {
-                            origins.insert(identity(&object), name.clone());
+                            origins.insert(object.id(), name.clone());
                             objects.push(Event::Apply(object));
                         }
                     },
@@ -110,22 +108,18 @@ impl World {
         }
         problems.extend(compiled.default_problems.into_iter().flatten());
         let reports = compiled
-            .reports
-            .into_iter()
-            .filter_map(|(key, report)| Some((key, report?)));
+            .previous
+            .deployment_reports()
+            .map(|report| (report.id.key.clone(), report.clone()))
+            .collect();
         Ok(Self {
             snapshot: compiled.snapshot,
-            reports: reports.collect(),
+            reports,
             deployments: store.deployments().cloned().collect(),
             policies: compiled.previous.policy_reports().cloned().collect(),
             problems,
         })
     }
-}
-
-fn identity(object: &Object) -> (Kind, ObjectKey) {
-    let (kind, key) = object.id();
-    (kind, key.clone())
 }
 
 /// Files as they are named; of folders all manifests at any depth, sorted, hidden ones passed over.

@@ -135,7 +135,7 @@ fn refused(world: &World, host: &str) -> Vec<String> {
         .iter()
         .filter(|d| d.spec.as_ref().is_ok_and(|spec| claims(spec)));
     let reports = claimants.filter_map(|deployment| world.reports.get(&deployment.key));
-    let findings = reports.flat_map(|report| report.conditions.iter().map(move |finding| (&report.key, finding)));
+    let findings = reports.flat_map(|report| report.conditions.iter().map(move |finding| (&report.id.key, finding)));
     findings
         .filter(|(_, finding)| !check::is_good(finding))
         .map(|(key, finding)| format!("{key}: {}: {}", finding.reason, finding.message))

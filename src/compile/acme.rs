@@ -69,7 +69,7 @@ impl Answers {
         for (secret, answer) in &self.0 {
             let owner = names.owner(&answer.hostname);
             if let HostName::Exact(name) = &answer.hostname
-                && owner.is_some_and(|owner| owner.namespace == secret.namespace)
+                && owner.is_some_and(|owner| owner.key.namespace == secret.namespace)
             {
                 let of_name = challenges.entry(name.clone()).or_default();
                 of_name.insert(answer.token.clone(), answer.key_authorization.clone());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::wanted::{Age, Right};
 use crate::hostname::HostName;
 use crate::matching::Matches;
-use crate::object::ObjectKey;
+use crate::object::ObjectId;
 use crate::snapshot::{self, ClientTls, HostTls, Route};
 use crate::tls::Certificate;
 
@@ -41,18 +41,18 @@ pub enum Outcome {
     /// The namespace has the name; `lost` are the paths that older Deployments of it have.
     Served { lost: Box<[Lost]>, tls: HostTerms },
     /// The name is another namespace's.
-    Conflict { owner: ObjectKey },
+    Conflict { owner: ObjectId },
     /// Names are granted, and this one is not.
     NotGranted,
     /// The name is under another namespace's wildcard.
-    UnderWildcard { owner: ObjectKey },
+    UnderWildcard { owner: ObjectId },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// Position among the Deployment's rules.
     pub rule: usize,
-    pub to: ObjectKey,
+    pub to: ObjectId,
 }
 
 /// What TLS a name has, as one of those who share it sees it.
@@ -61,9 +61,9 @@ pub struct HostTerms {
     /// Whether it has certificates of its own, whoever's they are.
     pub own: bool,
     /// Whose certificates are served, where this claim has others.
-    pub certificates_of: Option<ObjectKey>,
+    pub certificates_of: Option<ObjectId>,
     /// By whose rule clients are met, where this claim has another.
-    pub client_of: Option<ObjectKey>,
+    pub client_of: Option<ObjectId>,
 }
 
 /// What a Deployment has to offer under a name.
@@ -80,7 +80,7 @@ pub struct Settled {
     /// another's may answer in its place.
     pub host: Option<(Box<[Route]>, HostTls)>,
     /// Deployments that fare otherwise than before.
-    pub affected: Vec<ObjectKey>,
+    pub affected: Vec<ObjectId>,
     pub owner_changed: bool,
 }
 
@@ -123,8 +123,8 @@ impl Names {
     }
 
     /// The claim that decides whose the name is.
-    pub fn owner(&self, name: &HostName) -> Option<&ObjectKey> {
-        Some(&self.names.get(name)?.owner.as_ref()?.key)
+    pub fn owner(&self, name: &HostName) -> Option<&ObjectId> {
+        Some(&self.names.get(name)?.owner.as_ref()?.id)
     }
 
     #[cfg(test)]
@@ -133,7 +133,7 @@ impl Names {
     }
 
     /// Judges all claims to a name. Wildcards must be settled before the names below them.
-    pub fn settle<'a>(&mut self, name: &HostName, offer: impl Fn(&ObjectKey) -> Offer<'a>) -> Settled {
+    pub fn settle<'a>(&mut self, name: &HostName, offer: impl Fn(&ObjectId) -> Offer<'a>) -> Settled {
         let wildcard = name
             .wildcard_above()
             .and_then(|wildcard| self.names.get(&wildcard)?.owner.clone());
@@ -149,7 +149,7 @@ impl Names {
         let barred = claims.barred(wildcard.as_ref());
         let entitled = |claim: &Claim| match claim.right {
             Right::Given => true,
-            Right::Age => !barred.contains(&claim.age.key.namespace),
+            Right::Age => !barred.contains(&claim.age.id.key.namespace),
             Right::None => false,
         };
         let owner = claims
@@ -159,32 +159,32 @@ impl Names {
             .map(|claim| claim.age.clone());
 
         let serving = claims.list.iter().filter(|claim| {
-            let of_owner = |owner: &Age| owner.key.namespace == claim.age.key.namespace;
+            let of_owner = |owner: &Age| owner.id.key.namespace == claim.age.id.key.namespace;
             entitled(claim) && owner.as_ref().is_some_and(of_owner)
         });
-        let tls = HostOffer::of(serving.map(|claim| (&claim.age.key, offer(&claim.age.key))));
+        let tls = HostOffer::of(serving.map(|claim| (&claim.age.id, offer(&claim.age.id))));
 
-        let mut taken: HashMap<&'a Matches, ObjectKey> = HashMap::new();
+        let mut taken: HashMap<&'a Matches, ObjectId> = HashMap::new();
         let mut served = Vec::new();
         let mut affected = Vec::new();
         for claim in &mut claims.list {
-            let key = &claim.age.key;
+            let id = &claim.age.id;
             let outcome = match (&owner, &wildcard) {
                 _ if claim.right == Right::None => Outcome::NotGranted,
                 (_, Some(above)) if !entitled(claim) => Outcome::UnderWildcard {
-                    owner: above.key.clone(),
+                    owner: above.id.clone(),
                 },
-                (Some(owner), _) if owner.key.namespace != key.namespace => Outcome::Conflict {
-                    owner: owner.key.clone(),
+                (Some(owner), _) if owner.id.key.namespace != id.key.namespace => Outcome::Conflict {
+                    owner: owner.id.clone(),
                 },
                 _ => {
                     let mut lost = Vec::new();
-                    let offer = offer(key);
+                    let offer = offer(id);
                     for (rule, route) in offer.routes.iter().enumerate() {
                         match taken.get(&route.matches) {
                             Some(to) => lost.push(Lost { rule, to: to.clone() }),
                             None => {
-                                taken.insert(&route.matches, key.clone());
+                                taken.insert(&route.matches, id.clone());
                                 served.push(route.clone());
                             }
                         }
@@ -197,7 +197,7 @@ impl Names {
             };
             if claim.outcome.as_ref() != Some(&outcome) {
                 claim.outcome = Some(outcome);
-                affected.push(key.clone());
+                affected.push(id.clone());
             }
         }
         snapshot::host::order(&mut served);
@@ -227,19 +227,19 @@ impl Names {
 /// be two Deployments'.
 #[derive(Default)]
 struct HostOffer<'a> {
-    certificates: Option<(ObjectKey, &'a [Arc<Certificate>])>,
-    client: Option<(ObjectKey, &'a Arc<ClientTls>)>,
+    certificates: Option<(ObjectId, &'a [Arc<Certificate>])>,
+    client: Option<(ObjectId, &'a Arc<ClientTls>)>,
 }
 
 impl<'a> HostOffer<'a> {
-    fn of<'k>(oldest_first: impl Iterator<Item = (&'k ObjectKey, Offer<'a>)>) -> Self {
+    fn of<'k>(oldest_first: impl Iterator<Item = (&'k ObjectId, Offer<'a>)>) -> Self {
         let mut host = Self::default();
-        for (key, offer) in oldest_first {
+        for (id, offer) in oldest_first {
             if host.certificates.is_none() && !offer.certificates.is_empty() {
-                host.certificates = Some((key.clone(), offer.certificates));
+                host.certificates = Some((id.clone(), offer.certificates));
             }
             if host.client.is_none() {
-                host.client = offer.client.map(|client| (key.clone(), client));
+                host.client = offer.client.map(|client| (id.clone(), client));
             }
         }
         host
@@ -276,10 +276,10 @@ impl Claims {
     fn barred(&self, wildcard: Option<&Age>) -> BTreeSet<Arc<str>> {
         let mut oldest: HashMap<&Arc<str>, &Age> = HashMap::new();
         for claim in &self.list {
-            oldest.entry(&claim.age.key.namespace).or_insert(&claim.age);
+            oldest.entry(&claim.age.id.key.namespace).or_insert(&claim.age);
         }
         let barred = |namespace: &Arc<str>, oldest: &Age| {
-            wildcard.is_some_and(|above| above.key.namespace != *namespace && above < oldest)
+            wildcard.is_some_and(|above| above.id.key.namespace != *namespace && above < oldest)
         };
         oldest
             .into_iter()

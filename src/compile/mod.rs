@@ -24,6 +24,7 @@ mod references;
 pub mod report;
 mod route;
 pub mod source;
+pub mod subject;
 pub mod syntax;
 pub mod tls;
 pub mod wanted;
@@ -35,18 +36,18 @@ use std::sync::Arc;
 
 use crate::config::Routing;
 use crate::hostname::HostName;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::Policy;
 use crate::snapshot::{Deployment, Host, HostTls, Listener, Route, Snapshot};
 use crate::store::{self, Changes, Store};
 use crate::tls::Certificate;
 use crate::upstream::Upstream;
 use host::{Claim, Offer};
-use policy::report::PolicyReport;
 use previous::Known;
 use references::User;
 use report::{Report, Sources};
 use source::deployment;
+use subject::Subject;
 use wanted::{Reference, Wanted};
 
 /// What one compile works from.
@@ -70,9 +71,7 @@ pub struct Compiled {
     /// One that was replaced by another object of the same name is in both, and the sockets of the old one end.
     pub removed: Vec<ObjectKey>,
     /// The reports that differ from the ones before; None: the object is gone.
-    pub reports: Vec<(ObjectKey, Option<Arc<Report>>)>,
-    /// The same of policies.
-    pub policy_reports: Vec<(ObjectKey, Option<Arc<PolicyReport>>)>,
+    pub reports: Vec<(ObjectId, Option<Subject>)>,
     /// What is wrong with the installation's default certificates, where that is something else than before.
     pub default_problems: Option<Vec<String>>,
 }
@@ -101,12 +100,11 @@ struct Compilation<'a> {
 #[derive(Default)]
 struct Reached {
     services: BTreeSet<ObjectKey>,
-    /// Deployments whose routes may be other ones now.
-    routes: BTreeSet<ObjectKey>,
+    /// Objects whose routes may be other ones now.
+    routes: BTreeSet<ObjectId>,
     names: BTreeSet<HostName>,
-    reports: BTreeSet<ObjectKey>,
     policies: BTreeSet<ObjectKey>,
-    policy_reports: BTreeSet<ObjectKey>,
+    reports: BTreeSet<ObjectId>,
 }
 
 pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> Compiled {
@@ -130,10 +128,10 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
         removed: Vec::new(),
     };
     compilation.listen(input.listener);
-    for key in &changes.deployments {
-        compilation.read(key);
+    for key in changes.of(Kind::Deployment) {
+        compilation.read(&ObjectId::new(Kind::Deployment, key.clone()));
     }
-    for key in &changes.policies {
+    for key in changes.of(Kind::SentinelPolicy) {
         compilation.read_policy(key);
     }
     let refer_to_other_defaults = compilation.refer_to_defaults();
@@ -149,9 +147,8 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
     compilation.judge();
     compilation.route();
     compilation.settle();
-    compilation.answer(&changes.secrets);
+    compilation.answer(changes.of(Kind::Secret));
     let reports = compilation.report();
-    let policy_reports = compilation.report_policies();
     Compiled {
         snapshot: compilation.memory.snapshot.clone(),
         previous: compilation.memory,
@@ -159,24 +156,23 @@ pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> 
         fresh: compilation.fresh,
         removed: compilation.removed,
         reports,
-        policy_reports,
         default_problems,
     }
 }
 
 impl Reached {
-    /// Something else stands before these Deployments, or will.
-    fn guards(&mut self, deployments: BTreeSet<ObjectKey>) {
-        self.routes.extend(deployments.iter().cloned());
-        self.reports.extend(deployments);
+    /// Something else stands before these objects, or will.
+    fn guards(&mut self, objects: BTreeSet<ObjectId>) {
+        self.routes.extend(objects.iter().cloned());
+        self.reports.extend(objects);
     }
 
     /// What somebody refers to is something else now.
     fn affect(&mut self, user: &User) {
         match user {
-            User::Deployment(key) => {
-                self.routes.insert(key.clone());
-                self.reports.insert(key.clone());
+            User::Object(id) => {
+                self.routes.insert(id.clone());
+                self.reports.insert(id.clone());
             }
             User::Policy(key) => {
                 self.policies.insert(key.clone());
@@ -195,10 +191,11 @@ impl Compilation<'_> {
     }
 
     /// Takes one changed Deployment in: its own part of the snapshot, what it uses and which names it claims.
-    fn read(&mut self, key: &ObjectKey) {
-        let object = self.store.deployment(key);
-        let policies = self.memory.policies.read_deployment(key, object.map(Arc::as_ref));
-        self.reached.policy_reports.extend(policies);
+    fn read(&mut self, id: &ObjectId) {
+        let object = self.store.deployment(&id.key);
+        let policies = self.memory.policies.read_deployment(id, object.map(Arc::as_ref));
+        let policies = policies.into_iter().map(|key| ObjectId::new(Kind::SentinelPolicy, key));
+        self.reached.reports.extend(policies);
         let ours = object.filter(|object| match &object.spec {
             Ok(spec) => *spec.class_name == *self.routing.class,
             // The class is not known: it may be ours, and saying nothing about a broken object helps nobody.
@@ -207,16 +204,16 @@ impl Compilation<'_> {
         let wanted = ours.and_then(|object| Some((object, object.spec.as_ref().ok()?)));
         let wanted = wanted.map(|(object, spec)| deployment::parse(object, spec, self.routing));
 
-        self.track_life(key, ours.map(Arc::as_ref));
+        self.track_life(id, ours.map(Arc::as_ref));
         let wanted = wanted.map(|wanted| self.keep_part(wanted));
-        if wanted.is_none() && self.memory.snapshot.deployments.get(key).is_some() {
-            self.memory.snapshot.deployments.remove(key);
+        if wanted.is_none() && self.memory.snapshot.deployments.get(&id.key).is_some() {
+            self.memory.snapshot.deployments.remove(&id.key);
             self.changed = true;
         }
 
         // The new uses and claims come before the old ones go, so that what both name is kept as it is.
-        let old = self.memory.deployments.remove(key);
-        let user = User::Deployment(key.clone());
+        let old = self.memory.deployments.remove(id);
+        let user = User::Object(id.clone());
         if let Some(wanted) = &wanted {
             for (service, port) in wanted.uses() {
                 self.memory.services.add_user(service, port, &user);
@@ -253,25 +250,25 @@ impl Compilation<'_> {
                 guard,
                 routes,
             };
-            self.memory.deployments.insert(key.clone(), known);
-            self.reached.routes.insert(key.clone());
+            self.memory.deployments.insert(id.clone(), known);
+            self.reached.routes.insert(id.clone());
         }
-        self.reached.reports.insert(key.clone());
+        self.reached.reports.insert(id.clone());
     }
 
     /// Sockets belong to an object, by its uid, as long as it exists and is of our class; whether it can be decoded at
     /// present is no matter.
-    fn track_life(&mut self, key: &ObjectKey, ours: Option<&store::Deployment>) {
+    fn track_life(&mut self, id: &ObjectId, ours: Option<&store::Deployment>) {
         let alive = &mut self.memory.alive;
         if alive
-            .get(key)
+            .get(id)
             .is_some_and(|uid| ours.is_none_or(|ours| ours.uid != *uid))
         {
-            alive.remove(key);
-            self.removed.push(key.clone());
+            alive.remove(id);
+            self.removed.push(id.key.clone());
         }
         if let Some(object) = ours.filter(|object| object.spec.is_ok()) {
-            alive.insert(key.clone(), object.uid.clone());
+            alive.insert(id.clone(), object.uid.clone());
         }
     }
 
@@ -322,7 +319,7 @@ impl Compilation<'_> {
                 }
                 (None, None) => {}
             }
-            self.reached.policy_reports.insert(key);
+            self.reached.reports.insert(ObjectId::new(Kind::SentinelPolicy, key));
         }
     }
 
@@ -392,7 +389,7 @@ impl Compilation<'_> {
         affected.iter().for_each(|user| self.reached.affect(user));
         let policies = self.memory.policies.resolve(changes, self.store);
         policies.iter().for_each(|user| self.reached.affect(user));
-        self.reached.services.extend(changes.services.iter().cloned());
+        self.reached.services.extend(changes.of(Kind::Service).iter().cloned());
         for service in std::mem::take(&mut self.reached.services) {
             let users = self
                 .memory
@@ -406,8 +403,8 @@ impl Compilation<'_> {
     /// Builds the routes of the Deployments reached, with their terms of TLS and what stands before them. If they differ, all names that they list are
     /// looked at again.
     fn route(&mut self) {
-        for key in &self.reached.routes {
-            let Some(known) = self.memory.deployments.get_mut(key) else {
+        for id in &self.reached.routes {
+            let Some(known) = self.memory.deployments.get_mut(id) else {
                 continue;
             };
             let terms = tls::terms(&known.wanted, &self.memory.materials, &known.terms);
@@ -442,7 +439,7 @@ impl Compilation<'_> {
     /// Returns whether the name has another owner now.
     fn settle_name(&mut self, name: &HostName) -> bool {
         let deployments = &self.memory.deployments;
-        let offer = |key: &ObjectKey| deployments.get(key).map_or(Offer::default(), |known| known.offer(name));
+        let offer = |id: &ObjectId| deployments.get(id).map_or(Offer::default(), |known| known.offer(name));
         let settled = self.memory.names.settle(name, offer);
         self.reached.reports.extend(settled.affected);
         self.keep_host(name, settled.host);
@@ -483,55 +480,44 @@ impl Compilation<'_> {
         }
     }
 
-    fn report(&mut self) -> Vec<(ObjectKey, Option<Arc<Report>>)> {
+    fn report(&mut self) -> Vec<(ObjectId, Option<Subject>)> {
         let mut changed = Vec::new();
-        for key in std::mem::take(&mut self.reached.reports) {
-            let known = self.memory.deployments.get(&key);
-            let sources = Sources {
-                names: &self.memory.names,
-                services: &self.memory.services,
-                materials: &self.memory.materials,
-                policies: &self.memory.policies,
-                require_policy: self.routing.require_policy,
-                default_certificates: &self.memory.snapshot.default_certificates,
+        for id in std::mem::take(&mut self.reached.reports) {
+            let new = match id.kind {
+                Kind::SentinelPolicy => {
+                    let report = self.memory.policies.report(&id.key, &self.routing.class);
+                    report.map(|report| Subject::SentinelPolicy(Arc::new(report)))
+                }
+                _ => {
+                    let report = self.object_report(&id);
+                    report.map(|report| Subject::Deployment(Arc::new(report)))
+                }
             };
-            let new = match known {
-                Some(known) => Some(report::report(&known.wanted, &known.terms, &sources)),
-                None => self
-                    .store
-                    .deployment(&key)
-                    .and_then(|object| report::undecodable(object)),
-            };
-            let old = self.memory.reports.get(&key);
-            if old.map(Arc::as_ref) == new.as_ref() {
+            if self.memory.reports.get(&id) == new.as_ref() {
                 continue;
             }
-            let new = new.map(Arc::new);
             match &new {
-                Some(report) => self.memory.reports.insert(key.clone(), report.clone()),
-                None => self.memory.reports.remove(&key),
+                Some(report) => self.memory.reports.insert(id.clone(), report.clone()),
+                None => self.memory.reports.remove(&id),
             };
-            changed.push((key, new));
+            changed.push((id, new));
         }
         changed
     }
 
-    fn report_policies(&mut self) -> Vec<(ObjectKey, Option<Arc<PolicyReport>>)> {
-        let mut changed = Vec::new();
-        for key in std::mem::take(&mut self.reached.policy_reports) {
-            let new = self.memory.policies.report(&key, &self.routing.class);
-            let old = self.memory.policy_reports.get(&key);
-            if old.map(Arc::as_ref) == new.as_ref() {
-                continue;
-            }
-            let new = new.map(Arc::new);
-            match &new {
-                Some(report) => self.memory.policy_reports.insert(key.clone(), report.clone()),
-                None => self.memory.policy_reports.remove(&key),
-            };
-            changed.push((key, new));
+    fn object_report(&self, id: &ObjectId) -> Option<Report> {
+        let sources = Sources {
+            names: &self.memory.names,
+            services: &self.memory.services,
+            materials: &self.memory.materials,
+            policies: &self.memory.policies,
+            require_policy: self.routing.require_policy,
+            default_certificates: &self.memory.snapshot.default_certificates,
+        };
+        match self.memory.deployments.get(id) {
+            Some(known) => Some(report::report(&known.wanted, &known.terms, &sources)),
+            None => report::undecodable(self.store.deployment(&id.key)?),
         }
-        changed
     }
 }
 

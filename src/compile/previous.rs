@@ -1,6 +1,6 @@
 //! What one compile leaves to the next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::acme::Answers;
@@ -8,12 +8,13 @@ use super::backend::Services;
 use super::host::{Names, Offer};
 use super::policy::{Guard, Policies};
 use super::report::Report;
+use super::subject::Subject;
 use super::tls::{Client, Materials, Terms};
 use super::wanted::Wanted;
 use crate::compile::policy::report::PolicyReport;
 use crate::config::Routing;
 use crate::hostname::HostName;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::snapshot::{Route, Snapshot};
 use crate::store::{Changes, Store};
 
@@ -23,7 +24,7 @@ use crate::store::{Changes, Store};
 pub struct Previous {
     /// What the memory was made with. None: there is none yet.
     pub(super) routing: Option<Routing>,
-    pub(super) deployments: HashMap<ObjectKey, Known>,
+    pub(super) deployments: HashMap<ObjectId, Known>,
     pub(super) services: Services,
     pub(super) materials: Materials,
     pub(super) policies: Policies,
@@ -32,10 +33,9 @@ pub struct Previous {
     pub(super) default_problems: Vec<String>,
     pub(super) answers: Answers,
     pub(super) names: Names,
-    pub(super) reports: BTreeMap<ObjectKey, Arc<Report>>,
-    pub(super) policy_reports: BTreeMap<ObjectKey, Arc<PolicyReport>>,
-    /// Deployments to which sockets may belong, with the uid: also those that cannot be decoded at present.
-    pub(super) alive: HashMap<ObjectKey, Arc<str>>,
+    pub(super) reports: BTreeMap<ObjectId, Subject>,
+    /// Objects to which sockets may belong, with the uid: also those that cannot be decoded at present.
+    pub(super) alive: HashMap<ObjectId, Arc<str>>,
     pub(super) snapshot: Snapshot,
 }
 
@@ -48,22 +48,27 @@ pub(super) struct Known {
 }
 
 impl Previous {
-    pub fn report(&self, key: &ObjectKey) -> Option<&Arc<Report>> {
-        self.reports.get(key)
+    pub fn report(&self, id: &ObjectId) -> Option<&Subject> {
+        self.reports.get(id)
     }
 
-    /// Of all Deployments of our class, sorted by key.
-    pub fn reports(&self) -> impl Iterator<Item = &Arc<Report>> {
+    /// The reports on all objects of our class and on all policies, sorted by namespace and name.
+    pub fn reports(&self) -> impl Iterator<Item = &Subject> {
         self.reports.values()
     }
 
-    pub fn policy_report(&self, key: &ObjectKey) -> Option<&Arc<PolicyReport>> {
-        self.policy_reports.get(key)
+    pub fn deployment_reports(&self) -> impl Iterator<Item = &Arc<Report>> {
+        self.reports().filter_map(|subject| match subject {
+            Subject::Deployment(report) => Some(report),
+            Subject::SentinelPolicy(_) => None,
+        })
     }
 
-    /// Of all policies, sorted by key.
     pub fn policy_reports(&self) -> impl Iterator<Item = &Arc<PolicyReport>> {
-        self.policy_reports.values()
+        self.reports().filter_map(|subject| match subject {
+            Subject::SentinelPolicy(report) => Some(report),
+            Subject::Deployment(_) => None,
+        })
     }
 
     /// Nothing but what the objects do not tell any more: the last good versions of what is broken.
@@ -87,16 +92,18 @@ impl Previous {
             .reports
             .keys()
             .chain(self.alive.keys())
-            .chain(self.policies.deployments());
-        let policies = store.policies().map(|policy| &policy.key);
-        Changes {
-            deployments: store.deployments().map(|d| &d.key).chain(known).cloned().collect(),
-            policies: policies.chain(self.policies.keys()).cloned().collect(),
-            services: self.services.keys().cloned().collect(),
-            secrets,
-            config_maps,
-            observed: BTreeSet::new(),
-        }
+            .chain(self.policies.deployments())
+            .filter(|id| id.kind == Kind::Deployment)
+            .map(|id| &id.key);
+        let deployments = store.deployments().map(|object| &object.key).chain(known);
+        let policies = store.policies().map(|policy| &policy.key).chain(self.policies.keys());
+        let mut changes = Changes::default();
+        changes.add(Kind::Deployment, deployments.cloned().collect());
+        changes.add(Kind::SentinelPolicy, policies.cloned().collect());
+        changes.add(Kind::Service, self.services.keys().cloned().collect());
+        changes.add(Kind::Secret, secrets);
+        changes.add(Kind::ConfigMap, config_maps);
+        changes
     }
 }
 

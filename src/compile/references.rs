@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::api::condition::ConditionReason;
 use crate::api::deployment::CaKind;
-use crate::object::{ObjectKey, Purpose};
+use crate::object::{ObjectId, ObjectKey, Purpose};
 
 pub struct References<K, T> {
     entries: HashMap<K, Entry<T>>,
@@ -27,7 +27,8 @@ struct Entry<T> {
 /// Who refers to something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum User {
-    Deployment(ObjectKey),
+    /// An object that asks for routes.
+    Object(ObjectId),
     Policy(ObjectKey),
     /// The installation, for its default certificates.
     Installation,

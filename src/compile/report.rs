@@ -16,14 +16,14 @@ use super::wanted::{Claimed, Rule, Source, Wanted};
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::compile::tls::report::{Findings, Served, findings};
 use crate::hostname::HostName;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::snapshot::PathMatch;
 use crate::store;
 use crate::tls::Certificate;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    pub key: ObjectKey,
+    pub id: ObjectId,
     pub uid: Arc<str>,
     /// The generation that was compiled: every condition's observedGeneration.
     pub generation: i64,
@@ -76,7 +76,7 @@ pub fn report(wanted: &Wanted, terms: &Terms, sources: &Sources<'_>) -> Report {
     Report {
         certificates: tls.certificates,
         orders: tls.orders,
-        key: wanted.part.key.clone(),
+        id: wanted.id.clone(),
         uid: wanted.part.uid.clone(),
         generation: wanted.generation,
         conditions,
@@ -90,7 +90,7 @@ pub fn undecodable(object: &store::Deployment) -> Option<Report> {
     let error = object.spec.as_ref().err()?;
     let message = format!("the object cannot be decoded, so nothing of it is served: {error}");
     Some(Report {
-        key: object.key.clone(),
+        id: ObjectId::new(Kind::Deployment, object.key.clone()),
         uid: object.uid.clone(),
         generation: object.generation,
         conditions: vec![Finding {
@@ -114,7 +114,7 @@ fn claim<'a>(
     problems: &mut Vec<Problem>,
 ) -> Option<&'a HostTerms> {
     let Claimed { name, source, .. } = claimed;
-    let namespace = &wanted.part.key.namespace;
+    let namespace = wanted.id.namespace();
     let (reason, message) = match names.outcome(name, &wanted.age()) {
         Some(Outcome::Served { lost, tls }) => {
             for lost in lost {
@@ -122,7 +122,7 @@ fn claim<'a>(
                 problems.push(Problem {
                     reason: ConditionReason::RouteConflict,
                     message: format!(
-                        "{rule}: the older Deployment {} already has this path at {:?}; change the path or the hostname of one of them",
+                        "{rule}: the older {} already has this path at {:?}; change the path or the hostname of one of them",
                         lost.to,
                         name.to_string()
                     ),
@@ -133,8 +133,8 @@ fn claim<'a>(
         Some(Outcome::Conflict { owner }) => (
             ConditionReason::HostnameConflict,
             format!(
-                "belongs to namespace {:?}: its Deployment {owner} is the oldest that lists this hostname",
-                owner.namespace
+                "belongs to namespace {:?}: its {owner} is the oldest that lists this hostname",
+                owner.namespace()
             ),
         ),
         Some(Outcome::NotGranted) => (
@@ -146,9 +146,9 @@ fn claim<'a>(
         Some(Outcome::UnderWildcard { owner }) => (
             ConditionReason::HostnameNotAllowed,
             format!(
-                "is covered by a wildcard of namespace {:?}, which its Deployment {owner} listed before; \
+                "is covered by a wildcard of namespace {:?}, which its {owner} listed before; \
                  an administrator can grant it by hostnameGrants in the settings of the installation",
-                owner.namespace
+                owner.namespace()
             ),
         ),
         // Every claim is settled before reports are written; nothing is served that was not.

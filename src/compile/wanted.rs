@@ -9,11 +9,12 @@ use super::problem::Problem;
 use super::syntax::PortRef;
 use crate::api::deployment::CaKind;
 use crate::hostname::HostName;
-use crate::object::ObjectKey;
+use crate::object::{ObjectId, ObjectKey};
 use crate::snapshot::{self, ClientTlsMode, PathMatch};
 
 /// What a Deployment wants.
 pub struct Wanted {
+    pub id: ObjectId,
     pub part: Arc<snapshot::Deployment>,
     pub generation: i64,
     pub(super) created: i64,
@@ -71,7 +72,7 @@ impl Wanted {
     pub fn age(&self) -> Age {
         Age {
             created: self.created,
-            key: self.part.key.clone(),
+            id: self.id.clone(),
         }
     }
 
@@ -101,7 +102,7 @@ impl Targets {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Age {
     pub created: i64,
-    pub key: ObjectKey,
+    pub id: ObjectId,
 }
 
 /// What a claim rests on.

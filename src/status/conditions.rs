@@ -7,12 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Status, Subject};
+use super::Status;
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::{DeploymentStatus, EndpointCounts};
 use crate::api::policy::SentinelPolicyStatus;
 use crate::compile::problem::Finding;
 use crate::compile::report::Report;
+use crate::compile::subject::Subject;
 use crate::compile::tls::report::Served;
 use crate::text::cut;
 
@@ -269,7 +270,7 @@ mod tests {
     use crate::compile::acme::Order;
     use crate::compile::policy::report::PolicyReport;
     use crate::compile::report::Counts;
-    use crate::object::ObjectKey;
+    use crate::object::{Kind, ObjectId, ObjectKey};
 
     /// Of a Deployment, as it stands on the object.
     fn status(
@@ -305,7 +306,7 @@ mod tests {
     #[test]
     fn a_policys_targets_are_counts_and_its_conditions_go_first() {
         let report = PolicyReport {
-            key: ObjectKey::new("n", "p"),
+            id: ObjectId::new(Kind::SentinelPolicy, ObjectKey::new("n", "p")),
             uid: "u".into(),
             generation: 3,
             conditions: vec![Finding {
@@ -357,7 +358,7 @@ mod tests {
             message: format!("m{status}"),
         };
         Report {
-            key: ObjectKey::new("n", "a"),
+            id: ObjectId::new(Kind::Deployment, ObjectKey::new("n", "a")),
             uid: "u".into(),
             generation,
             conditions: vec![

@@ -10,13 +10,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
 
-use super::Id;
 use super::conditions::Transition;
 use crate::api::{GROUP, VERSION};
+use crate::object::ObjectId;
 use crate::text::cut;
 
 pub struct Notice {
-    pub id: Id,
+    pub id: ObjectId,
     pub uid: String,
     pub transition: Transition,
 }
@@ -33,7 +33,7 @@ impl Notices {
     pub fn leave(&self, notice: Notice) {
         if let Err(dropped) = self.0.try_send(notice) {
             let notice = dropped.into_inner();
-            debug!(object = %notice.id.1, reason = notice.transition.reason, "too many events, this one is dropped");
+            debug!(object = %notice.id.key, reason = notice.transition.reason, "too many events, this one is dropped");
         }
     }
 }
@@ -48,12 +48,11 @@ pub async fn publish(client: Client, instance: String, mut notices: Receiver<Not
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while let Some(Notice { id, uid, transition }) = notices.recv().await {
-        let (kind, key) = id;
+        let ObjectId { key, kind } = id;
         pace.tick().await;
         let about = ObjectReference {
             api_version: Some(format!("{GROUP}/{VERSION}")),
-            // Kinds are named as their objects are.
-            kind: Some(format!("{kind:?}")),
+            kind: Some(kind.to_string()),
             namespace: Some(key.namespace.to_string()),
             name: Some(key.name.to_string()),
             uid: Some(uid),

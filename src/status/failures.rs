@@ -1,4 +1,4 @@
-//! What ACME could not do, by Deployment and hostname. Whoever orders certificates writes here; the status writer reads
+//! What ACME could not do, by object and hostname. Whoever orders certificates writes here; the status writer reads
 //! it and tells the objects.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::object::ObjectKey;
+use crate::object::ObjectId;
 
 #[derive(Debug, Default)]
 pub struct Failures {
@@ -18,44 +18,44 @@ pub struct Failures {
 #[derive(Debug, Default)]
 struct Board {
     /// Why, by hostname.
-    texts: BTreeMap<ObjectKey, BTreeMap<Arc<str>, String>>,
-    /// Deployments whose entries changed since the last `changed`.
-    touched: BTreeSet<ObjectKey>,
+    texts: BTreeMap<ObjectId, BTreeMap<Arc<str>, String>>,
+    /// Objects whose entries changed since the last `changed`.
+    touched: BTreeSet<ObjectId>,
 }
 
 impl Failures {
-    pub fn set(&self, deployment: &ObjectKey, hostname: &str, why: &str) {
+    pub fn set(&self, object: &ObjectId, hostname: &str, why: &str) {
         let mut board = self.board();
-        let texts = board.texts.entry(deployment.clone()).or_default();
+        let texts = board.texts.entry(object.clone()).or_default();
         if texts.get(hostname).is_none_or(|known| known != why) {
             texts.insert(hostname.into(), why.to_owned());
-            board.touched.insert(deployment.clone());
+            board.touched.insert(object.clone());
             self.arrived.notify_one();
         }
     }
 
-    pub fn clear(&self, deployment: &ObjectKey, hostname: &str) {
+    pub fn clear(&self, object: &ObjectId, hostname: &str) {
         let mut board = self.board();
-        let Some(texts) = board.texts.get_mut(deployment) else {
+        let Some(texts) = board.texts.get_mut(object) else {
             return;
         };
         let known = texts.remove(hostname).is_some();
         if texts.is_empty() {
-            board.texts.remove(deployment);
+            board.texts.remove(object);
         }
         if known {
-            board.touched.insert(deployment.clone());
+            board.touched.insert(object.clone());
             self.arrived.notify_one();
         }
     }
 
     /// By hostname.
-    pub fn of(&self, deployment: &ObjectKey) -> BTreeMap<Arc<str>, String> {
-        self.board().texts.get(deployment).cloned().unwrap_or_default()
+    pub fn of(&self, object: &ObjectId) -> BTreeMap<Arc<str>, String> {
+        self.board().texts.get(object).cloned().unwrap_or_default()
     }
 
-    /// The Deployments whose entries changed since the last call; waits for one.
-    pub async fn changed(&self) -> BTreeSet<ObjectKey> {
+    /// The objects whose entries changed since the last call; waits for one.
+    pub async fn changed(&self) -> BTreeSet<ObjectId> {
         loop {
             let touched = std::mem::take(&mut self.board().touched);
             if !touched.is_empty() {

@@ -20,19 +20,16 @@ use tokio::sync::{Notify, watch};
 
 use crate::api::deployment::DeploymentStatus;
 use crate::api::policy::SentinelPolicyStatus;
-pub use crate::compile::policy::report::PolicyReport;
-use crate::compile::problem::Finding;
-use crate::compile::report::Report;
+use crate::compile::subject::Subject;
 use crate::config::Settings;
-use crate::object::ObjectKey;
-use crate::store::Kind;
+use crate::object::ObjectId;
 
 /// Writes what the mailbox receives while we lead, until nobody can tell any more whether we do. `instance` names this
 /// process in Events.
 pub async fn run(
     client: Client,
     instance: String,
-    mailbox: Arc<Mailbox<Id, Update>>,
+    mailbox: Arc<Mailbox<ObjectId, Update>>,
     failures: Arc<Failures>,
     leadership: watch::Receiver<bool>,
     settings: watch::Receiver<Arc<Settings>>,
@@ -46,9 +43,6 @@ pub async fn run(
     );
 }
 
-/// An object that has a status.
-pub type Id = (Kind, ObjectKey);
-
 /// What is known of one object: what its status should say and what it says.
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -57,41 +51,11 @@ pub struct Update {
     pub observed: Option<Status>,
 }
 
-/// What is told of, by its kind.
-#[derive(Clone, Debug)]
-pub enum Subject {
-    Deployment(Arc<Report>),
-    SentinelPolicy(Arc<PolicyReport>),
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Status {
     Deployment(Arc<DeploymentStatus>),
     SentinelPolicy(Arc<SentinelPolicyStatus>),
-}
-
-impl Subject {
-    fn uid(&self) -> &Arc<str> {
-        match self {
-            Self::Deployment(report) => &report.uid,
-            Self::SentinelPolicy(report) => &report.uid,
-        }
-    }
-
-    fn generation(&self) -> i64 {
-        match self {
-            Self::Deployment(report) => report.generation,
-            Self::SentinelPolicy(report) => report.generation,
-        }
-    }
-
-    fn findings(&self) -> &[Finding] {
-        match self {
-            Self::Deployment(report) => &report.conditions,
-            Self::SentinelPolicy(report) => &report.conditions,
-        }
-    }
 }
 
 impl Status {

@@ -20,12 +20,13 @@ use tracing::{debug, warn};
 use super::conditions::{self, Difference};
 use super::events::{Notice, Notices};
 use super::failures::Failures;
-use super::{Id, Mailbox, Status, Subject, Update};
+use super::{Mailbox, Status, Update};
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
 use crate::api::{GROUP, VERSION};
+use crate::compile::subject::Subject;
 use crate::config::Settings;
-use crate::store::Kind;
+use crate::object::{Kind, ObjectId};
 
 /// How writes ended: postern_status_writes_total by result.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +63,7 @@ enum Outcome {
 }
 
 struct Done {
-    id: Id,
+    id: ObjectId,
     uid: Arc<str>,
     before: Option<Status>,
     outcome: Outcome,
@@ -74,17 +75,17 @@ struct Writer {
     counters: Counters,
     failures: Arc<Failures>,
     addresses: Vec<String>,
-    objects: BTreeMap<Id, Tracked>,
-    queue: BTreeSet<(Place, Id)>,
+    objects: BTreeMap<ObjectId, Tracked>,
+    queue: BTreeSet<(Place, ObjectId)>,
     sequence: u64,
     /// When to look at an object again.
-    timers: BTreeSet<(Instant, Id)>,
+    timers: BTreeSet<(Instant, ObjectId)>,
 }
 
 /// Runs until leadership cannot be known any more.
 pub(super) async fn run(
     client: Client,
-    mailbox: Arc<Mailbox<Id, Update>>,
+    mailbox: Arc<Mailbox<ObjectId, Update>>,
     failures: Arc<Failures>,
     mut leadership: watch::Receiver<bool>,
     mut settings: watch::Receiver<Arc<Settings>>,
@@ -120,7 +121,7 @@ pub(super) async fn run(
             }
             touched = failures.changed() => {
                 if leading {
-                    touched.into_iter().for_each(|key| writer.examine(&(Kind::Deployment, key)));
+                    touched.iter().for_each(|id| writer.examine(id));
                 }
             }
             changed = leadership.changed() => {
@@ -152,7 +153,7 @@ pub(super) async fn run(
 }
 
 impl Writer {
-    fn track(&mut self, id: Id, update: Update) {
+    fn track(&mut self, id: ObjectId, update: Update) {
         let Some(report) = update.report else {
             if let Some(Tracked { queued, expiry, .. }) = self.objects.remove(&id) {
                 queued.map(|place| self.queue.remove(&(place, id.clone())));
@@ -212,7 +213,7 @@ impl Writer {
     }
 
     /// Queues a write, or sets a timer, if the status on the object is not what it should be.
-    fn examine(&mut self, id: &Id) {
+    fn examine(&mut self, id: &ObjectId) {
         let Some(tracked) = self.objects.get_mut(id) else {
             return;
         };
@@ -231,7 +232,7 @@ impl Writer {
         self.timers.extend(tracked.expiry.map(|at| (at, id.clone())));
         tracked.written = tracked.written.take().filter(|(_, at)| now < *at + SETTLE);
         let (before, settled) = tracked.before();
-        let failures = failures_of(&self.failures, id);
+        let failures = self.failures.of(id);
         let wanted = conditions::status(&tracked.report, &failures, before, &self.addresses, clock);
         let difference = conditions::difference(&wanted, before);
         let counts_rest = tracked
@@ -275,7 +276,7 @@ impl Writer {
         let tracked = self.objects.get_mut(&id)?;
         let (before, _) = tracked.before();
         let before = before.cloned();
-        let failures = failures_of(&self.failures, &id);
+        let failures = self.failures.of(&id);
         let now = Timestamp::now();
         let status = conditions::status(&tracked.report, &failures, before.as_ref(), &self.addresses, now);
         tracked.queued = None;
@@ -323,7 +324,7 @@ impl Writer {
                 }
                 Outcome::Gone => {
                     self.counters.gone.inc();
-                    debug!(object = %id.1, "status not written: the object is gone");
+                    debug!(object = %id.key, "status not written: the object is gone");
                     // The watch will tell; should it not, this is no reason to try every moment.
                     tracked.rest = Some(now + MAX_REST);
                 }
@@ -332,7 +333,7 @@ impl Writer {
                     let rest = MAX_REST.min(MIN_REST * 2_u32.saturating_pow(tracked.failures));
                     tracked.failures = tracked.failures.saturating_add(1);
                     tracked.rest = Some(now + rest);
-                    warn!(object = %id.1, error, again_in = ?rest, "cannot write status");
+                    warn!(object = %id.key, error, again_in = ?rest, "cannot write status");
                 }
             }
         }
@@ -351,19 +352,11 @@ impl Tracked {
     }
 }
 
-/// Why certificates could not be ordered for it, by hostname.
-fn failures_of(failures: &Failures, (kind, key): &Id) -> BTreeMap<Arc<str>, String> {
-    match kind {
-        Kind::Deployment => failures.of(key),
-        _ => BTreeMap::new(),
-    }
-}
-
 /// Server-side apply: what we no longer say goes, what others say stays.
 ///
 /// On the status subresource the apiserver ignores a uid that is sent along, so a new object of the same name may get
 /// its predecessor's status. The answer tells; its own status follows.
-async fn write(client: Client, (kind, key): &Id, uid: &str, status: Status) -> Outcome {
+async fn write(client: Client, ObjectId { key, kind }: &ObjectId, uid: &str, status: Status) -> Outcome {
     let resource = match kind {
         Kind::SentinelPolicy => ApiResource::erase::<SentinelPolicy>(&()),
         _ => ApiResource::erase::<Deployment>(&()),

@@ -1,4 +1,6 @@
 use super::*;
+use crate::api::deployment::DeploymentStatus;
+use crate::object::Data;
 
 fn batch(events: impl IntoIterator<Item = Event>) -> Batch {
     Batch {
@@ -67,7 +69,7 @@ fn an_equal_object_is_no_change() {
     };
     let first = apply(&mut store, objects());
     assert_eq!(
-        (names(&first.deployments), names(&first.services)),
+        (names(first.of(Kind::Deployment)), names(first.of(Kind::Service))),
         (vec!["a"], vec!["b"])
     );
     let again = apply(&mut store, objects());
@@ -85,7 +87,7 @@ fn a_status_alone_is_observed_and_stored_but_no_change_for_compile() {
     };
     let changes = apply(&mut store, [Object::Deployment(written)]);
     assert!(changes.is_empty());
-    assert_eq!(names(changes.observed.iter().map(|(_, key)| key)), ["a"]);
+    assert_eq!(names(changes.observed.iter().map(|id| &id.key)), ["a"]);
     assert_eq!(store.deployment(&key("a")).unwrap().status, Some(status));
 }
 
@@ -98,7 +100,7 @@ fn a_new_generation_or_uid_is_a_change() {
         ..deployment("a")
     };
     assert_eq!(
-        names(&apply(&mut store, [Object::Deployment(edited.clone())]).deployments),
+        names(apply(&mut store, [Object::Deployment(edited.clone())]).of(Kind::Deployment)),
         ["a"]
     );
     let recreated = Deployment {
@@ -106,7 +108,7 @@ fn a_new_generation_or_uid_is_a_change() {
         ..edited
     };
     assert_eq!(
-        names(&apply(&mut store, [Object::Deployment(recreated)]).deployments),
+        names(apply(&mut store, [Object::Deployment(recreated)]).of(Kind::Deployment)),
         ["a"]
     );
 }
@@ -116,11 +118,11 @@ fn a_slice_whose_label_changes_moves_and_both_services_changed() {
     let mut store = Store::default();
     apply(&mut store, [Object::EndpointSlice(slice("s", "old"))]);
     let changes = apply(&mut store, [Object::EndpointSlice(slice("s", "new"))]);
-    assert_eq!(names(&changes.services), ["new", "old"]);
+    assert_eq!(names(changes.of(Kind::Service)), ["new", "old"]);
     assert_eq!(store.slices(&key("old")).count(), 0);
     assert_eq!(store.slices(&key("new")).count(), 1);
     store.apply(batch([Event::Delete(Kind::EndpointSlice, key("s"))]));
-    assert_eq!(names(&store.take_changes().services), ["new"]);
+    assert_eq!(names(store.take_changes().of(Kind::Service)), ["new"]);
     assert_eq!(store.count(Kind::EndpointSlice), 0);
 }
 
@@ -136,7 +138,7 @@ fn a_list_drops_what_vanished_and_only_of_its_kind() {
         ],
     );
     store.apply(batch([Event::Listed(Kind::Service, BTreeSet::from([key("stays")]))]));
-    assert_eq!(names(&store.take_changes().services), ["goes"]);
+    assert_eq!(names(store.take_changes().of(Kind::Service)), ["goes"]);
     assert!(store.service(&key("goes")).is_none());
     assert!(store.service(&key("stays")).is_some());
     assert_eq!(store.slices(&key("goes")).count(), 1);
@@ -185,10 +187,16 @@ fn a_secret_or_config_map_that_says_something_else_is_a_change_of_its_own_kind()
     apply(&mut store, [secret(b"1"), map(b"1")]);
     assert_eq!(apply(&mut store, [secret(b"1"), map(b"1")]), Changes::default());
     let changes = apply(&mut store, [secret(b"2"), map(b"1")]);
-    assert_eq!((names(&changes.secrets), changes.config_maps.len()), (vec!["s"], 0));
+    assert_eq!(
+        (names(changes.of(Kind::Secret)), changes.of(Kind::ConfigMap).len()),
+        (vec!["s"], 0)
+    );
     let changes = apply(&mut store, [secret(b"2"), map(b"2")]);
-    assert_eq!((changes.secrets.len(), names(&changes.config_maps)), (0, vec!["s"]));
+    assert_eq!(
+        (changes.of(Kind::Secret).len(), names(changes.of(Kind::ConfigMap))),
+        (0, vec!["s"])
+    );
     store.apply(batch([Event::Listed(Kind::Secret, BTreeSet::new())]));
-    assert_eq!(names(&store.take_changes().secrets), ["s"]);
+    assert_eq!(names(store.take_changes().of(Kind::Secret)), ["s"]);
     assert!(store.config_map(&key("s")).is_some());
 }

@@ -13,10 +13,8 @@ use strum::VariantArray;
 use tracing::warn;
 
 use super::files;
-use crate::object::ObjectKey;
-use crate::store::{Event, Kind, Object};
-
-type Id = (Kind, ObjectKey);
+use crate::object::{Kind, ObjectId};
+use crate::store::{Event, Object};
 
 /// How long something has to be gone until it counts as deleted. Editors save by moving files about, checkouts write one
 /// file after the other; a deletion closes sockets.
@@ -26,20 +24,20 @@ pub const GRACE: Duration = Duration::from_millis(250);
 pub struct Manifests {
     files: BTreeMap<Arc<Path>, Vec<Document>>,
     /// By object, who says something about it.
-    claims: BTreeMap<Id, Vec<Claim>>,
+    claims: BTreeMap<ObjectId, Vec<Claim>>,
     /// What was told last.
-    told: BTreeMap<Id, Arc<Object>>,
+    told: BTreeMap<ObjectId, Arc<Object>>,
     /// Objects that no file names any more, but that are not yet told to be deleted.
-    vanishing: BTreeMap<Id, Instant>,
+    vanishing: BTreeMap<ObjectId, Instant>,
     /// Objects that may have changed since `changes` was asked last.
-    touched: BTreeSet<Id>,
+    touched: BTreeSet<ObjectId>,
     hasher: RandomState,
 }
 
 /// Documents are told apart by a keyed hash of their text: those that are unchanged are not parsed again.
 struct Document {
     hash: u64,
-    objects: Vec<Id>,
+    objects: Vec<ObjectId>,
     broken: bool,
     /// Not so if it was kept for some of its objects: seen again, it is parsed again.
     whole: bool,
@@ -106,7 +104,7 @@ impl Manifests {
         for (place, objects) in fresh {
             let document = &mut documents[place];
             for object in objects {
-                let id = id(&object);
+                let id = object.id();
                 document.objects.push(id.clone());
                 let claim = Claim {
                     file: file.clone(),
@@ -163,7 +161,7 @@ impl Manifests {
                     if now.duration_since(since) >= GRACE {
                         self.vanishing.remove(&id);
                         self.told.remove(&id);
-                        events.push(Event::Delete(id.0, id.1));
+                        events.push(Event::Delete(id.kind, id.key));
                     }
                 }
                 (None, None) => {}
@@ -177,8 +175,8 @@ impl Manifests {
         let keys = |kind| {
             self.told
                 .keys()
-                .filter(move |id| id.0 == kind)
-                .map(|id| id.1.clone())
+                .filter(move |id| id.kind == kind)
+                .map(|id| id.key.clone())
                 .collect()
         };
         Kind::VARIANTS
@@ -193,7 +191,7 @@ impl Manifests {
     }
 
     /// Of several files that name an object the first by path counts; within a file, the first document.
-    fn winner(&self, id: &Id) -> Option<Arc<Object>> {
+    fn winner(&self, id: &ObjectId) -> Option<Arc<Object>> {
         let claims = self.claims.get(id)?;
         let place = |claim: &&Claim| {
             let documents = self.files.get(&claim.file).map(Vec::as_slice).unwrap_or_default();
@@ -208,7 +206,7 @@ impl Manifests {
         };
         for claim in claims.iter().filter(|claim| !std::ptr::eq(*claim, winner)) {
             warn!(
-                kind = ?id.0, object = %id.1, file = %winner.file.display(), ignored = %claim.file.display(),
+                kind = %id.kind, object = %id.key, file = %winner.file.display(), ignored = %claim.file.display(),
                 "object defined in several files: the first file by path is used"
             );
         }
@@ -223,7 +221,7 @@ impl Manifests {
             .collect()
     }
 
-    fn drop_claims(&mut self, path: &Path, document: u64, ids: &[Id]) {
+    fn drop_claims(&mut self, path: &Path, document: u64, ids: &[ObjectId]) {
         for id in ids {
             if let Some(claims) = self.claims.get_mut(id) {
                 claims.retain(|claim| !(claim.document == document && *claim.file == *path));
@@ -239,16 +237,16 @@ impl Manifests {
 /// Some part of the file is broken: documents that it no longer holds stay, unless a good one took their place; a broken
 /// Deployment does not take the place of its own last good version.
 fn keep_last_good(documents: &mut Vec<Document>, fresh: &mut [(usize, Vec<Object>)], old: &mut HashMap<u64, Document>) {
-    let last: BTreeSet<Id> = old
+    let last: BTreeSet<ObjectId> = old
         .values()
         .flat_map(|document| document.objects.iter().cloned())
         .collect();
     for (_, objects) in fresh.iter_mut() {
-        objects.retain(|object| reason(object).is_none() || !last.contains(&id(object)));
+        objects.retain(|object| reason(object).is_none() || !last.contains(&object.id()));
     }
     let known = documents.iter().flat_map(|document| document.objects.iter().cloned());
-    let new: BTreeSet<Id> = known
-        .chain(fresh.iter().flat_map(|(_, objects)| objects.iter().map(id)))
+    let new: BTreeSet<ObjectId> = known
+        .chain(fresh.iter().flat_map(|(_, objects)| objects.iter().map(Object::id)))
         .collect();
     let (kept, replaced): (Vec<_>, Vec<_>) = old
         .drain()
@@ -276,11 +274,6 @@ fn reason(object: &Object) -> Option<&Arc<str>> {
         Object::SentinelPolicy(policy) => policy.targets.as_ref().err().or(policy.spec.as_ref().err()),
         Object::ConfigMap(_) | Object::EndpointSlice(_) | Object::Secret(_) | Object::Service(_) => None,
     }
-}
-
-fn id(object: &Object) -> Id {
-    let (kind, key) = object.id();
-    (kind, key.clone())
 }
 
 #[cfg(test)]

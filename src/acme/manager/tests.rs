@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::acme::schedule::Wanted;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -90,7 +90,7 @@ impl Office {
             secret: key(hostname),
             validity,
         });
-        self.mailbox.post([(key(deployment), wanted.collect())]);
+        self.mailbox.post([(id(deployment), wanted.collect())]);
     }
 
     fn answer(&self, server: Server) {
@@ -102,6 +102,10 @@ impl Office {
         sleep(Duration::from_secs(seconds.unsigned_abs())).await;
         std::mem::take(&mut *self.log.lock())
     }
+}
+
+fn id(name: &str) -> ObjectId {
+    ObjectId::new(Kind::Deployment, key(name))
 }
 
 fn key(name: &str) -> ObjectKey {
@@ -161,15 +165,15 @@ async fn a_failure_is_told_until_an_order_succeeds() {
     office.want("other", &["a.test"], None);
     assert_eq!(names(&office.after(10).await), ["clear", "a.test"]);
     for deployment in ["app", "other"] {
-        let told = office.failures.of(&key(deployment));
+        let told = office.failures.of(&id(deployment));
         assert!(told["a.test"].contains("HTTP-01"), "{told:?}");
     }
     // One minute, three, nine, each with at most a fifth more.
     assert_eq!(names(&office.after(17 * 60).await), ["a.test"; 3]);
     office.answer(Server::Issues);
     assert_eq!(names(&office.after(3600).await), ["a.test"]);
-    assert!(office.failures.of(&key("app")).is_empty());
-    assert!(office.failures.of(&key("other")).is_empty());
+    assert!(office.failures.of(&id("app")).is_empty());
+    assert!(office.failures.of(&id("other")).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,11 +183,11 @@ async fn a_failure_is_forgotten_with_its_reason() {
     office.leading.send_replace(true);
     office.want("app", &["a.test", "b.test"], None);
     office.after(10).await;
-    assert_eq!(office.failures.of(&key("app")).len(), 2);
+    assert_eq!(office.failures.of(&id("app")).len(), 2);
     // One got a certificate in some other way, the other is wanted no more.
     office.want("app", &["a.test"], Some(ninety_days(NOW)));
     office.after(1).await;
-    assert!(office.failures.of(&key("app")).is_empty());
+    assert!(office.failures.of(&id("app")).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

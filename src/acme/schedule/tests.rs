@@ -1,8 +1,13 @@
 use super::*;
+use crate::object::Kind;
 use proptest::prelude::*;
 
 const DAY: i64 = 24 * HOUR;
 const NOW: i64 = 1_800_000_000;
+
+fn id(name: &str) -> ObjectId {
+    ObjectId::new(Kind::Deployment, key(name))
+}
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new("n", name)
@@ -26,7 +31,7 @@ fn ninety_days(not_before: i64) -> Validity {
 /// A schedule with one certificate that does not exist yet.
 fn one() -> Schedule {
     let mut schedule = Schedule::default();
-    schedule.track(key("app"), vec![wanted("a", None)], NOW);
+    schedule.track(id("app"), vec![wanted("a", None)], NOW);
     schedule
 }
 
@@ -42,7 +47,7 @@ fn what_does_not_exist_is_ordered_at_once_and_once() {
     assert_eq!(&*job.hostname, "a.example.com");
     assert_eq!(schedule.begin(NOW), None);
     // What the watch says meanwhile changes nothing.
-    schedule.track(key("app"), vec![wanted("a", None)], NOW);
+    schedule.track(id("app"), vec![wanted("a", None)], NOW);
     assert_eq!(schedule.begin(NOW), None);
 }
 
@@ -123,10 +128,10 @@ fn deleting_and_creating_an_object_is_no_way_around_the_back_off() {
     let mut schedule = one();
     schedule.begin(NOW);
     let rest = schedule.fail(&key("a"), Setback::Ordinary, NOW, 0.0);
-    schedule.track(key("app"), Vec::new(), NOW);
-    schedule.track(key("app"), vec![wanted("a", None)], NOW);
+    schedule.track(id("app"), Vec::new(), NOW);
+    schedule.track(id("app"), vec![wanted("a", None)], NOW);
     assert_eq!(schedule.begin(NOW + rest - 1), None);
-    schedule.track(key("app"), Vec::new(), NOW);
+    schedule.track(id("app"), Vec::new(), NOW);
     assert_eq!(schedule.begin(NOW + rest), None);
     assert!(schedule.entries.is_empty() && schedule.queue.is_empty(), "forgotten");
 }
@@ -134,11 +139,11 @@ fn deleting_and_creating_an_object_is_no_way_around_the_back_off() {
 #[test]
 fn a_shared_certificate_is_wanted_until_the_last_deployment_is_gone() {
     let mut schedule = one();
-    schedule.track(key("other"), vec![wanted("a", None)], NOW);
-    schedule.track(key("app"), Vec::new(), NOW);
-    assert_eq!(schedule.wanted_by(&key("a")).collect::<Vec<_>>(), [&key("other")]);
+    schedule.track(id("other"), vec![wanted("a", None)], NOW);
+    schedule.track(id("app"), Vec::new(), NOW);
+    assert_eq!(schedule.wanted_by(&key("a")).collect::<Vec<_>>(), [&id("other")]);
     assert!(schedule.begin(NOW).is_some());
-    schedule.track(key("other"), Vec::new(), NOW);
+    schedule.track(id("other"), Vec::new(), NOW);
     schedule.fail(&key("a"), Setback::Ordinary, NOW, 0.0);
     assert_eq!(schedule.begin(NOW + DAY), None);
 }
@@ -148,12 +153,12 @@ fn what_was_obtained_is_believed_though_the_watch_lags_behind() {
     let mut schedule = one();
     schedule.begin(NOW);
     schedule.succeed(&key("a"), ninety_days(NOW), NOW);
-    schedule.track(key("app"), vec![wanted("a", None)], NOW);
+    schedule.track(id("app"), vec![wanted("a", None)], NOW);
     assert_eq!(schedule.begin(NOW + 59), None);
-    schedule.track(key("app"), vec![wanted("a", Some(ninety_days(NOW)))], NOW);
+    schedule.track(id("app"), vec![wanted("a", Some(ninety_days(NOW)))], NOW);
     assert_eq!(schedule.begin(NOW + HOUR), None);
     // And a certificate that is lost later is ordered anew.
-    schedule.track(key("app"), vec![wanted("a", None)], NOW);
+    schedule.track(id("app"), vec![wanted("a", None)], NOW);
     assert!(schedule.begin(NOW + HOUR).is_some());
 }
 
@@ -162,7 +167,7 @@ fn those_that_fail_keep_none_that_would_succeed_waiting() {
     let mut schedule = one();
     schedule.begin(NOW);
     schedule.fail(&key("a"), Setback::Ordinary, NOW, 0.0);
-    schedule.track(key("later"), vec![wanted("b", Some(ninety_days(NOW - 60 * DAY)))], NOW);
+    schedule.track(id("later"), vec![wanted("b", Some(ninety_days(NOW - 60 * DAY)))], NOW);
     let late = NOW + DAY;
     assert_eq!(name(schedule.begin(late)).as_deref(), Some("b"));
     assert_eq!(name(schedule.begin(late)).as_deref(), Some("a"));
@@ -209,7 +214,7 @@ proptest! {
             match act {
                 Act::Want(who, what) => {
                     let list = what.iter().map(|i| wanted(&i.to_string(), None)).collect();
-                    schedule.track(key(&format!("app-{who}")), list, NOW);
+                    schedule.track(id(&format!("app-{who}")), list, NOW);
                     wants.insert(who, what);
                 }
                 Act::Succeed(i) => {

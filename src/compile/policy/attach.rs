@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::compile::wanted::Age;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::store::{self, Labels, Targets};
 
 #[derive(Default)]
 pub struct Attachments {
-    candidates: BTreeMap<ObjectKey, Candidate>,
+    candidates: BTreeMap<ObjectId, Candidate>,
     policies: BTreeMap<ObjectKey, Reach>,
     /// The policies before each Deployment, and the Deployments behind each policy, oldest first.
-    before: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    before: HashMap<ObjectId, BTreeSet<ObjectKey>>,
     behind: HashMap<ObjectKey, BTreeSet<Age>>,
 }
 
@@ -54,9 +54,9 @@ impl Candidate {
 }
 
 impl Reach {
-    fn holds(&self, key: &ObjectKey, candidate: &Candidate) -> bool {
+    fn holds(&self, id: &ObjectId, candidate: &Candidate) -> bool {
         match self {
-            Self::Targets(targets) => targets.hold(&key.name, &candidate.labels),
+            Self::Targets(targets) => id.kind == Kind::Deployment && targets.hold(&id.key.name, &candidate.labels),
             Self::Namespace => true,
             Self::Nobody => false,
         }
@@ -65,59 +65,59 @@ impl Reach {
 
 impl Attachments {
     /// Returns the policies before which things have changed: those that stood or stand before it.
-    pub fn set_deployment(&mut self, key: &ObjectKey, new: Option<Candidate>) -> BTreeSet<ObjectKey> {
-        if self.candidates.get(key) == new.as_ref() {
+    pub fn set_deployment(&mut self, id: &ObjectId, new: Option<Candidate>) -> BTreeSet<ObjectKey> {
+        if self.candidates.get(id) == new.as_ref() {
             return BTreeSet::new();
         }
-        let mut touched = self.before.remove(key).unwrap_or_default();
-        if let Some(old) = self.candidates.remove(key) {
-            let age = age(key, old.created);
+        let mut touched = self.before.remove(id).unwrap_or_default();
+        if let Some(old) = self.candidates.remove(id) {
+            let age = age(id, old.created);
             for policy in &touched {
                 forget(&mut self.behind, policy, &age);
             }
         }
         if let Some(new) = new {
-            let reaching = within(&self.policies, &key.namespace)
-                .filter(|(policy, reach)| new.names.contains(policy) || reach.holds(key, &new));
+            let reaching = within(&self.policies, id.namespace())
+                .filter(|(policy, reach)| new.names.contains(policy) || reach.holds(id, &new));
             let before: BTreeSet<ObjectKey> = reaching.map(|(policy, _)| policy.clone()).collect();
             for policy in &before {
                 self.behind
                     .entry(policy.clone())
                     .or_default()
-                    .insert(age(key, new.created));
+                    .insert(age(id, new.created));
             }
             touched.extend(before.iter().cloned());
             if !before.is_empty() {
-                self.before.insert(key.clone(), before);
+                self.before.insert(id.clone(), before);
             }
-            self.candidates.insert(key.clone(), new);
+            self.candidates.insert(id.clone(), new);
         }
         touched
     }
 
     /// Returns the Deployments before which it stood or stands, if these are not the same.
-    pub fn set_policy(&mut self, key: &ObjectKey, new: Option<Reach>) -> BTreeSet<ObjectKey> {
+    pub fn set_policy(&mut self, key: &ObjectKey, new: Option<Reach>) -> BTreeSet<ObjectId> {
         if self.policies.get(key) == new.as_ref() {
             return BTreeSet::new();
         }
         let old = self.behind.remove(key).unwrap_or_default();
         for age in &old {
-            forget(&mut self.before, &age.key, key);
+            forget(&mut self.before, &age.id, key);
         }
         self.policies.remove(key);
         let mut behind = BTreeSet::new();
         if let Some(reach) = new {
-            let reached = within(&self.candidates, &key.namespace)
+            let reached = candidates_within(&self.candidates, &key.namespace)
                 .filter(|(deployment, candidate)| candidate.names.contains(key) || reach.holds(deployment, candidate));
             behind = reached
                 .map(|(deployment, candidate)| age(deployment, candidate.created))
                 .collect();
             for age in &behind {
-                self.before.entry(age.key.clone()).or_default().insert(key.clone());
+                self.before.entry(age.id.clone()).or_default().insert(key.clone());
             }
             self.policies.insert(key.clone(), reach);
         }
-        let touched = old.symmetric_difference(&behind).map(|age| age.key.clone()).collect();
+        let touched = old.symmetric_difference(&behind).map(|age| age.id.clone()).collect();
         if !behind.is_empty() {
             self.behind.insert(key.clone(), behind);
         }
@@ -125,29 +125,29 @@ impl Attachments {
     }
 
     /// Those that stand before a Deployment.
-    pub fn before(&self, deployment: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+    pub fn before(&self, deployment: &ObjectId) -> impl Iterator<Item = &ObjectKey> {
         self.before.get(deployment).into_iter().flatten()
     }
 
     /// The Deployments that a policy stands before, oldest first.
-    pub fn behind(&self, policy: &ObjectKey) -> impl ExactSizeIterator<Item = &ObjectKey> {
+    pub fn behind(&self, policy: &ObjectKey) -> impl ExactSizeIterator<Item = &ObjectId> {
         static NONE: BTreeSet<Age> = BTreeSet::new();
-        self.behind.get(policy).unwrap_or(&NONE).iter().map(|age| &age.key)
+        self.behind.get(policy).unwrap_or(&NONE).iter().map(|age| &age.id)
     }
 
     /// Whether the installation of this class tells of a policy: that of the oldest Deployment behind it, or anyone.
     pub fn tells(&self, policy: &ObjectKey, class: &str) -> bool {
         let classes = self
             .behind(policy)
-            .filter_map(|key| self.candidates.get(key)?.class.as_deref());
+            .filter_map(|id| self.candidates.get(id)?.class.as_deref());
         classes.into_iter().next().is_none_or(|oldest| oldest == class)
     }
 
-    pub fn is_deployment(&self, key: &ObjectKey) -> bool {
-        self.candidates.contains_key(key)
+    pub fn is_deployment(&self, id: &ObjectId) -> bool {
+        self.candidates.contains_key(id)
     }
 
-    pub fn deployments(&self) -> impl Iterator<Item = &ObjectKey> {
+    pub fn deployments(&self) -> impl Iterator<Item = &ObjectId> {
         self.candidates.keys()
     }
 
@@ -158,11 +158,25 @@ impl Attachments {
     }
 }
 
-fn age(key: &ObjectKey, created: i64) -> Age {
+fn age(id: &ObjectId, created: i64) -> Age {
     Age {
         created,
-        key: key.clone(),
+        id: id.clone(),
     }
+}
+
+fn candidates_within<'a>(
+    map: &'a BTreeMap<ObjectId, Candidate>,
+    namespace: &'a Arc<str>,
+) -> impl Iterator<Item = (&'a ObjectId, &'a Candidate)> {
+    // No object has an empty name, so the kind does not matter.
+    let first = ObjectKey {
+        namespace: namespace.clone(),
+        name: "".into(),
+    };
+    let first = ObjectId::new(Kind::Deployment, first);
+    map.range(first..)
+        .take_while(move |(id, _)| id.namespace() == namespace)
 }
 
 /// The entries of one namespace.

@@ -24,7 +24,7 @@ use super::wanted::Wanted;
 use crate::api::condition::ConditionReason;
 use crate::api::policy::{Mode, SentinelPolicySpec};
 use crate::config::Routing;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::{self, Policy, mode};
 use crate::store::{self, Changes, Labels, Store, selects};
 use attach::{Attachments, Candidate, Reach, within};
@@ -58,13 +58,13 @@ pub enum Guard {
 
 impl Policies {
     /// Takes a changed Deployment in. Returns the policies that stood or stand before it.
-    pub fn read_deployment(&mut self, key: &ObjectKey, object: Option<&store::Deployment>) -> BTreeSet<ObjectKey> {
-        self.attachments.set_deployment(key, object.map(Candidate::of))
+    pub fn read_deployment(&mut self, id: &ObjectId, object: Option<&store::Deployment>) -> BTreeSet<ObjectKey> {
+        self.attachments.set_deployment(id, object.map(Candidate::of))
     }
 
     /// Takes a changed policy in; what comes of it is found out by `judge`, once what it refers to is looked up. Returns the
     /// Deployments before which it no longer stands, or newly does.
-    pub fn read(&mut self, key: &ObjectKey, store: &Store, services: &mut Services) -> BTreeSet<ObjectKey> {
+    pub fn read(&mut self, key: &ObjectKey, store: &Store, services: &mut Services) -> BTreeSet<ObjectId> {
         let object = store.policy(key);
         // Another object's version is not served in its place.
         if self
@@ -153,7 +153,7 @@ impl Policies {
     /// Looks up what changed or is newly referred to. Returns the policies that see something else than before.
     pub fn resolve(&mut self, changes: &Changes, store: &Store) -> BTreeSet<User> {
         let mut affected = self.sources.resolve(changes, store);
-        for Changed { key, labels } in self.keys.read(&changes.secrets, store) {
+        for Changed { key, labels } in self.keys.read(changes.of(Kind::Secret), store) {
             for (policy, _) in within(&self.known, &key.namespace) {
                 if self.specs(policy).any(|spec| takes(spec, &key, &labels)) {
                     affected.insert(User::Policy(policy.clone()));
@@ -176,7 +176,7 @@ impl Policies {
         routing: &Routing,
         services: &mut Services,
         fresh: &mut Vec<Arc<Policy>>,
-    ) -> BTreeSet<ObjectKey> {
+    ) -> BTreeSet<ObjectId> {
         let Some(known) = self.known.get_mut(key) else {
             return BTreeSet::new();
         };
@@ -217,7 +217,7 @@ impl Policies {
     /// What stands before a Deployment; `before` is what stood there, which stays the same part if it is equal.
     pub fn guard(&self, wanted: &Wanted, require_policy: bool, before: &Guard) -> Guard {
         let missing = wanted.policies.iter().any(|name| !self.known.contains_key(name));
-        let standing: Vec<&Known> = self.standing(&wanted.part.key);
+        let standing: Vec<&Known> = self.standing(&wanted.id);
         let refused = standing.iter().any(|known| known.found.standing == Standing::Refusing);
         if missing || refused || require_policy && !enforces(&standing) {
             return Guard::Closed;
@@ -250,7 +250,7 @@ impl Policies {
                 });
             }
         }
-        let standing = self.standing(&wanted.part.key);
+        let standing = self.standing(&wanted.id);
         for known in standing
             .iter()
             .filter(|known| known.found.standing == Standing::Refusing)
@@ -280,7 +280,7 @@ impl Policies {
     }
 
     /// Those that stand before a Deployment, in the order in which they are asked.
-    fn standing(&self, deployment: &ObjectKey) -> Vec<&Known> {
+    fn standing(&self, deployment: &ObjectId) -> Vec<&Known> {
         let before = self.attachments.before(deployment);
         let mut standing: Vec<_> = before.filter_map(|key| self.known.get(key)).collect();
         standing.sort_by_key(|known| {
@@ -296,7 +296,7 @@ impl Policies {
     }
 
     /// The Deployments that were seen.
-    pub fn deployments(&self) -> impl Iterator<Item = &ObjectKey> {
+    pub fn deployments(&self) -> impl Iterator<Item = &ObjectId> {
         self.attachments.deployments()
     }
 

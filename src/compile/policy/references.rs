@@ -10,7 +10,7 @@ use crate::api::deployment::CaKind;
 use crate::api::policy::{self, SentinelPolicySpec};
 use crate::compile::references::{Found, Read, References, Unusable, User};
 use crate::compile::syntax::{PortRef, port_ref};
-use crate::object::{Data, ObjectKey, Purpose};
+use crate::object::{Data, Kind, ObjectKey, Purpose};
 use crate::policy::basic_auth::Users;
 use crate::policy::jwt::KeySet;
 use crate::policy::openapi::Document;
@@ -109,14 +109,15 @@ impl Sources {
     pub fn resolve(&mut self, changes: &Changes, store: &Store) -> BTreeSet<User> {
         let mut affected = BTreeSet::new();
         let users = |key: &ObjectKey| secret(store, key, Purpose::Htpasswd, users);
-        self.users.resolve(changes.secrets.iter(), users, &mut affected);
+        self.users
+            .resolve(changes.of(Kind::Secret).iter(), users, &mut affected);
 
         let of = |kind, keys: &BTreeSet<ObjectKey>| -> Vec<Holder> {
             let holder = |key: &ObjectKey| Holder { kind, key: key.clone() };
             keys.iter().map(holder).collect()
         };
-        let mut changed = of(CaKind::Secret, &changes.secrets);
-        changed.extend(of(CaKind::ConfigMap, &changes.config_maps));
+        let mut changed = of(CaKind::Secret, changes.of(Kind::Secret));
+        changed.extend(of(CaKind::ConfigMap, changes.of(Kind::ConfigMap)));
         let jwks = |Holder { kind, key }: &Holder| match kind {
             CaKind::Secret => secret(store, key, Purpose::Jwks, key_set),
             CaKind::ConfigMap => config_map(store, key, Purpose::Jwks, key_set),
@@ -125,7 +126,7 @@ impl Sources {
 
         let documents = |key: &ObjectKey| config_map(store, key, Purpose::Openapi, document);
         self.documents
-            .resolve(changes.config_maps.iter(), documents, &mut affected);
+            .resolve(changes.of(Kind::ConfigMap).iter(), documents, &mut affected);
         affected
     }
 

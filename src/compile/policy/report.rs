@@ -6,7 +6,7 @@ use super::attach::Attachments;
 use super::known::{Known, Standing};
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::compile::problem::{Finding, Problem, count, cut_message, join};
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::store::Targets;
 
 /// In a word, for figures.
@@ -20,7 +20,7 @@ pub enum State {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyReport {
-    pub key: ObjectKey,
+    pub id: ObjectId,
     pub uid: Arc<str>,
     pub generation: i64,
     /// Accepted and ResolvedRefs, in this order. One that cannot be decoded has Accepted alone.
@@ -53,7 +53,7 @@ pub(super) fn report(known: &Known, attachments: &Attachments, class: &str) -> P
     }
     let enabled = spec.map_or(0, |spec| spec.rules.iter().filter(|rule| rule.enabled).count());
     PolicyReport {
-        key: object.key.clone(),
+        id: ObjectId::new(Kind::SentinelPolicy, object.key.clone()),
         uid: object.uid.clone(),
         generation: object.generation,
         conditions,
@@ -93,8 +93,8 @@ fn accepted(known: &Known, attachments: &Attachments, targets: usize) -> Finding
     }
     let missing: Vec<_> = match known.object.targets.as_deref() {
         Ok(Targets::Named(names)) => {
-            let key = |name: &str| ObjectKey::new(&known.object.key.namespace, name);
-            let missing = names.iter().filter(|name| !attachments.is_deployment(&key(name)));
+            let id = |name: &str| ObjectId::new(Kind::Deployment, ObjectKey::new(&known.object.key.namespace, name));
+            let missing = names.iter().filter(|name| !attachments.is_deployment(&id(name)));
             missing.map(|name| format!("{name:?}")).collect()
         }
         _ => Vec::new(),

@@ -13,7 +13,7 @@ use crate::compile::syntax::{is_label, parse_path, port_ref};
 use crate::compile::wanted::{Claimed, Right, Rule, Source, Target, Targets, Wanted};
 use crate::config::Routing;
 use crate::hostname::{self, HostName};
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::path::AmbiguousPaths;
 use crate::runtime::Slot;
 use crate::snapshot::{self, PathMatch, RunState, Timeouts};
@@ -58,6 +58,7 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
         runtime: Slot::default(),
     };
     Wanted {
+        id: ObjectId::new(Kind::Deployment, object.key.clone()),
         part: Arc::new(part),
         generation: object.generation,
         created: object.created,

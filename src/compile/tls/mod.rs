@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::references::{Found, Read, References, Unusable, User};
 use super::wanted::{self, AuthoritiesRef, Reference, Wanted};
 use crate::api::deployment::CaKind;
-use crate::object::{ObjectKey, Purpose};
+use crate::object::{Kind, ObjectKey, Purpose};
 use crate::runtime::Lazy;
 use crate::snapshot::ClientTls;
 use crate::store::{Changes, Store};
@@ -70,14 +70,14 @@ impl Materials {
             Ok((secret.uid.clone(), material::leaf(secret).map_err(Unusable::from)))
         };
         self.certificates
-            .resolve(changes.secrets.iter(), certificate, &mut affected);
+            .resolve(changes.of(Kind::Secret).iter(), certificate, &mut affected);
 
         let referred = |kind, keys: &BTreeSet<ObjectKey>| -> Vec<AuthoritiesRef> {
             let reference = |key: &ObjectKey| AuthoritiesRef { kind, key: key.clone() };
             keys.iter().map(reference).collect()
         };
-        let mut changed = referred(CaKind::Secret, &changes.secrets);
-        changed.extend(referred(CaKind::ConfigMap, &changes.config_maps));
+        let mut changed = referred(CaKind::Secret, changes.of(Kind::Secret));
+        changed.extend(referred(CaKind::ConfigMap, changes.of(Kind::ConfigMap)));
         let authorities = |AuthoritiesRef { kind, key }: &AuthoritiesRef| -> Read<Arc<Authorities>> {
             let missing = Unusable::NotFound(Purpose::Ca);
             match kind {

@@ -184,13 +184,13 @@ impl Findings {
         };
         if let Some(owner) = &host.certificates_of {
             conflict(format!(
-                "spec.tls: the older Deployment {owner} has other certificates for {:?}, and those are used",
+                "spec.tls: the older {owner} has other certificates for {:?}, and those are used",
                 name.to_string()
             ));
         }
         if let Some(owner) = &host.client_of {
             conflict(format!(
-                "spec.clientTls: the older Deployment {owner} has another clientTls for {:?}, which is used; requests \
+                "spec.clientTls: the older {owner} has another clientTls for {:?}, which is used; requests \
                  to this Deployment are answered 421 misdirected",
                 name.to_string()
             ));

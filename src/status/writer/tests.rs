@@ -70,7 +70,7 @@ impl Server {
 
 struct Run {
     server: Server,
-    mailbox: Arc<Mailbox<Id, Update>>,
+    mailbox: Arc<Mailbox<ObjectId, Update>>,
     failures: Arc<Failures>,
     leading: watch::Sender<bool>,
     settings: watch::Sender<Arc<Settings>>,
@@ -131,13 +131,13 @@ fn settings(addresses: &[&str]) -> Settings {
     }
 }
 
-fn id(name: &str) -> Id {
-    (Kind::Deployment, ObjectKey::new("n", name))
+fn id(name: &str) -> ObjectId {
+    ObjectId::new(Kind::Deployment, ObjectKey::new("n", name))
 }
 
 fn report(name: &str, generation: i64, ready: u32) -> Report {
     Report {
-        key: ObjectKey::new("n", name),
+        id: id(name),
         uid: format!("uid-{name}").into(),
         generation,
         conditions: vec![Finding {
@@ -338,7 +338,7 @@ async fn a_failed_order_is_written_when_it_is_told_and_again_when_it_is_over() {
     }];
     run.post("a", report, None);
     settle().await;
-    let key = ObjectKey::new("n", "a");
+    let key = id("a");
     let resolved = || {
         let last = run.server.last();
         let resolved = last.conditions.iter().find(|c| c.type_ == "ResolvedRefs");

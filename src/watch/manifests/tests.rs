@@ -1,4 +1,5 @@
 use super::*;
+use crate::object::ObjectKey;
 
 const LATER: Duration = Duration::from_secs(1);
 

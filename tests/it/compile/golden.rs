@@ -132,12 +132,12 @@ fn outcome(text: &str) -> Value {
         .for_each(leave_out_defaults);
     leave_out_chance(&mut snapshot);
     let reports: Map<_, _> = previous
-        .reports()
-        .map(|report| (report.key.to_string(), printed(report)))
+        .deployment_reports()
+        .map(|report| (report.id.key.to_string(), printed(report)))
         .collect();
     let policies: Map<_, _> = previous
         .policy_reports()
-        .map(|report| (report.key.to_string(), printed_policy(report)))
+        .map(|report| (report.id.key.to_string(), printed_policy(report)))
         .collect();
     let mut outcome = json!({"snapshot": snapshot, "reports": reports});
     if !policies.is_empty() {

@@ -79,7 +79,7 @@ impl World {
 
     /// How many certificates a.example.com has, and what is said of it.
     fn served(&self) -> (usize, String) {
-        let report = self.previous.report(&ObjectKey::new("acme", "app")).unwrap();
+        let report = self.previous.deployment_reports().next().unwrap();
         let resolved = report.conditions.last().unwrap();
         (
             self.snapshot.certificates("a.example.com").count(),

@@ -115,7 +115,9 @@ impl World {
     }
 
     fn report(&self) -> &PolicyReport {
-        self.previous.policy_report(&ObjectKey::new("acme", "guard")).unwrap()
+        let guard = ObjectKey::new("acme", "guard");
+        let mut reports = self.previous.policy_reports();
+        reports.find(|report| report.id.key == guard).unwrap()
     }
 
     fn told(&self) -> Vec<String> {

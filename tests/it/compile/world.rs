@@ -13,9 +13,10 @@ use postern::api::deployment::{
 };
 use postern::compile::policy::report::PolicyReport;
 use postern::compile::report::Report;
+use postern::compile::subject::Subject;
 use postern::compile::{Compiled, Fresh, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
-use postern::object::{Data, ObjectKey};
+use postern::object::{Data, ObjectId, ObjectKey};
 use postern::snapshot::{Action, Snapshot};
 use postern::store::{
     Batch, Changes, ConfigMap, Deployment, EndpointSlice, Event, Kind, Object, Secret, Service, ServicePort,
@@ -73,8 +74,7 @@ struct Observer {
     routing: Routing,
     previous: Previous,
     serving: Snapshot,
-    reports: BTreeMap<ObjectKey, Arc<Report>>,
-    policy_reports: BTreeMap<ObjectKey, Arc<PolicyReport>>,
+    reports: BTreeMap<ObjectId, Subject>,
     /// The uid of every Deployment that was ever served and is not gone.
     alive: BTreeMap<ObjectKey, Arc<str>>,
     default_problems: Vec<String>,
@@ -88,7 +88,6 @@ impl Observer {
             previous: Previous::default(),
             serving: Snapshot::default(),
             reports: BTreeMap::new(),
-            policy_reports: BTreeMap::new(),
             alive: BTreeMap::new(),
             default_problems: Vec::new(),
         }
@@ -128,28 +127,17 @@ impl Observer {
             compiled.snapshot != self.serving,
             "`changed` says whether to swap"
         );
-        for (key, report) in &compiled.reports {
-            assert_eq!(compiled.previous.report(key), report.as_ref());
+        for (id, report) in &compiled.reports {
+            assert_eq!(compiled.previous.report(id), report.as_ref());
             let before = match report {
-                Some(report) => self.reports.insert(key.clone(), report.clone()),
-                None => self.reports.remove(key),
+                Some(report) => self.reports.insert(id.clone(), report.clone()),
+                None => self.reports.remove(id),
             };
             assert_ne!(&before, report, "only reports that differ are told");
         }
         assert_eq!(
             self.reports.values().collect::<Vec<_>>(),
             compiled.previous.reports().collect::<Vec<_>>()
-        );
-        for (key, report) in &compiled.policy_reports {
-            let before = match report {
-                Some(report) => self.policy_reports.insert(key.clone(), report.clone()),
-                None => self.policy_reports.remove(key),
-            };
-            assert_ne!(&before, report, "only reports that differ are told");
-        }
-        assert_eq!(
-            self.policy_reports.values().collect::<Vec<_>>(),
-            compiled.previous.policy_reports().collect::<Vec<_>>()
         );
         self.check_life(&compiled);
         publish(&compiled.fresh);
@@ -289,17 +277,15 @@ pub fn store(objects: Vec<Object>) -> Store {
 
 /// The last of each key: of what is told twice, the order does matter.
 pub fn one_of_each(objects: Vec<Object>) -> Vec<Object> {
-    let keyed = objects.into_iter().map(|object| (identity(&object), object));
+    let keyed = objects.into_iter().map(|object| (object.id(), object));
     keyed.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
-fn identity(object: &Object) -> (Kind, ObjectKey) {
-    let (kind, key) = object.id();
-    (kind, key.clone())
-}
-
 fn reports(previous: &Previous) -> Vec<Report> {
-    previous.reports().map(|report| Report::clone(report)).collect()
+    previous
+        .deployment_reports()
+        .map(|report| Report::clone(report))
+        .collect()
 }
 
 fn policy_reports(previous: &Previous) -> Vec<PolicyReport> {

@@ -1,0 +1,224 @@
+//! What is kept of the objects of each kind: full Kubernetes objects never get this far.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::table::Stored;
+use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
+use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
+use crate::object::{Data, ObjectKey};
+
+/// A Postern Deployment as far as compile and status need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    pub generation: i64,
+    /// creationTimestamp in Unix seconds: the apiserver knows no finer one.
+    pub created: i64,
+    pub labels: Labels,
+    /// What the object asks for, or why it could not be decoded: a broken object costs only itself.
+    pub spec: Result<Arc<DeploymentSpec>, Arc<str>>,
+    /// The status as last seen at the source, so that equal statuses are not written again. Compile never reads it.
+    pub status: Option<Arc<DeploymentStatus>>,
+}
+
+/// A SentinelPolicy as far as compile and status need it. It is decoded in two steps, so that one whose rules are not
+/// understood still says whom it concerns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    pub generation: i64,
+    /// creationTimestamp in Unix seconds.
+    pub created: i64,
+    /// The Deployments that it stands before, or why that is not understood.
+    pub targets: Result<Arc<Targets>, Arc<str>>,
+    /// None: not understood.
+    pub mode: Option<Mode>,
+    /// A rule says for itself that it is enforced, whatever the policy's mode.
+    pub has_enforced_rule: bool,
+    pub priority: i32,
+    /// All of it, or why it could not be decoded.
+    pub spec: Result<Arc<SentinelPolicySpec>, Arc<str>>,
+    /// As last seen at the source. Compile never reads it.
+    pub status: Option<Arc<SentinelPolicyStatus>>,
+}
+
+/// The Deployments of a policy's namespace that it stands before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    Named(BTreeSet<Box<str>>),
+    /// By labels, which all have to be there.
+    Selected(BTreeMap<String, String>),
+}
+
+/// metadata.labels.
+pub type Labels = Arc<BTreeMap<String, String>>;
+
+/// A core/v1 Service, trimmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub key: ObjectKey,
+    pub external_name: bool,
+    pub selectorless: bool,
+    pub ports: Vec<ServicePort>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    pub name: Option<Arc<str>>,
+    pub port: u16,
+    /// "TCP", "UDP" or "SCTP".
+    pub protocol: Arc<str>,
+    pub app_protocol: Option<Arc<str>>,
+}
+
+/// A discovery.k8s.io/v1 EndpointSlice, trimmed. FQDN slices never get here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    pub key: ObjectKey,
+    /// The label kubernetes.io/service-name.
+    pub service: Arc<str>,
+    pub ports: Vec<SlicePort>,
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    pub name: Option<Arc<str>>,
+    pub port: u16,
+    pub protocol: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    pub addresses: Vec<IpAddr>,
+    pub ready: bool,
+    pub serving: bool,
+    pub terminating: bool,
+}
+
+/// A core/v1 Secret, trimmed: one of type kubernetes.io/tls, or one that carries the label postern.dev/use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    /// Of an API key: for selectors.
+    pub labels: Labels,
+    pub tls: bool,
+    /// The label postern.dev/use.
+    pub purpose: Option<Arc<str>>,
+    pub data: Data,
+}
+
+/// A core/v1 ConfigMap that carries the label postern.dev/use, trimmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    pub key: ObjectKey,
+    pub uid: Arc<str>,
+    pub purpose: Arc<str>,
+    pub data: Data,
+}
+
+impl Stored for Deployment {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    fn asks_the_same(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field cannot be forgotten here.
+        let Self {
+            key,
+            uid,
+            generation,
+            created,
+            labels,
+            spec,
+            status: _,
+        } = self;
+        *key == other.key
+            && *uid == other.uid
+            && *generation == other.generation
+            && *created == other.created
+            && *labels == other.labels
+            && *spec == other.spec
+    }
+
+    fn has_same_status(&self, before: Option<&Self>) -> bool {
+        before.and_then(|before| before.status.as_ref()) == self.status.as_ref()
+    }
+}
+
+impl Stored for Policy {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    fn asks_the_same(&self, other: &Self) -> bool {
+        let Self {
+            key,
+            uid,
+            generation,
+            created,
+            targets,
+            mode,
+            has_enforced_rule,
+            priority,
+            spec,
+            status: _,
+        } = self;
+        *key == other.key
+            && *uid == other.uid
+            && *generation == other.generation
+            && *created == other.created
+            && *targets == other.targets
+            && *mode == other.mode
+            && *has_enforced_rule == other.has_enforced_rule
+            && *priority == other.priority
+            && *spec == other.spec
+    }
+
+    fn has_same_status(&self, before: Option<&Self>) -> bool {
+        before.and_then(|before| before.status.as_ref()) == self.status.as_ref()
+    }
+}
+
+impl Stored for ConfigMap {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+}
+
+impl Stored for EndpointSlice {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+}
+
+impl Stored for Secret {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+}
+
+impl Stored for Service {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+}
+
+impl Targets {
+    pub fn hold(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::Named(names) => names.contains(name),
+            Self::Selected(wanted) => selects(wanted, labels),
+        }
+    }
+}
+
+/// Whether all wanted labels are there.
+pub fn selects(wanted: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(label, value)| labels.get(label) == Some(value))
+}
