@@ -1,4 +1,18 @@
 //! The clock of one client connection: what it waits for at present, and until when.
+//!
+//! | Phase     | Entered by                                            | Restarted by                       | Over after                |
+//! |-----------|-------------------------------------------------------|------------------------------------|---------------------------|
+//! | `Head`    | `new`, `switching`; from `Idle` by `heard`, unblocked | nothing: it bounds a whole head    | `HEAD_TIMEOUT`            |
+//! | `Busy`    | `busy`                                                | nothing                            | never; `until` has an end |
+//! | `Sending` | `sending`                                             | `heard`, `wrote`                   | `body_idle`; 0: never     |
+//! | `Idle`    | `idle`                                                | `wrote`, and `heard` while blocked | `keep_alive`              |
+//!
+//! `check` is the coarse tick. It says either that the phase has lasted too long, or when to look again: at the phase's end
+//! and no later than `pace` from now. In `Busy` it marks the wait of `until` as overdue once its end has passed, and that
+//! wait then gives up when its task polls it next.
+//!
+//! Times are whole milliseconds since the first clock was made, rounded down: a limit is kept to the millisecond, and one
+//! that is too large to count saturates to "never".
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -77,8 +91,7 @@ impl Clock {
 
     /// An answer's body begins: neither side may pause longer than `idle`.
     pub fn sending(&self, idle: Option<Duration>) {
-        self.body_idle
-            .store(idle.map_or(0, |idle| idle.as_millis() as u64), Relaxed);
+        self.body_idle.store(idle.map_or(0, millis), Relaxed);
         self.enter(Phase::Sending);
     }
 
@@ -93,7 +106,7 @@ impl Clock {
     }
 
     fn enter(&self, phase: Phase) {
-        self.mark.store(now_millis() << 2 | phase as u64, Relaxed);
+        self.mark.store(since_epoch(now()) << 2 | phase as u64, Relaxed);
     }
 
     /// `write_blocked`: an earlier answer is still on its way.
@@ -133,25 +146,25 @@ impl Clock {
     pub fn check(&self) -> Result<Instant, Phase> {
         let (phase, since) = self.read();
         let limit = match phase {
-            Phase::Idle => self.keep_alive,
-            Phase::Head => HEAD_TIMEOUT,
+            Phase::Idle => millis(self.keep_alive),
+            Phase::Head => millis(HEAD_TIMEOUT),
             Phase::Busy => return Ok(self.check_answer()),
             Phase::Sending => match self.body_idle.load(Relaxed) {
-                0 => return Ok(Instant::now() + self.pace()),
-                millis => Duration::from_millis(millis),
+                0 => return Ok(now() + self.pace()),
+                idle => idle,
             },
         };
-        let due = epoch() + Duration::from_millis(since) + limit;
-        if due <= Instant::now() {
+        let (now, due) = (now(), after_epoch(since.saturating_add(limit)));
+        if due <= now {
             Err(phase)
         } else {
-            Ok(due.min(Instant::now() + self.pace()))
+            Ok(due.min(now + self.pace()))
         }
     }
 
     fn check_answer(&self) -> Instant {
-        let (now, until) = (Instant::now(), self.busy_until.load(Relaxed));
-        let due = epoch() + Duration::from_millis(until);
+        let (now, until) = (now(), self.busy_until.load(Relaxed));
+        let due = after_epoch(until);
         if until > 0 && due <= now {
             self.overdue.store(true, Relaxed);
         }
@@ -163,15 +176,29 @@ impl Clock {
     }
 }
 
-fn now_millis() -> u64 {
-    since_epoch(Instant::now())
+/// tokio's time, so that a clock agrees with the timers beside it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
+/// Zero for an instant before the epoch.
 fn since_epoch(instant: Instant) -> u64 {
-    instant.saturating_duration_since(epoch()).as_millis() as u64
+    millis(instant.saturating_duration_since(epoch()))
+}
+
+fn after_epoch(since: u64) -> Instant {
+    // No overflow: `u64::MAX` milliseconds are less than a hundredth of what an `Instant` holds.
+    epoch() + Duration::from_millis(since)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,5 @@
 
 pub mod clock;
 pub mod incoming;
-pub mod replayable;
 pub mod request;
 mod room;
