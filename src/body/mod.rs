@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod incoming;
+pub mod replayable;
 pub mod request;
 mod room;
