@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::acme::{self, Clerk};
+use crate::acme::{self, Orders};
 use crate::admin::{self, Readiness, View};
 use crate::config::{DrainMode, Settings, Source, own_listeners};
 use crate::egress::Egress;
@@ -322,7 +322,7 @@ impl App {
             Ok(())
         });
         let acme = Arc::<acme::Mailbox>::default();
-        let clerk = Clerk::new(client.clone(), self.live().clone(), settings, namespace);
+        let clerk = Orders::new(client.clone(), self.live().clone(), settings, namespace);
         let orders = acme::run(clerk, acme.clone(), leadership, failures);
         self.spawn("the ACME client", async move {
             orders.await;

@@ -10,7 +10,7 @@ mod order;
 mod schedule;
 mod secrets;
 
-pub use order::Clerk;
+pub use order::Orders;
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub fn wanted(report: Option<&Subject>) -> Vec<Wanted> {
 }
 
 /// Orders while we lead, until nobody can tell any more whether we do.
-pub async fn run(clerk: Clerk, mailbox: Arc<Mailbox>, leadership: watch::Receiver<bool>, failures: Arc<Failures>) {
+pub async fn run(clerk: Orders, mailbox: Arc<Mailbox>, leadership: watch::Receiver<bool>, failures: Arc<Failures>) {
     let clerk = Arc::new(clerk);
     let surroundings = Surroundings {
         mailbox,

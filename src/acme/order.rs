@@ -26,7 +26,7 @@ use crate::live::LiveCell;
 use crate::object::ObjectKey;
 
 /// Who makes orders.
-pub struct Clerk {
+pub struct Orders {
     secrets: Secrets,
     live: Arc<LiveCell>,
     registration: Registration,
@@ -41,7 +41,7 @@ struct Challenge {
     key_authorization: String,
 }
 
-impl Clerk {
+impl Orders {
     /// `namespace`: where the account is kept.
     pub fn new(client: Client, live: Arc<LiveCell>, settings: &Settings, namespace: &str) -> Self {
         Self {

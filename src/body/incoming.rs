@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use super::room::Held;
+use super::room::Reservation;
 
 #[derive(Debug)]
 pub enum Incoming {
@@ -28,7 +28,7 @@ pub struct ReadBody {
     pub data: Bytes,
     pub rest: Incoming,
     pub trailers: Option<HeaderMap>,
-    pub held: Held,
+    pub held: Reservation,
 }
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl ReadBody {
                 data: Bytes::new(),
                 rest,
                 trailers: None,
-                held: Held::of_bodies(),
+                held: Reservation::of_bodies(),
             }),
         }
     }

@@ -6,34 +6,34 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// In the whole process.
 const CAPACITY: usize = 128 * 1024 * 1024;
-static BODIES: Room = Room::new(CAPACITY);
+static BODIES: BodyBudget = BodyBudget::new(CAPACITY);
 
 #[derive(Debug)]
-struct Room {
+struct BodyBudget {
     left: AtomicUsize,
 }
 
 /// What one body has of the room, until it is dropped.
 #[derive(Debug)]
-pub struct Held {
-    room: &'static Room,
+pub struct Reservation {
+    room: &'static BodyBudget,
     bytes: usize,
 }
 
-impl Room {
+impl BodyBudget {
     const fn new(bytes: usize) -> Self {
         let left = AtomicUsize::new(bytes);
         Self { left }
     }
 }
 
-impl Held {
+impl Reservation {
     /// Nothing yet.
     pub fn of_bodies() -> Self {
         Self::of(&BODIES)
     }
 
-    fn of(room: &'static Room) -> Self {
+    fn of(room: &'static BodyBudget) -> Self {
         Self { room, bytes: 0 }
     }
 
@@ -48,7 +48,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.room.left.fetch_add(self.bytes, Relaxed);
     }
@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn all_together_have_so_much_and_what_goes_leaves_it_to_others() {
-        static ROOM: Room = Room::new(10);
-        let (mut one, mut other) = (Held::of(&ROOM), Held::of(&ROOM));
+        static ROOM: BodyBudget = BodyBudget::new(10);
+        let (mut one, mut other) = (Reservation::of(&ROOM), Reservation::of(&ROOM));
         assert!(one.grow(6) && !other.grow(5) && other.grow(3) && !one.grow(2) && one.grow(1));
         drop(one);
         assert!(other.grow(7) && !other.grow(1));
         drop(other);
-        assert!(Held::of(&ROOM).grow(10));
+        assert!(Reservation::of(&ROOM).grow(10));
     }
 }

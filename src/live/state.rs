@@ -12,23 +12,23 @@ use crate::egress::Egress;
 use crate::object::{ObjectKey, UpstreamKey};
 use crate::policy::jwt::Keys;
 use crate::policy::jwt::fetched::Jwks;
-use crate::policy::state::{Rule, RuleKey};
+use crate::policy::state::{RuleKey, RuleState};
 use crate::policy::{Jwt, Kind, Policy};
 use crate::runtime::{Table, Traffic, handshakes};
 use crate::telemetry::traces;
 use crate::upstream::Upstream;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::EndpointState;
 use crate::websocket::registry::DeploymentState;
 
 /// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
 #[derive(Debug, Default)]
 pub struct State {
     deployments: Mutex<Table<ObjectKey, DeploymentState>>,
-    endpoints: Mutex<Table<(UpstreamKey, SocketAddr), Endpoint>>,
-    rules: Mutex<Table<RuleKey, Rule>>,
+    endpoints: Mutex<Table<(UpstreamKey, SocketAddr), EndpointState>>,
+    rules: Mutex<Table<RuleKey, RuleState>>,
     /// By URL: rules that go by the same keys share them.
     jwks: Mutex<Table<Uri, Jwks>>,
-    /// What is answered before a DeploymentState is found.
+    /// What is answered before a Deployment is found.
     pub unrouted: Traffic,
     pub tls: handshakes::Handshakes,
     /// Calls to the store that replicas share which nothing came of.
@@ -102,7 +102,7 @@ impl State {
     }
 
     /// Every rule that is configured or still has sockets.
-    pub fn rules(&self) -> Vec<(RuleKey, Arc<Rule>)> {
+    pub fn rules(&self) -> Vec<(RuleKey, Arc<RuleState>)> {
         let table = self.rules.lock();
         let alive = table
             .entries

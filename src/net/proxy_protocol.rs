@@ -14,7 +14,7 @@ const MAX_REST: usize = 4096;
 
 /// What the balancer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ProxiedAddresses {
     /// The balancer speaks for itself (a health check), or of a client that has no address: the connection's own holds.
     Nothing,
     Client {
@@ -28,7 +28,7 @@ pub enum Told {
 pub struct Malformed;
 
 /// Takes the header off the stream, and not a byte more.
-pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Told> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ProxiedAddresses> {
     let malformed = |error: Malformed| io::Error::new(io::ErrorKind::InvalidData, error);
     // No header of either version is shorter.
     let mut start = [0; SIGNATURE.len()];
@@ -57,13 +57,13 @@ async fn read_line(stream: &mut (impl AsyncRead + Unpin), start: &[u8]) -> io::R
 }
 
 /// Section 2.1.
-fn parse_v1(line: &[u8]) -> Result<Told, Malformed> {
+fn parse_v1(line: &[u8]) -> Result<ProxiedAddresses, Malformed> {
     let line = line.strip_suffix(b"\r\n").ok_or(Malformed)?;
     let line = str::from_utf8(line).map_err(|_| Malformed)?;
     let mut words = line.strip_prefix("PROXY ").ok_or(Malformed)?.split(' ');
     let family = words.next().ok_or(Malformed)?;
     if family == "UNKNOWN" {
-        return Ok(Told::Nothing);
+        return Ok(ProxiedAddresses::Nothing);
     }
     let words: Vec<&str> = words.collect();
     let [source, destination, source_port, destination_port] = words[..] else {
@@ -80,16 +80,16 @@ fn parse_v1(line: &[u8]) -> Result<Told, Malformed> {
         let digits = (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse::<u16>().ok().filter(|_| digits).ok_or(Malformed)
     };
-    Ok(Told::Client {
+    Ok(ProxiedAddresses::Client {
         source: SocketAddr::new(address(source)?, port(source_port)?),
         destination: SocketAddr::new(address(destination)?, port(destination_port)?),
     })
 }
 
 /// Section 2.2.
-fn parse_v2(version_and_command: u8, family: u8, rest: &[u8]) -> Result<Told, Malformed> {
+fn parse_v2(version_and_command: u8, family: u8, rest: &[u8]) -> Result<ProxiedAddresses, Malformed> {
     match version_and_command {
-        0x20 => return Ok(Told::Nothing),
+        0x20 => return Ok(ProxiedAddresses::Nothing),
         0x21 => {}
         _ => return Err(Malformed),
     }
@@ -112,9 +112,9 @@ fn parse_v2(version_and_command: u8, family: u8, rest: &[u8]) -> Result<Told, Ma
             (address(0)?.into(), address(16)?.into(), ports(32)?)
         }
         // AF_UNSPEC, a UNIX socket, UDP: nothing that could be told to an app.
-        _ => return Ok(Told::Nothing),
+        _ => return Ok(ProxiedAddresses::Nothing),
     };
-    Ok(Told::Client {
+    Ok(ProxiedAddresses::Client {
         source: SocketAddr::new(source, source_port),
         destination: SocketAddr::new(destination, destination_port),
     })
@@ -128,8 +128,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn client(source: &str, destination: &str) -> Result<Told, Malformed> {
-        Ok(Told::Client {
+    fn client(source: &str, destination: &str) -> Result<ProxiedAddresses, Malformed> {
+        Ok(ProxiedAddresses::Client {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
         })
@@ -142,7 +142,7 @@ mod tests {
         let v6 = parse_v1(b"PROXY TCP6 2001:db8::7 2001:db8::1 56324 443\r\n");
         assert_eq!(v6, client("[2001:db8::7]:56324", "[2001:db8::1]:443"));
         for unknown in [&b"PROXY UNKNOWN\r\n"[..], b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"] {
-            assert_eq!(parse_v1(unknown), Ok(Told::Nothing));
+            assert_eq!(parse_v1(unknown), Ok(ProxiedAddresses::Nothing));
         }
     }
 
@@ -174,8 +174,8 @@ mod tests {
         (v6[15], v6[31]) = (7, 1);
         v6[32..].copy_from_slice(&[0xdc, 4, 1, 187]);
         assert_eq!(parse_v2(0x21, 0x21, &v6), client("[::7]:56324", "[::1]:443"));
-        assert_eq!(parse_v2(0x20, 0x00, &[]), Ok(Told::Nothing), "LOCAL");
-        assert_eq!(parse_v2(0x21, 0x00, &[]), Ok(Told::Nothing), "AF_UNSPEC");
+        assert_eq!(parse_v2(0x20, 0x00, &[]), Ok(ProxiedAddresses::Nothing), "LOCAL");
+        assert_eq!(parse_v2(0x21, 0x00, &[]), Ok(ProxiedAddresses::Nothing), "AF_UNSPEC");
         assert_eq!(parse_v2(0x21, 0x11, &v4[..11]), Err(Malformed), "cut short");
         assert_eq!(parse_v2(0x11, 0x11, &v4), Err(Malformed), "version 1 in binary");
         assert_eq!(parse_v2(0x22, 0x11, &v4), Err(Malformed), "unknown command");

@@ -32,7 +32,7 @@ pub struct Lease {
     _counted: Counted,
     _shared: Option<shared::Lease>,
     /// A rule that goes and comes again finds those that are still open.
-    _rule: Arc<state::Rule>,
+    _rule: Arc<state::RuleState>,
 }
 
 impl ConnectionLimit {
@@ -41,7 +41,7 @@ impl ConnectionLimit {
         &self,
         request: &Request<'_>,
         principal: Option<&Principal>,
-        rule: &Arc<state::Rule>,
+        rule: &Arc<state::RuleState>,
         shared: &Visit<'_>,
     ) -> Result<Option<Lease>, Refusal> {
         if !request.web_socket {

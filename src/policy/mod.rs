@@ -83,7 +83,7 @@ pub struct Rule {
     pub matches: Box<[Match]>,
     pub kind: Kind,
     #[serde(skip)]
-    pub runtime: Slot<state::Rule>,
+    pub runtime: Slot<state::RuleState>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]

@@ -16,7 +16,7 @@ use crate::object::ObjectKey;
 use crate::reason::Reason;
 
 #[derive(Debug, Default)]
-pub struct Rule {
+pub struct RuleState {
     decisions: [[AtomicU64; Decision::VARIANTS.len()]; Mode::VARIANTS.len()],
     /// Each of a rule that has a use for it; empty ones cost next to nothing.
     pub passwords: Passwords,
@@ -41,7 +41,7 @@ pub enum Decision {
     Failed,
 }
 
-impl Rule {
+impl RuleState {
     pub fn count(&self, mode: Mode, decision: Decision) {
         self.decisions[mode as usize][decision as usize].fetch_add(1, Relaxed);
     }

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::telling::Telling;
+use super::request_log::RequestLog;
 use crate::body::incoming::Incoming;
 use crate::body::request::{BodyError, Pause, length};
 use crate::upstream::connection::Connection;
@@ -35,26 +35,26 @@ pub struct AppBody {
     /// None once it was released.
     connection: Option<Connection>,
     /// Told when it is dropped.
-    account: Account,
+    account: ResponseGuard,
 }
 
 /// Who is told how the exchange ended.
 #[derive(Debug)]
-pub struct Account {
+pub struct ResponseGuard {
     pub client: Arc<Client>,
     pub deployment: Arc<DeploymentState>,
     pub status: StatusCode,
     pub started: std::time::Instant,
     pub bytes: u64,
     pub complete: bool,
-    pub telling: Option<Box<Telling>>,
+    pub log: Option<Box<RequestLog>>,
 }
 
 impl AppBody {
     pub fn new(
         incoming: Incoming,
         connection: Connection,
-        account: Account,
+        account: ResponseGuard,
         idle: Option<Duration>,
         end: Option<Instant>,
     ) -> Self {
@@ -69,8 +69,8 @@ impl AppBody {
     }
 
     /// What is to be said at its end.
-    pub fn tell(&mut self, telling: Box<Telling>) {
-        self.account.telling = Some(telling);
+    pub fn tell(&mut self, log: Box<RequestLog>) {
+        self.account.log = Some(log);
     }
 
     /// At once when the last frame is out, so that the next request finds the connection in the pool.
@@ -88,14 +88,14 @@ impl AppBody {
     }
 }
 
-impl Drop for Account {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
         self.deployment
             .traffic
             .count_answer(self.status, self.started.elapsed());
         self.client.clock.idle();
-        if let Some(telling) = self.telling.take() {
-            telling.end(&self.client.proxy.telemetry, self.bytes, self.complete);
+        if let Some(log) = self.log.take() {
+            log.end(&self.client.proxy.telemetry, self.bytes, self.complete);
         }
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::Proxy;
 use super::peer::Peer;
-use super::turn::Turn;
+use super::permit::UpgradePermit;
 use crate::body::clock::Clock;
 use crate::websocket::registry::Registered;
 use crate::websocket::tunnel::Opening;
@@ -19,7 +19,7 @@ pub struct Client {
     pub peer: Arc<Peer>,
     pub clock: Arc<Clock>,
     /// The place in line that the first request, if it is an upgrade, already has.
-    turn: Mutex<Option<Turn>>,
+    permit: Mutex<Option<UpgradePermit>>,
     /// Where an accepted upgrade leaves the app's half until the client's is free.
     opening: Mutex<Option<Opening>>,
     /// Whether the last write found the socket full.
@@ -27,20 +27,20 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(proxy: Arc<Proxy>, peer: Arc<Peer>, turn: Option<Turn>) -> Self {
+    pub fn new(proxy: Arc<Proxy>, peer: Arc<Peer>, permit: Option<UpgradePermit>) -> Self {
         let keep_alive = proxy.listener().keep_alive_timeout;
         Self {
             proxy,
             peer,
             clock: Arc::new(Clock::new(keep_alive)),
-            turn: Mutex::new(turn),
+            permit: Mutex::new(permit),
             opening: Mutex::default(),
             write_blocked: AtomicBool::new(false),
         }
     }
 
-    pub fn take_turn(&self) -> Option<Turn> {
-        self.turn.lock().take()
+    pub fn take_turn(&self) -> Option<UpgradePermit> {
+        self.permit.lock().take()
     }
 
     /// Leaves an accepted upgrade for when the client has been told.

@@ -8,15 +8,15 @@ use http::request::Parts;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::origin::Origin;
+use super::forwarded::Forwarded;
 use crate::telemetry::traces::Scope;
 
 /// One request on its way through the phases.
 #[derive(Clone, Copy)]
-pub struct Phases<'a> {
+pub struct RequestContext<'a> {
     pub client: &'a Arc<Client>,
     pub head: &'a Parts,
-    pub origin: &'a Origin<'a>,
+    pub origin: &'a Forwarded<'a>,
     pub request_id: &'a HeaderValue,
     /// Its place in a trace; None: there is no collector.
     pub scope: Option<&'a Scope>,

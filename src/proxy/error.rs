@@ -12,7 +12,7 @@ use crate::reason::Reason;
 
 /// What an answer of ours is shaped by besides its reason.
 #[derive(Clone, Copy)]
-pub struct Asker<'a> {
+pub struct ErrorContext<'a> {
     pub accept: &'a HeaderMap,
     pub request_id: &'a HeaderValue,
     /// In place of the reason's own.
@@ -20,7 +20,7 @@ pub struct Asker<'a> {
 }
 
 /// The answer for `reason`: problem+json (RFC 9457), or HTML for who prefers it.
-pub fn answer(reason: Reason, asker: Asker<'_>) -> Response<Body> {
+pub fn answer(reason: Reason, asker: ErrorContext<'_>) -> Response<Body> {
     let id = asker.request_id.to_str().unwrap_or_default();
     let detail = asker.detail.unwrap_or_else(|| reason.detail());
     let (kind, text) = if prefers_html(asker.accept) {
@@ -65,7 +65,7 @@ pub fn answer(reason: Reason, asker: Asker<'_>) -> Response<Body> {
 }
 
 /// Somebody else's answer, with what every answer of ours says.
-pub fn passed_on(answer: Response<Bytes>, reason: Reason, asker: Asker<'_>) -> Response<Body> {
+pub fn passed_on(answer: Response<Bytes>, reason: Reason, asker: ErrorContext<'_>) -> Response<Body> {
     let mut response = answer.map(|bytes| Body::Own(Full::new(bytes)));
     let headers = response.headers_mut();
     headers.insert(X_POSTERN_ERROR, HeaderValue::from_static(reason.code()));

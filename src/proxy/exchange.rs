@@ -1,4 +1,4 @@
-//! One request, from its head to its answer: the phases in the order of the contract, on one screen.
+//! One request, from its head to its answer: its phases in the order of the contract, on one screen.
 
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
@@ -11,16 +11,16 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::Full;
 
+use super::authorize::{self, Authorized};
 use super::body::Body;
 use super::client::Client;
-use super::context::{Phases, request_id};
-use super::error::{self, Asker};
+use super::context::{RequestContext, request_id};
+use super::error::{self, ErrorContext};
 use super::forward::Forward;
-use super::guard::{self, Guarded};
-use super::origin::Origin;
+use super::forwarded::Forwarded;
 use super::peer::Peer;
+use super::request_log::{Answered, RequestInfo, RequestLog, SocketLog};
 use super::target::Target;
-use super::telling::{Course, Outcome, Telling, Witness};
 use super::{balance, challenge};
 use crate::body::incoming::Incoming;
 use crate::fields::X_REQUEST_ID;
@@ -49,7 +49,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
     let live = client.proxy.live.look();
     let listener = live.as_ref().map(|live| &*live.snapshot.listener);
     let hsts = listener.and_then(|listener| listener.hsts.clone());
-    let origin = Origin::of(&client.peer, &head.headers, listener);
+    let origin = Forwarded::of(&client.peer, &head.headers, listener);
     let request_id = origin.request_id.cloned().unwrap_or_else(request_id);
     let scope = client
         .proxy
@@ -57,7 +57,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         .tracer
         .as_ref()
         .map(|tracer| tracer.begin(&head.headers));
-    let phases = Phases {
+    let context = RequestContext {
         client,
         head: &head,
         origin: &origin,
@@ -65,12 +65,12 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         scope: scope.as_ref(),
         started,
     };
-    let mut account = Account {
-        phases,
-        course: Course::default(),
+    let mut account = RequestGuard {
+        context,
+        info: RequestInfo::default(),
         answered: false,
     };
-    let answered = AssertUnwindSafe(phases.run(live, incoming, &mut account.course))
+    let answered = AssertUnwindSafe(context.run(live, incoming, &mut account.info))
         .catch_unwind()
         .await;
     account.answered = true;
@@ -86,7 +86,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         Err(_panic) => account.refuse(Reason::InternalError.into()),
     };
     let mut leases = Vec::new();
-    if let Some(passed) = &mut account.course.passed {
+    if let Some(passed) = &mut account.info.passed {
         leases = passed.take_leases();
         let status = response.status();
         passed.finish(status, response.headers_mut(), refused.is_some());
@@ -101,20 +101,20 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
 }
 
 /// Whose request it is, as far as is known; and that it was given up if it ends without an answer.
-struct Account<'a> {
-    phases: Phases<'a>,
-    course: Course,
+struct RequestGuard<'a> {
+    context: RequestContext<'a>,
+    info: RequestInfo,
     answered: bool,
 }
 
-impl Account<'_> {
+impl RequestGuard<'_> {
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
-        let phases = &self.phases;
-        self.traffic().count_refusal(refusal.reason, phases.started.elapsed());
-        phases.client.clock.idle();
-        let asker = Asker {
-            accept: &phases.head.headers,
-            request_id: phases.request_id,
+        let context = &self.context;
+        self.traffic().count_refusal(refusal.reason, context.started.elapsed());
+        context.client.clock.idle();
+        let asker = ErrorContext {
+            accept: &context.head.headers,
+            request_id: context.request_id,
             detail: refusal.detail.as_deref(),
         };
         let mut response = match refusal.answer {
@@ -126,76 +126,76 @@ impl Account<'_> {
     }
 
     fn traffic(&self) -> &Traffic {
-        match &self.course.deployment {
+        match &self.info.deployment {
             Some(deployment) => &deployment.runtime.get().traffic,
-            None => &self.phases.client.proxy.state.unrouted,
+            None => &self.context.client.proxy.state.unrouted,
         }
     }
 
     /// Hands the log entry to what outlives this future: the answer's body or the socket. For an answer of Postern's own it
     /// is written now.
     fn tell(&self, response: &mut Response<Body>, refused: Option<Reason>, leases: Vec<Lease>) {
-        let outcome = Outcome {
+        let outcome = Answered {
             status: response.status(),
             code: refused.map(Reason::code),
             headers: Some(response.headers()),
         };
-        let telling = Telling::of(&self.phases, &self.course, outcome);
-        let Phases { client, head, .. } = self.phases;
+        let log = RequestLog::of(&self.context, &self.info, outcome);
+        let RequestContext { client, head, .. } = self.context;
         let telemetry = &client.proxy.telemetry;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             client.with_socket(|socket| {
-                let witness = telling.map(|telling| telling.opened(telemetry));
-                if let Some(action) = on_close(leases, witness) {
+                let socket_log = log.map(|log| log.opened(telemetry));
+                if let Some(action) = on_close(leases, socket_log) {
                     socket.on_close(action);
                 }
             });
             return;
         }
-        match (response.body_mut(), telling) {
-            (Body::App(body), Some(telling)) => body.tell(telling),
-            (body, Some(telling)) => telling.own(telemetry, &head.method, body.size_hint().exact()),
+        match (response.body_mut(), log) {
+            (Body::App(body), Some(log)) => body.tell(log),
+            (body, Some(log)) => log.own(telemetry, &head.method, body.size_hint().exact()),
             (_, None) => {}
         }
     }
 }
 
 /// What a socket's end brings about: its places under connection limits are given back, then it is logged.
-fn on_close(leases: Vec<Lease>, witness: Option<Witness>) -> Option<OnClose> {
-    match witness {
-        Some(witness) if leases.is_empty() => Some(Box::new(move |closed| witness.closed(closed))),
-        Some(witness) => Some(Box::new(move |closed| {
+fn on_close(leases: Vec<Lease>, socket_log: Option<SocketLog>) -> Option<OnClose> {
+    match socket_log {
+        Some(socket_log) if leases.is_empty() => Some(Box::new(move |closed| socket_log.closed(closed))),
+        Some(socket_log) => Some(Box::new(move |closed| {
             drop(leases);
-            witness.closed(closed);
+            socket_log.closed(closed);
         })),
         None if leases.is_empty() => None,
         None => Some(Box::new(move |_| drop(leases))),
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.traffic().abandoned.fetch_add(1, Relaxed);
-            let outcome = Outcome {
+            let outcome = Answered {
                 status: CLIENT_CLOSED_REQUEST,
                 code: Some(CLOSED_REQUEST),
                 headers: None,
             };
-            if let Some(telling) = Telling::of(&self.phases, &self.course, outcome) {
-                telling.end(&self.phases.client.proxy.telemetry, 0, false);
+            if let Some(log) = RequestLog::of(&self.context, &self.info, outcome) {
+                log.end(&self.context.client.proxy.telemetry, 0, false);
             }
         }
     }
 }
 
 /// What answers.
-enum Way {
-    App(Found),
+enum Routed {
+    App(Chosen),
     Redirect,
 }
 
-struct Found {
+struct Chosen {
     backends: Arc<[Backend]>,
     /// Where one of them speaks TLS.
     upstream_tls: Option<Arc<UpstreamTls>>,
@@ -203,17 +203,17 @@ struct Found {
     asks_clients: bool,
 }
 
-impl Phases<'_> {
+impl RequestContext<'_> {
     /// `live` is the one look at the configuration that this request takes; it ends before anything is waited for.
     async fn run(
         &self,
         live: impl Deref<Target = Option<Arc<Live>>>,
         mut incoming: Incoming,
-        course: &mut Course,
+        info: &mut RequestInfo,
     ) -> Result<Response<Body>, Box<Refusal>> {
         let Self { client, head, .. } = *self;
         // Given back by the first request, whatever it turns out to be.
-        let turn = client.take_turn();
+        let permit = client.take_turn();
         let target = Target::of(head)?;
         let snapshot = live.as_ref().map(|live| &live.snapshot);
         if let Some(response) = snapshot.and_then(|snapshot| self.challenge(snapshot, &target)) {
@@ -221,26 +221,26 @@ impl Phases<'_> {
         }
         let upgrade = Handshake::parse(head)?;
         let snapshot = snapshot.ok_or(Reason::Starting)?;
-        let way = match self.route(snapshot, &target, upgrade.is_some(), course)? {
-            Way::App(way) => way,
-            Way::Redirect => return Ok(self.redirect(&target, course.deployment.as_deref())),
+        let way = match self.route(snapshot, &target, upgrade.is_some(), info)? {
+            Routed::App(way) => way,
+            Routed::Redirect => return Ok(self.redirect(&target, info.deployment.as_deref())),
         };
         drop(live);
-        let Course {
+        let RequestInfo {
             deployment,
             policies,
             passed,
-            trail,
-        } = course;
+            attempted,
+        } = info;
         let verified_here = way.asks_clients.then(|| self.origin.verified_here(&client.peer));
         let deployment = deployment.as_ref().ok_or(Reason::InternalError)?;
         if let Some(policies) = policies {
             let passed = passed.insert(Box::default());
             // Boxed: most requests have none before them.
-            let guarded = guard::run(self, &target, deployment, policies, upgrade.is_some(), incoming, passed);
+            let guarded = authorize::run(self, &target, deployment, policies, upgrade.is_some(), incoming, passed);
             match Box::pin(guarded).await? {
-                Guarded::Passed(body) => incoming = body,
-                Guarded::Answered(response) => return Ok(response),
+                Authorized::Passed(body) => incoming = body,
+                Authorized::Answered(response) => return Ok(response),
             }
         }
         let shown = client.peer.client_certificate().filter(|_| way.asks_clients);
@@ -273,8 +273,8 @@ impl Phases<'_> {
         };
         Ok(match upgrade {
             // Boxed: it is the larger one, and every plain request's future would have its size.
-            Some(handshake) => Box::pin(forward.upgrade(handshake, turn, trail)).await?,
-            None => forward.plain(incoming, trail).await?,
+            Some(handshake) => Box::pin(forward.upgrade(handshake, permit, attempted)).await?,
+            None => forward.plain(incoming, attempted).await?,
         })
     }
 
@@ -292,7 +292,13 @@ impl Phases<'_> {
     }
 
     /// By host, then by route, then by weight.
-    fn route(&self, snapshot: &Snapshot, target: &Target, upgrade: bool, course: &mut Course) -> Result<Way, Reason> {
+    fn route(
+        &self,
+        snapshot: &Snapshot,
+        target: &Target,
+        upgrade: bool,
+        info: &mut RequestInfo,
+    ) -> Result<Routed, Reason> {
         let hostname = target.hostname();
         let host = snapshot.hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
         let head = Head {
@@ -303,13 +309,13 @@ impl Phases<'_> {
             headers: &self.head.headers,
         };
         let route = host.find(&head).ok_or(Reason::PathNotFound)?;
-        course.deployment = Some(route.deployment.clone());
+        info.deployment = Some(route.deployment.clone());
         if !self.origin.https && (snapshot.listener.redirect || demands_certificate(route)) {
             // A WebSocket client follows no redirect (RFC 6455 section 4.1): it is told.
             return if upgrade {
                 Err(Reason::TlsRequired)
             } else {
-                Ok(Way::Redirect)
+                Ok(Routed::Redirect)
             };
         }
         if !is_meant_here(&self.client.peer, snapshot, &hostname, host, route) {
@@ -321,9 +327,9 @@ impl Phases<'_> {
         match &route.action {
             Action::Forward(backends) => {
                 let mut upstreams = backends.iter().filter_map(|backend| backend.upstream.as_ref());
-                course.policies = route.policies.clone();
+                info.policies = route.policies.clone();
                 let speaks_tls = upstreams.any(|upstream| upstream.protocol == Protocol::Https);
-                Ok(Way::App(Found {
+                Ok(Routed::App(Chosen {
                     backends: backends.clone(),
                     upstream_tls: speaks_tls.then(|| route.upstream_tls.clone()),
                     asks_clients: host.tls.client.is_some() || route.client_tls.is_some(),

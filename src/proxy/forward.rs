@@ -20,9 +20,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Body;
 use super::client::Client;
-use super::origin::Origin;
+use super::forwarded::Forwarded;
+use super::request_log::Attempted;
 use super::target::Target;
-use super::telling::Trail;
 use crate::body::clock::COARSE;
 use crate::body::incoming::Incoming;
 use crate::body::replayable::ReplayableBody;
@@ -50,7 +50,7 @@ pub struct Forward<'a> {
     pub upstream_tls: Option<&'a Arc<UpstreamTls>>,
     pub head: &'a Parts,
     pub target: &'a Target,
-    pub origin: &'a Origin<'a>,
+    pub origin: &'a Forwarded<'a>,
     pub request_id: &'a HeaderValue,
     pub scope: Option<&'a Scope>,
     /// What the rules before the app say to it.
@@ -60,16 +60,16 @@ pub struct Forward<'a> {
 
 impl Forward<'_> {
     /// Has a plain request answered: every request but an upgrade.
-    pub async fn plain(self, incoming: Incoming, trail: &mut Trail) -> Result<Response<Body>, Reason> {
+    pub async fn plain(self, incoming: Incoming, attempted: &mut Attempted) -> Result<Response<Body>, Reason> {
         let timeouts = &self.deployment.timeouts;
         let end = timeouts.total.map(|total| Instant::from_std(self.started) + total);
         let (opener, hold) = hold(self.head, &incoming);
         let body = ClientBody::new(incoming, timeouts.idle, end, hold);
-        trail.sent = Some(body.sent());
+        attempted.sent = Some(body.sent());
         // RFC 9110 section 9.2.2.
         let mut repeatable = self.head.method.is_idempotent() && body.is_end_stream();
         let mut body = ReplayableBody::new(body, opener);
-        let mut attempts = self.attempts(Instant::now() + KERNEL_LIMIT, trail);
+        let mut attempts = self.attempts(Instant::now() + KERNEL_LIMIT, attempted);
         loop {
             let mut connection = self.connect(&mut attempts).await?;
             let (sent, expect) = (body.sent(), body.opener.is_some());

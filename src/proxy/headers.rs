@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
-use super::origin::Origin;
+use super::forwarded::Forwarded;
 use crate::fields::hop::{HOP_BY_HOP, is_framing_twin};
 use crate::fields::list::{has_token, tokens};
 use crate::fields::reserved::{is_plain, is_reserved};
@@ -21,9 +21,9 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What Postern tells the app about a request.
 #[derive(Clone, Copy)]
-pub struct Told<'a> {
+pub struct AppHeaders<'a> {
     pub host: &'a HeaderValue,
-    pub origin: &'a Origin<'a>,
+    pub origin: &'a Forwarded<'a>,
     pub request_id: &'a HeaderValue,
     /// None: what the client says of a trace passes as it is.
     pub scope: Option<&'a Scope>,
@@ -34,7 +34,7 @@ pub struct Told<'a> {
 }
 
 /// The head's fields toward the app.
-pub fn to_app(client: &HeaderMap, told: Told<'_>) -> HeaderMap {
+pub fn to_app(client: &HeaderMap, told: AppHeaders<'_>) -> HeaderMap {
     let nominated: Vec<&str> = tokens(client, header::CONNECTION).collect();
     let mut headers = HeaderMap::with_capacity(client.len() + 8);
     for (name, value) in client {
@@ -138,7 +138,7 @@ fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-fn passes_to_app(name: &HeaderName, told: &Told<'_>) -> bool {
+fn passes_to_app(name: &HeaderName, told: &AppHeaders<'_>) -> bool {
     match name.as_str() {
         "host" => false,
         "expect" => told.expect,
@@ -150,7 +150,7 @@ fn passes_to_app(name: &HeaderName, told: &Told<'_>) -> bool {
     }
 }
 
-/// What a trusted proxy may say besides what `Origin` has read. Never in another spelling.
+/// What a trusted proxy may say besides what `Forwarded` has read. Never in another spelling.
 fn is_proxys(name: &str) -> bool {
     (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && is_plain(name)) || name == "forwarded"
 }

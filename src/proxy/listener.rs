@@ -7,7 +7,7 @@ use http::HeaderValue;
 use tokio::net::TcpListener;
 
 use super::peer::Transport;
-use super::{Proxy, arrival};
+use super::{Proxy, admission};
 
 /// Accepts until `stop` is cancelled, then closes the listener.
 pub async fn serve(
@@ -25,7 +25,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(arrival::serve(stream, peer, port.clone(), transport, proxy.clone()));
+                tokio::spawn(admission::serve(stream, peer, port.clone(), transport, proxy.clone()));
             }
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: until something is given back.
             Err(error) if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) => {

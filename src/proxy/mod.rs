@@ -1,7 +1,8 @@
 //! The data plane: accepts connections, answers or forwards each request, and hands upgraded ones to `websocket`.
 //! It reads the configuration only through `live`, once per request.
 
-pub mod arrival;
+pub mod admission;
+pub mod authorize;
 pub mod balance;
 pub mod body;
 mod challenge;
@@ -10,19 +11,18 @@ pub mod context;
 pub mod error;
 pub mod exchange;
 pub mod forward;
-pub mod guard;
+pub mod forwarded;
 pub mod h1;
 pub mod h2;
 pub mod headers;
 pub mod linger;
 pub mod listener;
-pub mod origin;
 pub mod peer;
-pub mod preface;
+pub mod permit;
+pub mod request_log;
 pub mod target;
-pub mod telling;
 pub mod tls;
-pub mod turn;
+pub mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -13,7 +13,7 @@ use super::h2::shared::Connections;
 pub const IDLE_LIMIT: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]
-pub struct Endpoint {
+pub struct EndpointState {
     /// Requests and sockets under way: what LeastConnections compares.
     open: AtomicUsize,
     /// Idle HTTP/1.1 connections, closed when nothing refers to the endpoint any more.
@@ -24,21 +24,21 @@ pub struct Endpoint {
 
 /// One request or socket under way at an endpoint.
 #[derive(Debug)]
-pub struct Open(Arc<Endpoint>);
+pub struct Open(Arc<EndpointState>);
 
-impl Endpoint {
+impl EndpointState {
     pub fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
 }
 
 impl Open {
-    pub fn at(endpoint: &Arc<Endpoint>) -> Self {
+    pub fn at(endpoint: &Arc<EndpointState>) -> Self {
         endpoint.open.fetch_add(1, Relaxed);
         Self(endpoint.clone())
     }
 
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
+    pub fn endpoint(&self) -> &Arc<EndpointState> {
         &self.0
     }
 }

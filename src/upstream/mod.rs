@@ -44,5 +44,5 @@ pub struct Upstream {
 pub struct Endpoint {
     pub address: SocketAddr,
     #[serde(skip)]
-    pub runtime: Slot<endpoint::Endpoint>,
+    pub runtime: Slot<endpoint::EndpointState>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Forward;
-use crate::proxy::telling::Trail;
+use crate::proxy::request_log::Attempted;
 use crate::reason::Reason;
 use crate::runtime::traffic::DialResult;
 use crate::upstream::balance;
@@ -20,7 +20,7 @@ const MAX_RESENDS: usize = 3;
 
 /// The attempts of one request.
 pub(super) struct Attempts<'t> {
-    trail: &'t mut Trail,
+    attempted: &'t mut Attempted,
     /// No endpoint is tried from then on.
     end: Instant,
     /// Indices of endpoints that were dialled.
@@ -63,10 +63,10 @@ impl Attempts<'_> {
 
 impl Forward<'_> {
     /// Attempts until `deadline`, and within the budget.
-    pub(super) fn attempts<'t>(&self, deadline: Instant, trail: &'t mut Trail) -> Attempts<'t> {
+    pub(super) fn attempts<'t>(&self, deadline: Instant, attempted: &'t mut Attempted) -> Attempts<'t> {
         let budget = self.deployment.timeouts.dial_budget.unwrap_or(KERNEL_LIMIT);
         Attempts {
-            trail,
+            attempted,
             end: deadline.min(Instant::now() + budget),
             tried: Vec::new(),
             chosen: None,
@@ -80,7 +80,7 @@ impl Forward<'_> {
     pub(super) async fn connect(&self, attempts: &mut Attempts<'_>) -> Result<Connection, Reason> {
         if attempts.reuse {
             let (index, open) = self.choose(attempts)?;
-            attempts.trail.endpoint = Some(self.upstream.endpoints[index].address);
+            attempts.attempted.endpoint = Some(self.upstream.endpoints[index].address);
             match self.dialer().reuse(open) {
                 Ok(connection) => return Ok(connection),
                 // The balance holds: the one that was chosen is dialled first.
@@ -142,7 +142,7 @@ impl Forward<'_> {
         }
         attempts.tried.push(index);
         let address = self.upstream.endpoints[index].address;
-        attempts.trail.endpoint = Some(address);
+        attempts.attempted.endpoint = Some(address);
         Ok(Attempt {
             address,
             open,

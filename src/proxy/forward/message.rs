@@ -6,14 +6,14 @@ use tokio::time::Instant;
 use super::Forward;
 use crate::body::clock::COARSE;
 use crate::body::incoming::Incoming;
-use crate::proxy::body::{Account, AppBody, Body};
-use crate::proxy::headers::{self, Told};
+use crate::proxy::body::{AppBody, Body, ResponseGuard};
+use crate::proxy::headers::{self, AppHeaders};
 use crate::upstream::connection::Connection;
 use crate::websocket::handshake::Handshake;
 
 impl Forward<'_> {
     pub(super) fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
-        let told = Told {
+        let told = AppHeaders {
             host: &self.target.host,
             origin: self.origin,
             request_id: self.request_id,
@@ -52,14 +52,14 @@ impl Forward<'_> {
         // The client's hop has a version of its own; hyper knows it.
         head.version = Version::HTTP_11;
         self.client.clock.sending(timeouts.idle);
-        let account = Account {
+        let account = ResponseGuard {
             client: self.client.clone(),
             deployment: self.deployment.runtime.get().clone(),
             status: head.status,
             started: self.started,
             bytes: 0,
             complete: false,
-            telling: None,
+            log: None,
         };
         // A long pause is the connection's clock's to notice: while the app is silent, nothing moves to the client.
         let idle = timeouts.idle.filter(|idle| *idle < COARSE);

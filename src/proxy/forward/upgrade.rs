@@ -12,8 +12,8 @@ use super::attempts::Attempt;
 use crate::body::request::ClientBody;
 use crate::proxy::body::Body;
 use crate::proxy::headers;
-use crate::proxy::telling::Trail;
-use crate::proxy::turn::Turn;
+use crate::proxy::permit::UpgradePermit;
+use crate::proxy::request_log::Attempted;
 use crate::reason::Reason;
 use crate::upstream::connection::Upgraded;
 use crate::upstream::error::SendError;
@@ -25,8 +25,8 @@ impl Forward<'_> {
     pub async fn upgrade(
         self,
         handshake: Handshake,
-        turn: Option<Turn>,
-        trail: &mut Trail,
+        turn: Option<UpgradePermit>,
+        attempted: &mut Attempted,
     ) -> Result<Response<Body>, Reason> {
         let runtime = self.deployment.runtime.get();
         // A permit of another Deployment is of no use: the routes may have changed since the head was peeked at.
@@ -34,13 +34,13 @@ impl Forward<'_> {
         // Past the bound they wait; what is left of the time is then for the app.
         let turn = match turn {
             Some(turn) => turn,
-            None => Turn::of(self.deployment).await,
+            None => UpgradePermit::of(self.deployment).await,
         };
         let (deadline, waited) = (turn.deadline, turn.waited);
         let permit = turn.permit.ok_or(Reason::Overloaded)?;
         let dialer = self.dialer();
         let dial = |Attempt { address, open, limit }| dialer.open_for_upgrade(open, address, limit);
-        let connection = match self.dial(&mut self.attempts(deadline, trail), dial).await {
+        let connection = match self.dial(&mut self.attempts(deadline, attempted), dial).await {
             // It was the wait that left no time to reach anyone.
             Err(Reason::Unreachable) if waited && deadline <= Instant::now() => return Err(Reason::Overloaded),
             dialled => dialled?,

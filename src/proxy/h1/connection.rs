@@ -22,12 +22,12 @@ use crate::body::clock::Phase;
 use crate::body::incoming::Incoming;
 use crate::fields::{MAX_HEAD, MAX_HEADERS};
 use crate::net::stream::Stream;
-use crate::proxy::arrival::Bounds;
+use crate::proxy::admission::Bounds;
 use crate::proxy::body::Body;
 use crate::proxy::client::Client;
 use crate::proxy::linger::linger;
 use crate::proxy::peer::Peer;
-use crate::proxy::turn::Turn;
+use crate::proxy::permit::UpgradePermit;
 use crate::proxy::{Proxy, context, error, exchange};
 use crate::reason::Reason;
 use crate::websocket::tunnel::{self, Tunnel};
@@ -55,9 +55,9 @@ pub async fn serve(
     peer: Arc<Peer>,
     proxy: Arc<Proxy>,
     bounds: Bounds<'_, '_>,
-    turn: Option<Turn>,
+    permit: Option<UpgradePermit>,
 ) -> Ending {
-    let client = Arc::new(Client::new(proxy, peer, turn));
+    let client = Arc::new(Client::new(proxy, peer, permit));
     let io = Io::new(stream, client.clone());
     let mut connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)

@@ -1,5 +1,5 @@
 //! The access log: a line of JSON on stdout for every request, and for a socket one when it opens and one when it closes. What
-//! stands in a record is here; how it is found out is `proxy::telling`'s.
+//! stands in a record is here; how it is found out is `proxy::request_log`'s.
 
 mod queue;
 

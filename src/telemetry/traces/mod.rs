@@ -1,5 +1,5 @@
 //! Traces: which requests are followed, and the one span that Postern adds to each of them. Sending them to a collector is
-//! `export`'s, what one looks like on its way `otlp`'s; what a span says of a request is found out by `proxy::telling`.
+//! `export`'s, what one looks like on its way `otlp`'s; what a span says of a request is found out by `proxy::request_log`.
 
 pub mod context;
 pub mod export;

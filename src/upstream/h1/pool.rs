@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::body::request::{ClientBody, Sent};
 use crate::net::stream::Stream;
 use crate::runtime::Traffic;
-use crate::upstream::endpoint::{Endpoint, IDLE_LIMIT, Open};
+use crate::upstream::endpoint::{EndpointState, IDLE_LIMIT, Open};
 use crate::upstream::gauge::GaugeGuard;
 use crate::upstream::tls::UpstreamTls;
 
@@ -268,7 +268,7 @@ impl ConnectionState {
 async fn drive(
     connection: Connection<TokioIo<Stream>, ClientBody>,
     state: Arc<ConnectionState>,
-    endpoint: Weak<Endpoint>,
+    endpoint: Weak<EndpointState>,
 ) {
     let mut connection = pin!(connection);
     let mut tick = pin!(tokio::time::sleep(IDLE_LIMIT));

@@ -19,7 +19,7 @@ use crate::net::stream::Stream;
 use crate::runtime::Traffic;
 use crate::runtime::traffic::DialResult;
 use crate::upstream::dial;
-use crate::upstream::endpoint::{Endpoint, IDLE_LIMIT, Open};
+use crate::upstream::endpoint::{EndpointState, IDLE_LIMIT, Open};
 use crate::upstream::gauge::GaugeGuard;
 
 /// Streams that one connection is given at most, whatever the app allows: they share its fate and its bandwidth.
@@ -80,7 +80,7 @@ fn builder() -> Builder {
 }
 
 /// Drives one connection until it ends: by the app, by an error, or once it was idle for too long.
-async fn drive(connection: Connection<Stream, Bytes>, id: u64, endpoint: Weak<Endpoint>) {
+async fn drive(connection: Connection<Stream, Bytes>, id: u64, endpoint: Weak<EndpointState>) {
     let mut connection = pin!(connection);
     loop {
         let next = endpoint.upgrade().map(|endpoint| endpoint.streams.look(id));

@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
-use postern::proxy::error::{Asker, answer};
+use postern::proxy::error::{ErrorContext, answer};
 use postern::reason::Reason;
 use postern::fields::list::{has_token, tokens};
 
@@ -33,7 +33,7 @@ fn naive<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
 }
 
 fn is_html(accept: &HeaderMap) -> bool {
-    let asker = Asker {
+    let asker = ErrorContext {
         accept,
         request_id: &HeaderValue::from_static("1"),
         detail: None,

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use libfuzzer_sys::fuzz_target;
-use postern::net::proxy_protocol::{Told, read};
+use postern::net::proxy_protocol::{ProxiedAddresses, read};
 use postern_fuzz::ready;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -28,7 +28,7 @@ impl AsyncRead for Stream<'_> {
 }
 
 /// What a stream says, and how much of it was read for that.
-fn parse(stream: &[u8], piece: usize) -> (Result<Told, ErrorKind>, usize) {
+fn parse(stream: &[u8], piece: usize) -> (Result<ProxiedAddresses, ErrorKind>, usize) {
     let mut rest = Stream { rest: stream, piece };
     let told = ready(read(&mut rest)).map_err(|error| error.kind());
     (told, stream.len() - rest.rest.len())
@@ -83,7 +83,7 @@ fuzz_target!(|input: &[u8]| {
     } else {
         assert_eq!(usize::from(header[14]) * 256 + usize::from(header[15]) + 16, length);
     }
-    if let Told::Client { source, destination } = told {
+    if let ProxiedAddresses::Client { source, destination } = told {
         assert_eq!(source.is_ipv4(), destination.is_ipv4());
         for header in [version_1(source, destination), version_2(source, destination)] {
             assert_eq!(parse(&header, usize::MAX), (Ok(told), header.len()));

@@ -43,8 +43,8 @@ fn clients() -> Vec<Row> {
         ("HTTP/2 frames without data, bytes in a burst", Size("proxy/h2/flood.rs", "CAPACITY"), "the connection closes"),
         ("HTTP/2 frames without data, bytes per second after the burst", Size("proxy/h2/flood.rs", "PER_SECOND"), "the connection closes"),
         ("bytes that a reset of a stream counts as", Size("proxy/h2/flood.rs", "RESET"), "as above"),
-        ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/origin.rs", "MAX_HOPS"), "the leftmost of them is the client"),
-        ("characters of an X-Request-Id that is kept", Count("proxy/origin.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
+        ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/forwarded.rs", "MAX_HOPS"), "the leftmost of them is the client"),
+        ("characters of an X-Request-Id that is kept", Count("proxy/forwarded.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
         ("time without TCP acknowledgements from a peer", Time("net/socket.rs", "USER_TIMEOUT"), "the connection ends"),
     ]
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use super::context::Phases;
+use super::context::RequestContext;
 use crate::body::request::Sent;
 use crate::policy::logging::Redacted;
 use crate::policy::{Kind, Logging, Passed, Policy, Rule};
@@ -22,18 +22,18 @@ use crate::websocket::socket::Closed;
 
 /// What is found out about a request on its way.
 #[derive(Default)]
-pub struct Course {
+pub struct RequestInfo {
     pub deployment: Option<Arc<Deployment>>,
     /// What stands before the app.
     pub policies: Option<Arc<[Arc<Policy>]>>,
     /// What they have said; None: there are none.
     pub passed: Option<Box<Passed>>,
-    pub trail: Trail,
+    pub attempted: Attempted,
 }
 
 /// Of the way to the app.
 #[derive(Default)]
-pub struct Trail {
+pub struct Attempted {
     /// The endpoint that was tried last.
     pub endpoint: Option<SocketAddr>,
     /// How far the request's body got.
@@ -42,7 +42,7 @@ pub struct Trail {
 
 /// How a request was answered.
 #[derive(Clone, Copy)]
-pub struct Outcome<'a> {
+pub struct Answered<'a> {
     pub status: StatusCode,
     /// None: by the app, or as it should be.
     pub code: Option<&'static str>,
@@ -51,7 +51,7 @@ pub struct Outcome<'a> {
 
 /// What waits for the end.
 #[derive(Debug)]
-pub struct Telling {
+pub struct RequestLog {
     record: Option<Record>,
     span: Option<Box<Span>>,
     sent: Option<Arc<Sent>>,
@@ -60,28 +60,28 @@ pub struct Telling {
 
 /// The same of a socket, which outlives its client's connection. It stays small, as the socket does.
 #[derive(Debug)]
-pub struct Witness {
+pub struct SocketLog {
     telemetry: Arc<Telemetry>,
     record: Option<Record>,
     span: Option<Box<Span>>,
 }
 
-impl Telling {
+impl RequestLog {
     /// None where nobody wants to hear of it.
-    pub fn of(phases: &Phases<'_>, course: &Course, outcome: Outcome<'_>) -> Option<Box<Self>> {
-        let telemetry = &phases.client.proxy.telemetry;
-        let asked = course.passed.as_ref().is_some_and(|passed| !passed.logged.is_empty());
+    pub fn of(context: &RequestContext<'_>, info: &RequestInfo, outcome: Answered<'_>) -> Option<Box<Self>> {
+        let telemetry = &context.client.proxy.telemetry;
+        let asked = info.passed.as_ref().is_some_and(|passed| !passed.logged.is_empty());
         let wanted = telemetry.access.wants(asked);
-        let scope = phases.scope.filter(|scope| scope.context.sampled);
+        let scope = context.scope.filter(|scope| scope.context.sampled);
         if !wanted && scope.is_none() {
             return None;
         }
-        let head = head(phases, course, outcome);
+        let head = head(context, info, outcome);
         Some(Box::new(Self {
-            span: scope.and_then(|scope| span(scope, &head, phases.started)),
+            span: scope.and_then(|scope| span(scope, &head, context.started)),
             record: if wanted { Record::of(&head) } else { None },
-            sent: course.trail.sent.clone(),
-            started: phases.started,
+            sent: info.attempted.sent.clone(),
+            started: context.started,
         }))
     }
 
@@ -113,7 +113,7 @@ impl Telling {
     }
 
     /// The client is about to be told that it has a socket.
-    pub fn opened(self, telemetry: &Arc<Telemetry>) -> Witness {
+    pub fn opened(self, telemetry: &Arc<Telemetry>) -> SocketLog {
         let tail = Tail {
             duration: self.started.elapsed(),
             bytes_in: None,
@@ -129,7 +129,7 @@ impl Telling {
             span.name = "WebSocket";
             span.event("socket.open", Vec::new());
         }
-        Witness {
+        SocketLog {
             telemetry: telemetry.clone(),
             record: self.record.map(Record::identity),
             span,
@@ -137,7 +137,7 @@ impl Telling {
     }
 }
 
-impl Witness {
+impl SocketLog {
     pub fn closed(self, closed: Closed) {
         let by = closed.by.label();
         let tail = Tail {
@@ -165,22 +165,22 @@ impl Witness {
     }
 }
 
-fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) -> Head<'a> {
-    let Phases { head, origin, .. } = *phases;
-    let deployment = course.deployment.as_ref().map(|deployment| &deployment.key);
-    let policies = course.policies.as_deref().unwrap_or_default().iter();
+fn head<'a>(context: &'a RequestContext<'_>, info: &'a RequestInfo, outcome: Answered<'_>) -> Head<'a> {
+    let RequestContext { head, origin, .. } = *context;
+    let deployment = info.deployment.as_ref().map(|deployment| &deployment.key);
+    let policies = info.policies.as_deref().unwrap_or_default().iter();
     let redacted = Redacted::by(policies.flat_map(|policy| &policy.rules).flat_map(Rule::sources));
-    let rules: Vec<&Logging> = course.passed.as_deref().map(asking).unwrap_or_default();
+    let rules: Vec<&Logging> = info.passed.as_deref().map(asking).unwrap_or_default();
     let wanted = rules.iter().flat_map(|rule| &rule.request_headers);
     let request_headers = redacted.headers(wanted, &head.headers);
     let wanted = rules.iter().flat_map(|rule| &rule.response_headers);
     let response_headers = outcome.headers.map(|headers| redacted.headers(wanted, headers));
     let query = head.uri.query().filter(|_| rules.iter().any(|rule| rule.query));
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let principal = course.passed.as_ref().and_then(|passed| passed.principal.as_ref());
+    let principal = info.passed.as_ref().and_then(|passed| passed.principal.as_ref());
     let identity = Identity {
-        request_id: phases.request_id.to_str().unwrap_or_default(),
-        trace_id: match phases.scope {
+        request_id: context.request_id.to_str().unwrap_or_default(),
+        trace_id: match context.scope {
             Some(scope) => Some(scope.context.trace.to_string()),
             None => Context::of(&head.headers).map(|context| context.trace.to_string()),
         },
@@ -202,7 +202,7 @@ fn head<'a>(phases: &'a Phases<'_>, course: &'a Course, outcome: Outcome<'_>) ->
         query: query.map(|query| redacted.query(query)),
         status: outcome.status.as_u16(),
         code: outcome.code,
-        upstream: course.trail.endpoint,
+        upstream: info.attempted.endpoint,
         principal: principal.map(|principal| principal.subject()),
         user_agent: head
             .headers

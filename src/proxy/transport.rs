@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::peer::{Peer, Transport};
 use super::{Proxy, context, error};
-use crate::net::proxy_protocol::{self, Told};
+use crate::net::proxy_protocol::{self, ProxiedAddresses};
 use crate::net::stream::Stream;
 use crate::reason::Reason;
 use crate::runtime::handshakes::Outcome;
@@ -79,7 +79,7 @@ async fn take_slow(
     proxy: &Proxy,
 ) -> io::Result<Opened> {
     let (mut ip, mut port) = (from.ip(), port);
-    if proxied && let Told::Client { source, destination } = proxy_protocol::read(&mut stream).await? {
+    if proxied && let ProxiedAddresses::Client { source, destination } = proxy_protocol::read(&mut stream).await? {
         ip = source.ip();
         port = HeaderValue::from(destination.port());
     }

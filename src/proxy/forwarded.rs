@@ -18,7 +18,7 @@ const MAX_HOPS: usize = 64;
 const MAX_REQUEST_ID: usize = 128;
 
 #[derive(Clone, Debug)]
-pub struct Origin<'a> {
+pub struct Forwarded<'a> {
     /// Whether the peer is one of `trustedProxies`.
     pub trusted: bool,
     /// The rightmost hop that is not trusted.
@@ -39,7 +39,7 @@ pub struct Origin<'a> {
     pub forwarded: bool,
 }
 
-impl<'a> Origin<'a> {
+impl<'a> Forwarded<'a> {
     pub fn of(peer: &'a Peer, headers: &'a HeaderMap, listener: Option<&Listener>) -> Self {
         let direct = Self {
             trusted: false,

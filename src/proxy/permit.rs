@@ -10,7 +10,7 @@ use crate::upstream::dial::KERNEL_LIMIT;
 
 /// A place among a Deployment's handshakes in flight.
 #[derive(Debug)]
-pub struct Turn {
+pub struct UpgradePermit {
     line: Weak<Semaphore>,
     /// Until when the app must have answered, the time in line included.
     pub deadline: Instant,
@@ -19,7 +19,7 @@ pub struct Turn {
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turn {
+impl UpgradePermit {
     /// Waits for a place, within the time that the app has for its answer.
     pub async fn of(deployment: &Deployment) -> Self {
         let line = &deployment.runtime.get().upgrades;

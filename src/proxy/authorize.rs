@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Body;
-use super::context::Phases;
+use super::context::RequestContext;
 use super::target::Target;
 use crate::body::incoming::{Incoming, ReadBody};
 use crate::fields::X_REQUEST_ID;
@@ -25,24 +25,24 @@ use crate::upstream::dial::KERNEL_LIMIT;
 /// How long a rule in the shadow waits for a body.
 const SHADOW_BODY: Duration = Duration::from_secs(5);
 
-pub enum Guarded {
+pub enum Authorized {
     /// With the body, whether it was looked at or not.
     Passed(Incoming),
     Answered(Response<Body>),
 }
 
 pub async fn run(
-    phases: &Phases<'_>,
+    context: &RequestContext<'_>,
     target: &Target,
     deployment: &Deployment,
     policies: &[Arc<Policy>],
     upgrade: bool,
     mut incoming: Incoming,
     passed: &mut Passed,
-) -> Result<Guarded, Box<Refusal>> {
-    let Phases {
+) -> Result<Authorized, Box<Refusal>> {
+    let RequestContext {
         client, head, origin, ..
-    } = *phases;
+    } = *context;
     let host = target.hostname();
     let request = Request {
         // An upgrade in HTTP/2 is a CONNECT (RFC 8441 section 5), to the app a GET.
@@ -65,14 +65,14 @@ pub async fn run(
     let mut run = Run::new(policies, &request, deployment.ambiguous_paths, services, passed).map_err(Box::new)?;
     loop {
         match run.advance().await.map_err(Box::new)? {
-            Progress::Passed => return Ok(Guarded::Passed(incoming)),
-            Progress::Answered(response) => return Ok(Guarded::Answered(own_answer(phases, deployment, response))),
+            Progress::Passed => return Ok(Authorized::Passed(incoming)),
+            Progress::Answered(response) => return Ok(Authorized::Answered(own_answer(context, deployment, response))),
             Progress::WantsBody { limit, mode } => {
                 let mut body = ReadBody::of(incoming);
                 let timeouts = &deployment.timeouts;
                 let end = match mode {
                     Mode::Enforce => timeouts.total.map(|total| {
-                        let end = Instant::from_std(phases.started) + total;
+                        let end = Instant::from_std(context.started) + total;
                         (end, Reason::RequestTimeout)
                     }),
                     Mode::Shadow => Some((Instant::now() + SHADOW_BODY, Reason::PolicyTimeout)),
@@ -84,12 +84,12 @@ pub async fn run(
     }
 }
 
-fn own_answer(phases: &Phases<'_>, deployment: &Deployment, response: Response<Bytes>) -> Response<Body> {
+fn own_answer(context: &RequestContext<'_>, deployment: &Deployment, response: Response<Bytes>) -> Response<Body> {
     let mut response = response.map(|bytes| Body::Own(Full::new(bytes)));
-    response.headers_mut().insert(X_REQUEST_ID, phases.request_id.clone());
+    response.headers_mut().insert(X_REQUEST_ID, context.request_id.clone());
     let traffic = &deployment.runtime.get().traffic;
-    traffic.count_answer(response.status(), phases.started.elapsed());
-    phases.client.clock.idle();
+    traffic.count_answer(response.status(), context.started.elapsed());
+    context.client.clock.idle();
     response
 }
 

@@ -1,6 +1,6 @@
-//! A client connection before hyper has it. It waits here for its first byte and, if it asks for a socket, for its turn, at
+//! A client connection before hyper has it. It waits here for its first byte and, if it asks for a socket, for its permit, at
 //! the price of a small task: hyper's buffers, twenty times that, come after. What is read here is only peeked at, to know
-//! whose turn it would be; hyper and the exchange decide what the request is.
+//! whose permit it would be; hyper and the exchange decide what the request is.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFuture;
 
 use super::peer::Transport;
-use super::preface::{self, Opened};
-use super::turn::Turn;
+use super::permit::UpgradePermit;
+use super::transport::{self, Opened};
 use super::{Proxy, h1, h2, linger};
 use crate::body::clock::HEAD_TIMEOUT;
 use crate::hostname::normalize;
@@ -45,7 +45,7 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
         mut stream,
         peer,
         http2,
-    }) = preface::take(stream, from, port, transport, &proxy).await
+    }) = transport::take(stream, from, port, transport, &proxy).await
     else {
         return;
     };
@@ -53,34 +53,34 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
     let draining = pin!(proxy.draining.cancelled());
     let mut bounds = Bounds { tick, draining };
     let asked = match http2 {
-        true => First::Http2,
+        true => FirstBytes::Http2,
         false => poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await,
     };
-    let turn = match asked {
-        First::Nothing => return,
-        First::Http2 => {
+    let permit = match asked {
+        FirstBytes::Nothing => return,
+        FirstBytes::Http2 => {
             // It counts itself: not while it carries sockets alone.
             drop(open);
             return Box::pin(h2::serve(stream, peer, proxy.clone())).await;
         }
-        First::Foreign => {
+        FirstBytes::Foreign => {
             drop(open);
             return linger::linger(stream).await;
         }
-        First::Bytes => None,
-        First::Upgrade(deployment) => {
-            let turn = Turn::of(&deployment).await;
+        FirstBytes::Bytes => None,
+        FirstBytes::Upgrade(deployment) => {
+            let permit = UpgradePermit::of(&deployment).await;
             bounds.tick.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
-            Some(turn)
+            Some(permit)
         }
     };
     // Boxed, so that until now it cost nothing, and no more from the moment that it ends.
-    let ended = Box::pin(h1::serve(stream, peer, proxy.clone(), bounds, turn)).await;
+    let ended = Box::pin(h1::serve(stream, peer, proxy.clone(), bounds, permit)).await;
     drop(open);
     ended.finish().await;
 }
 
-enum First {
+enum FirstBytes {
     /// The time is up, or Postern drains.
     Nothing,
     Bytes,
@@ -92,22 +92,22 @@ enum First {
 }
 
 impl Bounds<'_, '_> {
-    fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &mut Stream, proxy: &Proxy) -> Poll<First> {
+    fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &mut Stream, proxy: &Proxy) -> Poll<FirstBytes> {
         let peeked = BUFFER.with_borrow_mut(|buffer| {
             let plain = matches!(stream, Stream::Plain(_));
             let look = |bytes: &[u8]| match asks_for_socket(bytes, proxy) {
-                Some(deployment) => First::Upgrade(deployment),
-                None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => First::Http2,
-                None if plain && names_another_protocol(bytes) => First::Foreign,
-                None => First::Bytes,
+                Some(deployment) => FirstBytes::Upgrade(deployment),
+                None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => FirstBytes::Http2,
+                None if plain && names_another_protocol(bytes) => FirstBytes::Foreign,
+                None => FirstBytes::Bytes,
             };
             stream
                 .poll_peek(cx, buffer, look)
-                .map(|first| first.unwrap_or(First::Bytes))
+                .map(|first| first.unwrap_or(FirstBytes::Bytes))
         });
         match peeked {
             Poll::Pending if self.tick.as_mut().poll(cx).is_ready() || self.draining.as_mut().poll(cx).is_ready() => {
-                Poll::Ready(First::Nothing)
+                Poll::Ready(FirstBytes::Nothing)
             }
             peeked => peeked,
         }
