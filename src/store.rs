@@ -1,21 +1,23 @@
 //! What the watches have delivered: trimmed objects by key, and which keys changed since the last compile.
 //! One task owns the store; nothing here blocks or looks at a clock.
 
+mod changes;
 mod objects;
 mod table;
 
+pub use crate::object::Kind;
+pub use changes::Changes;
 pub use objects::{
     ConfigMap, Deployment, EndpointSlice, Labels, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
     Targets, selects,
 };
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use strum::VariantArray;
 
-pub use crate::object::Kind;
 use crate::object::{ObjectId, ObjectKey};
 use table::{AnyTable, Slices, Stored, Table};
 
@@ -26,15 +28,6 @@ pub enum Event {
     Delete(Kind, ObjectKey),
     /// A list of this kind is complete: what it does not hold has vanished, however many deletions were missed.
     Listed(Kind, BTreeSet<ObjectKey>),
-}
-
-/// Keys that changed since the changes were last taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Objects that are new, gone, or differ in more than their status. A Service has changed with its slices too.
-    changed: BTreeMap<Kind, BTreeSet<ObjectKey>>,
-    /// Objects whose status at the source is another one now: compile does not care, the status writer does.
-    pub observed: BTreeSet<ObjectId>,
 }
 
 /// What a source saw at one moment; applied as one.
@@ -184,25 +177,6 @@ impl Store {
     /// How many objects of this kind there are.
     pub fn count(&self, kind: Kind) -> usize {
         self.tables.of(kind).len()
-    }
-}
-
-impl Changes {
-    /// The keys of this kind. Slices change with their Service.
-    pub fn of(&self, kind: Kind) -> &BTreeSet<ObjectKey> {
-        static NONE: BTreeSet<ObjectKey> = BTreeSet::new();
-        self.changed.get(&kind).unwrap_or(&NONE)
-    }
-
-    pub fn add(&mut self, kind: Kind, keys: BTreeSet<ObjectKey>) {
-        if !keys.is_empty() {
-            self.changed.entry(kind).or_default().extend(keys);
-        }
-    }
-
-    /// Nothing that compile reads has changed.
-    pub fn is_empty(&self) -> bool {
-        self.changed.is_empty()
     }
 }
 

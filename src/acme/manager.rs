@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::Mailbox;
 use super::failure::Failure;
+use super::mailbox::Mailbox;
 use super::schedule::{Job, Schedule, Setback, Validity};
 use crate::status::Failures;
 

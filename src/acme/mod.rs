@@ -5,27 +5,25 @@
 mod account;
 mod failure;
 mod leaf;
+pub mod mailbox;
 mod manager;
 mod order;
 mod schedule;
 mod secrets;
 
+pub use mailbox::Mailbox;
 pub use order::Orders;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::compile::subject::Subject;
 use crate::hostname::HostName;
-use crate::object::ObjectId;
-use crate::status::{self, Failures};
+use crate::status::Failures;
 use manager::Surroundings;
+use order::now;
 use schedule::{Validity, Wanted};
-
-/// Where publish leaves what each object wants.
-pub type Mailbox = status::Mailbox<ObjectId, Vec<Wanted>>;
 
 /// The certificates that an object wants, by its report. None: it is gone.
 pub fn wanted(report: Option<&Subject>) -> Vec<Wanted> {
@@ -70,9 +68,4 @@ pub async fn run(clerk: Orders, mailbox: Arc<Mailbox>, leadership: watch::Receiv
         async move { clerk.make(&job).await }
     };
     manager::run(surroundings, clear, order).await;
-}
-
-/// In Unix seconds.
-fn now() -> i64 {
-    Timestamp::now().as_second()
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
 };
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Client, ResourceExt};
@@ -18,12 +19,16 @@ use tracing::{debug, warn};
 use super::account::Registration;
 use super::failure::{Failure, call, problem_text};
 use super::leaf::usable;
-use super::now;
 use super::schedule::{Job, Validity};
 use super::secrets::{CLASS, Content, HOSTNAME, Secrets, short_hash};
 use crate::config::Settings;
 use crate::live::LiveCell;
 use crate::object::ObjectKey;
+
+/// In Unix seconds.
+pub(super) fn now() -> i64 {
+    Timestamp::now().as_second()
+}
 
 /// Who makes orders.
 pub struct Orders {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Status;
+use super::update::Status;
 use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::{DeploymentStatus, EndpointCounts};
 use crate::api::policy::SentinelPolicyStatus;

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::conditions::{self, Difference};
 use super::events::{Notice, Notices};
 use super::failures::Failures;
-use super::{Mailbox, Status, Update};
+use super::update::{Mailbox, Status, Update};
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
 use crate::api::{GROUP, VERSION};

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Changes, EndpointSlice};
+use super::changes::Changes;
+use super::objects::EndpointSlice;
 use crate::object::{Kind, ObjectId, ObjectKey};
 
 /// What is kept of an object.
