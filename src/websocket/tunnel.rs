@@ -20,7 +20,7 @@
 //!
 //! | The timer starts when                         | It runs       | Closed by                               |
 //! |-----------------------------------------------|---------------|-----------------------------------------|
-//! | the first end: a source ended                | `HALF_CLOSE`  | the side that ended                     |
+//! | the first end: a source ended                 | `HALF_CLOSE`  | the side that ended                     |
 //! | the first end: a source or a sink failed      | `AFTER_RESET` | the side that failed                    |
 //! | Postern ends the socket                       | `ENDING`      | Postern, unless a side had ended before |
 

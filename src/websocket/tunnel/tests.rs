@@ -50,13 +50,14 @@ impl Running {
     }
 }
 
-/// The clock is paused: it moves on when every task waits.
+/// The clock is paused: it moves on when every task waits, so that a test that is stuck soon has its hour behind it.
 fn paused<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build();
-    runtime.unwrap().block_on(test)
+    let bounded = async { timeout(Duration::from_secs(3600), test).await.expect("stuck") };
+    runtime.unwrap().block_on(bounded)
 }
 
 /// `early`: what came right behind the handshake from the client and from the app.
