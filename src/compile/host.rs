@@ -164,6 +164,7 @@ impl Names {
         });
         let tls = HostOffer::of(serving.map(|claim| (&claim.age.id, offer(&claim.age.id))));
 
+        #[expect(clippy::mutable_key_type, reason = "a match hashes by its text, which never changes")]
         let mut taken: HashMap<&'a Matches, ObjectId> = HashMap::new();
         let mut served = Vec::new();
         let mut affected = Vec::new();

@@ -247,10 +247,10 @@ impl RequestContext<'_> {
         if let Some(principal) = shown.and_then(|shown| shown.principal.as_ref()) {
             passed.get_or_insert_default().fall_back(principal);
         }
-        if let Some(passed) = passed {
-            if let (Some(signer), Ok(id)) = (&client.proxy.services.signer, deployment.id.to_str()) {
-                passed.sign(signer, &format!("{}/{id}", deployment.key.namespace));
-            }
+        if let (Some(passed), Some(signer)) = (passed.as_mut(), &client.proxy.services.signer)
+            && let Ok(id) = deployment.id.to_str()
+        {
+            passed.sign(signer, &format!("{}/{id}", deployment.key.namespace));
         }
         let upstream = balance::choose_backend(&way.backends)?;
         // Most speak none, and one stands for all of those: every request would count on it.

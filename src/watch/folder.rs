@@ -215,7 +215,7 @@ impl Reader {
                     }
                 }
                 Err(error) => {
-                    warn!(file = %path.display(), %error, "cannot read a manifest: its last version stays in force")
+                    warn!(file = %path.display(), %error, "cannot read a manifest: its last version stays in force");
                 }
             }
         }

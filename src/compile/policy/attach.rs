@@ -152,7 +152,7 @@ impl Attachments {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let edges = self.before.len().max(self.behind.len());
         self.candidates.len().max(self.policies.len()).max(edges)
     }

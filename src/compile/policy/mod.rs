@@ -317,7 +317,7 @@ impl Policies {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let objects = self.known.len().max(self.good.len()).max(self.sources.len());
         objects.max(self.attachments.len())
     }

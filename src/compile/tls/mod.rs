@@ -127,7 +127,7 @@ impl Materials {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.certificates.len() + self.authorities.len()
     }
 }

@@ -131,7 +131,7 @@ impl Source {
             rest = &rest[1..];
         }
         while let Some(name) = rest.first() {
-            let child = [at.as_slice(), &[name.clone()]].concat();
+            let child = [at.as_slice(), std::slice::from_ref(name)].concat();
             if !self.modules.contains_key(&child) {
                 break;
             }
