@@ -13,7 +13,7 @@ pub struct Wanted {
     pub hostname: Arc<str>,
     /// Where the certificate is kept.
     pub secret: ObjectKey,
-    /// Of the certificate that is there. None: there is none that can be used.
+    /// The validity of the certificate that exists. None: no certificate can be used.
     pub validity: Option<Validity>,
 }
 

@@ -39,7 +39,7 @@ pub struct Clock {
     busy_until: AtomicU64,
     /// From the end of an answer to the first byte of the next head.
     keep_alive: Duration,
-    /// That it is over.
+    /// Set by the ticker when `busy_until` has passed.
     overdue: AtomicBool,
 }
 

@@ -13,7 +13,7 @@ use crate::snapshot::PathMatch;
 use crate::store::ServicePort;
 use crate::text::Hex;
 
-/// Of the Secret that holds a hostname's certificate, in the Deployment's namespace.
+/// The name of the Secret that holds a hostname's certificate, in the Deployment's namespace.
 pub fn secret_name(hostname: &HostName) -> String {
     const PREFIX: &str = "postern-acme-";
     const MAX: usize = 253;

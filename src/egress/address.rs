@@ -14,7 +14,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Of an address that was resolved. It is the one to connect to: a name may lead elsewhere a moment later.
+    /// Checks a resolved address. The caller connects to this very address: the name may resolve to another a moment later.
     pub fn allow(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         let allowing = || self.allowed.iter().filter(|network| network.contains(&ip));

@@ -29,7 +29,7 @@ use crate::net::stream::Stream;
 use crate::tls::client_config;
 use crate::tls::roots::system_roots;
 
-/// Of one name. One that leads nowhere is not to take the time of the next.
+/// The most addresses of one name that are tried. An unreachable one must not take the time of the next.
 const MAX_ADDRESSES: usize = 8;
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(1);
 /// For all of it. Who asked may have gone by then: the client lets a connection be made, for the next.

@@ -64,7 +64,7 @@ impl Lookups {
             name: name.into(),
         };
         let resolved = resolve(name.into());
-        // Of its own: whoever asked first may be gone long before the thread is free.
+        // A task of its own: the first caller may be gone long before a thread is free.
         tokio::spawn(async move {
             // Never closed.
             let Ok(_permit) = running.shared.at_once.acquire().await else {

@@ -1,5 +1,5 @@
-//! The way out that leads to no app: to the servers that policies name, for keys (JWKS) and for decisions (forwardAuth), and to
-//! the operator's collector of traces. Who writes a policy is a tenant, so where it may lead is checked here: see `address`.
+//! The HTTP client for servers that are not apps: those that policies name, for keys (JWKS) and decisions (forwardAuth), and the
+//! operator's OTLP collector. Policies are written by tenants, so the addresses that they may reach are checked here: `address`.
 
 pub mod address;
 mod connector;
@@ -25,7 +25,7 @@ use connector::Connector;
 /// Below the keep-alive timeout of the servers at large: see `upstream::pool`.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
 const MAX_IDLE_PER_HOST: usize = 32;
-/// Of an answer's head.
+/// The largest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 

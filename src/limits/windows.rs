@@ -145,9 +145,9 @@ impl Shard {
         taken
     }
 
-    /// Forgets windows that have ended. If none has, then those with the least in them, and of equals the oldest: one that
-    /// holds n is forgotten only while seven eighths of a full shard hold at least n each. Who hops from key to key, of
-    /// which he cannot know the shard, so pays for every unit that he wants forgotten with some 3,500 admitted ones.
+    /// Evicts the windows that have ended or, if none has, the eighth with the lowest counts (the oldest first among equals). A
+    /// client that rotates keys to have its count forgotten must therefore first fill seven eighths of a shard, some 3,500
+    /// keys, with counts as high.
     fn make_room(&mut self, now: u64) {
         self.windows.retain(|_, window| window.end > now);
         if self.windows.len() >= SHARD_KEYS {

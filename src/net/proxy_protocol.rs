@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Section 2.1: the longest line of version 1, its CRLF included.
 const MAX_LINE: usize = 107;
-/// Of version 2, behind the fixed part. Addresses take 36 bytes, the rest are extensions that nobody here reads.
+/// The longest variable part of a version 2 header, in bytes. Addresses take 36; the rest are extensions, which are skipped.
 const MAX_REST: usize = 4096;
 
 /// What the balancer says.

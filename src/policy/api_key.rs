@@ -81,7 +81,7 @@ pub enum Unusable {
 }
 
 const MAX_KEY: usize = credentials::MAX_LENGTH;
-/// Of permissions and of roles: each request may look through them.
+/// The most permissions, and the most roles, of a key: each request may look through them.
 const MAX_LIST: usize = 256;
 
 impl ApiKey {
@@ -167,7 +167,7 @@ impl Key {
 }
 
 impl KeySet {
-    /// Of Secrets that hold the same key the strictest counts: one that was revoked is, whatever its copies say.
+    /// If several Secrets hold the same key, the strictest counts: a key that is revoked in one is revoked.
     pub fn new(keys: impl IntoIterator<Item = Arc<Key>>) -> Self {
         let mut keys: Vec<_> = keys.into_iter().collect();
         keys.sort_by(|a, b| a.strictness().cmp(&b.strictness()));

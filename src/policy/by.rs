@@ -40,7 +40,7 @@ pub enum By {
     AuthenticatedSubject,
     /// All spellings that some app takes for one path are one, without query.
     Path,
-    /// Of the principal: `source.key.meta.plan`.
+    /// A field of the principal, such as `source.key.meta.plan`.
     PrincipalField(Box<str>),
     Host,
 }

@@ -68,7 +68,7 @@ pub struct Authenticated {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
-/// Of a credential.
+/// The longest credential, in bytes.
 pub(super) const MAX_LENGTH: usize = 8 * 1024;
 
 /// The first source that holds something. One that holds differing values is an error, never a choice.

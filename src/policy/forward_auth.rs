@@ -38,7 +38,7 @@ pub struct ForwardAuth {
     /// The service's, which the app gets in place of the client's. None that is not `edits::is_editable`.
     #[serde(serialize_with = "printed::texts")]
     pub response_headers: Box<[HeaderName]>,
-    /// Of an answer that allows: who it is.
+    /// The header of an allowing answer that names the subject.
     #[serde(serialize_with = "printed::option_text", skip_serializing_if = "Option::is_none")]
     pub subject_header: Option<HeaderName>,
     pub fail_open: bool,
@@ -68,7 +68,7 @@ type Answer = Response<Result<Bytes, Failure>>;
 
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-/// Of a refusal that passes to the client.
+/// The largest body of a refusal that is passed to the client, in bytes.
 const MAX_BODY: usize = 64 << 10;
 /// Endpoints of a Service that are tried.
 const MAX_TRIES: usize = 3;
@@ -95,7 +95,7 @@ impl ForwardAuth {
             Err(failure) => {
                 tracing::debug!(target = %self.target, %failure, "no decision about a request");
                 match failure {
-                    // No outage, which passes: an address that the operator has not allowed.
+                    // A misconfiguration (an address that the operator has not allowed), not an outage: `failOpen` does not apply.
                     Failure::Refused(_) | Failure::Url => Err(Reason::AuthUnavailable.into()),
                     _ => self.undecided(),
                 }

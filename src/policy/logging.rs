@@ -19,12 +19,12 @@ pub struct Logging {
     #[serde(serialize_with = "printed::texts")]
     pub response_headers: Box<[HeaderName]>,
     pub query: bool,
-    /// Of a hundred requests, so many are told of.
+    /// The percentage of requests that is logged.
     pub sample: u8,
 }
 
 const REDACTED: &str = "[redacted]";
-/// Of one value: a record is a line.
+/// The longest value in a record, in bytes: a record is one line.
 const MAX_VALUE: usize = 1024;
 
 /// What no record may hold, by the rules that stand before the same app.

@@ -51,7 +51,7 @@ pub enum Value {
     Is(Text),
 }
 
-/// Of a path or a method with several readings: whether one of them is enough. A rule that lets somebody through wants all.
+/// Whether one reading of a path or method is enough to match, or all must. A rule that lets requests through requires all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
     AnyReading,

@@ -166,7 +166,8 @@ impl Rule {
             || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
     }
 
-    /// Whether it asks who is there, or looks at what only the request itself has: not of a preflight.
+    /// Whether it authenticates, or validates the request. Such rules are skipped for CORS preflights, which carry neither
+    /// credentials nor a body.
     fn asks_who(&self) -> bool {
         matches!(
             self.kind,
@@ -174,7 +175,8 @@ impl Rule {
         )
     }
 
-    /// Whether its decision takes something away, or somebody else's word: not for a request that nobody has sent.
+    /// Whether deciding has a side effect (it consumes quota or opens a lease) or asks another service. `postern why` skips such
+    /// rules.
     fn takes(&self) -> bool {
         matches!(
             self.kind,

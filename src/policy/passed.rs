@@ -21,7 +21,7 @@ pub const X_POSTERN_PRINCIPAL_TOKEN: HeaderName = HeaderName::from_static("x-pos
 
 #[derive(Default)]
 pub struct Passed {
-    /// Of the first rule that authenticated.
+    /// The principal of the first rule that authenticated.
     pub principal: Option<Arc<Principal>>,
     /// The principal, signed.
     pub token: Option<HeaderValue>,

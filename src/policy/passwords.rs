@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Of one rule; nothing yet for those that never ask.
+/// The passwords that one rule has verified. Allocated at the first use.
 #[derive(Default)]
 pub struct Passwords(OnceLock<Arc<Shared>>);
 
@@ -35,7 +35,7 @@ struct Known {
     until: Instant,
 }
 
-/// Of the whole process: argon2 takes its memory for as long as it runs.
+/// Hashes that the whole process computes at once: argon2 holds its memory while it runs.
 static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 const MAX_KNOWN: usize = 1024;

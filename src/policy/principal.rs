@@ -52,9 +52,9 @@ pub struct Holder {
 pub struct InvalidSubject;
 
 const VERSION: &str = "v1";
-/// Of the header. An app's own bound on all headers together is often 8 KiB.
+/// The longest header, in bytes. An app's own bound on all headers together is often 8 KiB.
 const MAX_LENGTH: usize = 4096;
-/// Of a subject in JSON.
+/// The longest subject in JSON, in bytes.
 const MAX_SUBJECT: usize = 2048;
 
 #[derive(Serialize)]

@@ -96,7 +96,7 @@ impl RateLimit {
 }
 
 impl Standing {
-    /// Of several limits the client is told of that which leaves it least, and of equals that which does so longest.
+    /// The limit to report: the one with the least remaining; on a tie, the one that resets last.
     pub fn stricter(self, other: Self) -> Self {
         let room = |standing: &Self| (standing.remaining, std::cmp::Reverse(standing.reset_after));
         if room(&other) < room(&self) { other } else { self }

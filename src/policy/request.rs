@@ -28,7 +28,7 @@ pub struct Request<'a> {
     pub trusted: bool,
     pub https: bool,
     pub web_socket: bool,
-    /// Of a client certificate that was verified here.
+    /// The principal of a client certificate that Postern verified.
     pub certificate: Option<&'a Arc<Principal>>,
     pub readings: OnceLock<Readings<'a>>,
 }
@@ -52,7 +52,7 @@ impl<'a> Request<'a> {
         texts.map(query::pair)
     }
 
-    /// Of all Cookie lines. A quoted value is given without its quotes; a pair without `=` is a name, as some apps have it.
+    /// The pairs of all Cookie lines. A quoted value loses its quotes; a pair without `=` is a name, as some apps read it.
     pub fn cookies(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         let lines = self.headers.get_all(header::COOKIE).into_iter();
         let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));

@@ -1,6 +1,6 @@
 //! A client connection before hyper has it. It waits here for its first byte and, if it asks for a socket, for its permit, at
-//! the price of a small task: hyper's buffers, twenty times that, come after. What is read here is only peeked at, to know
-//! whose permit it would be; hyper and the exchange decide what the request is.
+//! the price of a small task: hyper's buffers, twenty times that, come after. The first bytes are only peeked at, to learn
+//! which Deployment's permit to wait for; hyper and the exchange decide what the request is.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -84,7 +84,7 @@ enum FirstBytes {
     /// The time is up, or Postern drains.
     Nothing,
     Bytes,
-    /// Of a protocol that is not HTTP, and says so: its client would not understand an answer.
+    /// The first bytes name a protocol that is not HTTP, whose client would not understand an answer.
     Foreign,
     /// Agreed on over TLS, or by prior knowledge (RFC 9113 section 3.3).
     Http2,

@@ -100,7 +100,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
     response
 }
 
-/// Whose request it is, as far as is known; and that it was given up if it ends without an answer.
+/// What is known of the request so far. Dropped before `answered` is set, it counts the request as abandoned by its client.
 struct RequestGuard<'a> {
     context: RequestContext<'a>,
     info: RequestInfo,

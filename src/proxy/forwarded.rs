@@ -33,7 +33,7 @@ pub struct Forwarded<'a> {
     pub host: Option<&'a HeaderValue>,
     /// A trusted proxy's.
     pub request_id: Option<&'a HeaderValue>,
-    /// Of the client's certificate, verified here; or as a trusted proxy has it.
+    /// X-Forwarded-Client-Cert: of the certificate that Postern verified, or as a trusted proxy sent it.
     pub client_certificate: Option<&'a HeaderValue>,
     /// Whether apps get Forwarded, too.
     pub forwarded: bool,

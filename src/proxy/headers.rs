@@ -144,7 +144,7 @@ fn passes_to_app(name: &HeaderName, told: &AppHeaders<'_>) -> bool {
         "expect" => told.expect,
         "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" => false,
         "proxy-authenticate" | "proxy-authorization" => false,
-        // Of an h2c upgrade; and what CGI's heirs take for the variable HTTP_PROXY.
+        // The first belongs to an h2c upgrade; CGI-like apps take the second for the variable HTTP_PROXY.
         "http2-settings" | "proxy" => false,
         other => (!is_reserved(other) || told.origin.trusted && is_proxys(other)) && !is_framing_twin(other),
     }

@@ -32,7 +32,7 @@ pub async fn serve(
                 tracing::error!(%error, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            // Of one connection: the next may do.
+            // The error concerns one connection: the next may succeed.
             Err(_) => {}
         }
     }

@@ -31,7 +31,7 @@ pub struct RequestInfo {
     pub attempted: Attempted,
 }
 
-/// Of the way to the app.
+/// How far a request got toward the app.
 #[derive(Default)]
 pub struct Attempted {
     /// The endpoint that was tried last.

@@ -14,7 +14,7 @@ use crate::fields::MAX_HEADERS;
 use crate::hostname::normalize;
 use crate::reason::Reason;
 
-/// Of path and query. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
+/// The longest path and query, in bytes. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
 const MAX_TARGET: usize = 32 * 1024;
 
 pub struct Target {
@@ -154,7 +154,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Reason> {
     }
 }
 
-/// Of HTTP/2: malformed (RFC 9113 section 8.2.1), and h2 lets it through. To the app, in HTTP/1.1, spaces around a value are no
+/// A value that is malformed in HTTP/2 (RFC 9113 section 8.2.1), which h2 lets through. To the app, in HTTP/1.1, spaces around a value are no
 /// part of it (RFC 9110 section 5.5): it would see another one than the rules do.
 fn is_padded(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();

@@ -272,7 +272,7 @@ mod tests {
     use crate::compile::report::Counts;
     use crate::object::{Kind, ObjectId, ObjectKey};
 
-    /// Of a Deployment, as it stands on the object.
+    /// The status of a Deployment, as it is written to the object.
     fn status(
         report: &Report,
         failures: &BTreeMap<Arc<str>, String>,

@@ -105,7 +105,7 @@ pub struct SliceEndpoint {
 pub struct Secret {
     pub key: ObjectKey,
     pub uid: Arc<str>,
-    /// Of an API key: for selectors.
+    /// The labels of an API key's Secret, for selectors.
     pub labels: Labels,
     pub tls: bool,
     /// The label postern.dev/use.

@@ -190,7 +190,7 @@ impl Manifests {
         self.vanishing.values().min().map(|since| *since + GRACE)
     }
 
-    /// Of several files that name an object the first by path counts; within a file, the first document.
+    /// If several files define an object, the first by path counts; within a file, the first document.
     fn winner(&self, id: &ObjectId) -> Option<Arc<Object>> {
         let claims = self.claims.get(id)?;
         let place = |claim: &&Claim| {

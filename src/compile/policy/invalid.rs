@@ -22,7 +22,7 @@ pub trait At {
 
 pub const MAX_ITEMS: usize = 32;
 
-/// Says of both, the rule and what is to be told of it, where they stand.
+/// Runs `make` and prefixes its error and its notes with `field`.
 pub fn noted<T>(
     field: &str,
     notes: &mut Vec<Invalid>,

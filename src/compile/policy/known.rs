@@ -11,7 +11,7 @@ use crate::store::{self, Targets};
 
 pub(super) struct Known {
     pub(super) object: Arc<store::Policy>,
-    /// Of its rules as they are written, and of its last good version.
+    /// The references of its rules as written, and of its last good version.
     pub(super) references: BTreeSet<Reference>,
     pub(super) found: Found,
 }
@@ -21,9 +21,9 @@ pub(super) struct Found {
     pub(super) standing: Standing,
     /// Why what is written is not in force. Empty: it is.
     pub(super) broken: Vec<Problem>,
-    /// Of rules in the shadow, which are left out.
+    /// Problems of Shadow rules, which are left out.
     pub(super) left_out: Vec<Problem>,
-    /// Of what is in force all the same.
+    /// Problems of rules that are in force all the same.
     pub(super) notes: Vec<Problem>,
 }
 

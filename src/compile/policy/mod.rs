@@ -107,7 +107,7 @@ impl Policies {
         touched
     }
 
-    /// Of the rules as they are written, and of those of the last good version, which may have to stand in.
+    /// The references of the rules as written, and those of the last good version, which may have to stand in.
     fn wanted_references(&self, key: &ObjectKey) -> BTreeSet<Reference> {
         let specs = self.specs(key).map(|spec| references(&key.namespace, spec));
         specs.flatten().collect()
@@ -343,8 +343,8 @@ fn enforces(standing: &[&Known]) -> bool {
     standing.iter().any(in_force)
 }
 
-/// The rules as they are written, if they are understood and what they refer to is there; else those of the last good version,
-/// as long as what *they* refer to is there; else nothing, for which the mode says what that means.
+/// The rules as written if they compile and their references resolve; else the last good version if its references still
+/// resolve; else none: Enforce then refuses every request, Shadow lets them pass.
 fn judge(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: &Lookups<'_>) -> Found {
     let last_mode = good.get(&object.key).map(|good| good.spec.mode);
     let mode = object.mode.or(last_mode).unwrap_or_default();

@@ -47,7 +47,7 @@ pub struct UsersFile {
     pub note: Option<Arc<str>>,
 }
 
-/// Of all rules that are enabled. What is no reference at all is told where the rule is compiled.
+/// The references of all rules that are enabled. What is not a valid reference is reported where the rule is compiled.
 pub fn references(namespace: &str, spec: &SentinelPolicySpec) -> BTreeSet<Reference> {
     let mut all = BTreeSet::new();
     let key = |name: &str| ObjectKey::new(namespace, name);

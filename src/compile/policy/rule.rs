@@ -26,11 +26,11 @@ use crate::runtime::Slot;
 #[derive(Default)]
 pub struct Rules {
     pub rules: Vec<Rule>,
-    /// Of rules that are to be enforced and cannot be: nothing of the policy is in force for it.
+    /// Problems of rules that must be enforced and cannot be: because of them nothing of the policy is in force.
     pub broken: Vec<Problem>,
-    /// Of rules in the shadow, which are left out.
+    /// Problems of Shadow rules, which are left out.
     pub left_out: Vec<Problem>,
-    /// Of what is in force all the same.
+    /// Problems of rules that are in force all the same.
     pub notes: Vec<Problem>,
 }
 

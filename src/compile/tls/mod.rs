@@ -23,7 +23,7 @@ use material::Leaf;
 pub struct Materials {
     certificates: References<ObjectKey, Leaf>,
     authorities: References<AuthoritiesRef, Arc<Authorities>>,
-    /// Of all Deployments that ask for nothing else: they share one.
+    /// The upstream TLS of all Deployments that ask for nothing else, shared by them.
     plain: Arc<UpstreamTls>,
 }
 

@@ -21,7 +21,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// A connection that has lasted so long begins anew with short pauses.
 const LASTING: Duration = Duration::from_secs(5);
-/// A store that is gone is told of so often.
+/// How often an outage of Redis is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// What a new connection is tried with: no rule has this key.
 const TRIAL: (&str, [u64; 3]) = ("postern:rate:{trial}", [u32::MAX as u64, 1000, 1]);

@@ -91,7 +91,7 @@ impl Shared {
         self.visit_within(DEADLINE)
     }
 
-    /// For whom another time is long.
+    /// Like `visit`, with another deadline.
     pub fn visit_within(&self, patience: Duration) -> Visit<'_> {
         let left = AtomicU64::new(patience.as_nanos() as u64);
         Visit { shared: self, left }

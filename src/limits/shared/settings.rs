@@ -22,6 +22,6 @@ pub struct Store {
 #[error("the shared store is unavailable")]
 pub struct Unavailable;
 
-/// A request waits no longer, however many limits it has. Far more than a round trip in one network, and little to whom it is
-/// waited for.
+/// The longest that one request waits for Redis, over all of its limits. Well above a round trip inside a data centre, and too
+/// short for a client to notice.
 pub const DEADLINE: Duration = Duration::from_millis(50);

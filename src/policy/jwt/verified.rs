@@ -15,7 +15,7 @@ use crate::tls::Fingerprint;
 #[derive(Default)]
 pub struct Verified(Mutex<HashMap<Digest, Entry>>);
 
-/// Of a token.
+/// The SHA-256 digest of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 

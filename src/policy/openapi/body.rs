@@ -23,7 +23,7 @@ pub struct Body {
 pub struct Accepted {
     pub range: Range,
     pub content: Content,
-    /// Of a form's fields, where it is not the usual.
+    /// The notations of a form's fields that are not the default.
     pub notations: BTreeMap<Box<str>, Notation>,
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// Of a path, a header or a cookie.
+/// Decodes a percent-encoded component of a path, a header or a cookie.
 pub fn component(text: &str) -> Option<Cow<'_, str>> {
     let mut escapes = text.split('%');
     escapes.next();
@@ -15,7 +15,7 @@ pub fn component(text: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(text).decode_utf8().ok()
 }
 
-/// Of a query or a form, where `+` is a space.
+/// Decodes a component of a query or a form, where `+` is a space.
 pub fn form(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('+') {
         return component(text);

@@ -325,7 +325,7 @@ impl<'d> Reader<'d, '_> {
         };
         if place == In::Header {
             name = name.to_ascii_lowercase().into();
-            // Of these the specification has others decide.
+            // The specification leaves these to other parts of the document.
             if matches!(name.as_ref(), "accept" | "content-type" | "authorization") {
                 return Ok(None);
             }

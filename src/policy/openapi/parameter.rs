@@ -38,7 +38,7 @@ pub enum Style {
 pub enum Content {
     Text(Schema),
     Json(Schema),
-    /// Of another media type, or without a schema: there is nothing to compare it with.
+    /// A parameter of another media type, or without a schema: it is not validated.
     Opaque,
 }
 

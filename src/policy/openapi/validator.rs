@@ -57,7 +57,7 @@ pub struct Compiler<'s> {
 const MAX_COMPILED: usize = 50_000;
 /// Schemas times values that one validation may look at: a fraction of a second.
 const MAX_WORK: u64 = 20_000_000;
-/// Of the program that a pattern becomes, and of its cache per thread; in bytes.
+/// The largest program that a pattern may compile to, and the largest cache that it has per thread, in bytes.
 const MAX_PATTERN: usize = 256 * 1024;
 /// One inside the other, in a value. Together with the longest chain it bounds the stack that is needed.
 const MAX_DEPTH: usize = 64;

@@ -27,7 +27,7 @@ const END_STREAM: u8 = 1;
 /// Reads along, frame by frame.
 #[derive(Debug)]
 pub struct Flood {
-    /// Of a frame's payload, or of the preface.
+    /// Bytes of a frame's payload, or of the preface, still to skip.
     skip: usize,
     head: [u8; HEAD],
     filled: usize,

@@ -13,7 +13,7 @@ use crate::proxy::body::Body;
 pub struct Sending<'a> {
     to: SendStream<Bytes>,
     body: Body,
-    /// Of the body, and not yet within the windows.
+    /// Bytes of the body that the windows do not admit yet.
     chunk: Bytes,
     clock: &'a Clock,
 }

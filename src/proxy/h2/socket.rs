@@ -16,7 +16,7 @@ use crate::websocket::tunnel::Side;
 pub struct Socket {
     from: RecvStream,
     to: SendStream<Bytes>,
-    /// Of the frame that is being read.
+    /// What is left of the frame that is being read.
     rest: Bytes,
     ended: bool,
     _place: Place,

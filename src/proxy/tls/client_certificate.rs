@@ -20,13 +20,13 @@ use crate::text::Hex;
 pub struct ClientCertificate {
     /// X-Forwarded-Client-Cert.
     pub told: HeaderValue,
-    /// None: its names are such that it can be nobody's.
+    /// None if the certificate has no usable subject (empty, or too long).
     pub principal: Option<Arc<Principal>>,
 }
 
 /// Alternative names that are told of: an app asks for one.
 const MAX_NAMES: usize = 8;
-/// Of a distinguished name or an alternative one.
+/// The longest distinguished or alternative name that is passed on, in bytes.
 const MAX_TEXT: usize = 1024;
 
 impl ClientCertificate {

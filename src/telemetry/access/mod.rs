@@ -146,7 +146,7 @@ impl AccessLog {
     pub fn write(&self, event: Event, record: &Record, tail: &Tail) {
         let time = format!("{:.3}", jiff::Timestamp::now());
         let mut line = Vec::with_capacity(record.json.len() + 256);
-        // Of three objects one. Writing to memory does not fail, and none of them is empty.
+        // Joins three JSON objects into one line. Serializing to memory cannot fail.
         let _ = serde_json::to_writer(&mut line, &Stamp { time, event });
         append(&mut line, &record.json);
         let end = serde_json::to_vec(tail).unwrap_or_default();

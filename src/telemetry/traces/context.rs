@@ -21,7 +21,7 @@ pub struct TraceId(pub u128);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(pub u64);
 
-/// Of version 00; later ones may say more behind it.
+/// The length of version 00; later versions may append to it.
 const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
 

@@ -20,7 +20,7 @@ const QUEUE: usize = 2048;
 
 #[derive(Debug)]
 pub struct Tracer {
-    /// Of the traces that begin here, as the bits of a number from 0 to 1.
+    /// The share of traces begun here that is sampled, from 0 to 1, as the bits of an f64.
     sample: AtomicU64,
     queue: mpsc::Sender<Message>,
     counts: Arc<Counts>,
