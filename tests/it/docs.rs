@@ -9,6 +9,7 @@ mod limits;
 mod links;
 mod manifests;
 mod values;
+mod walks;
 
 use std::collections::BTreeSet;
 use std::fs;
