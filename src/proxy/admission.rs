@@ -5,15 +5,15 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::WaitForCancellationFuture;
+use tokio::time::Instant;
 
+use super::client::Bounds;
 use super::peer::Transport;
 use super::permit::UpgradePermit;
 use super::transport::{self, Opened};
@@ -32,12 +32,6 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; PEEKED].into_boxed_slice());
 }
 
-/// What bounds a connection's pauses, and tells it to finish; it is there from the first moment to the last.
-pub struct Bounds<'a, 'p> {
-    pub tick: Pin<&'a mut Sleep>,
-    pub draining: Pin<&'a mut WaitForCancellationFuture<'p>>,
-}
-
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
 pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, transport: Transport, proxy: Arc<Proxy>) {
     let open = proxy.connections.token();
@@ -54,7 +48,7 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
     let mut bounds = Bounds { tick, draining };
     let asked = match http2 {
         true => FirstBytes::Http2,
-        false => poll_fn(|cx| bounds.poll_first_bytes(cx, &mut stream, &proxy)).await,
+        false => poll_fn(|cx| poll_first_bytes(&mut bounds, cx, &mut stream, &proxy)).await,
     };
     let permit = match asked {
         FirstBytes::Nothing => return,
@@ -91,26 +85,29 @@ enum FirstBytes {
     Upgrade(Arc<Deployment>),
 }
 
-impl Bounds<'_, '_> {
-    fn poll_first_bytes(&mut self, cx: &mut Context<'_>, stream: &mut Stream, proxy: &Proxy) -> Poll<FirstBytes> {
-        let peeked = BUFFER.with_borrow_mut(|buffer| {
-            let plain = matches!(stream, Stream::Plain(_));
-            let look = |bytes: &[u8]| match asks_for_socket(bytes, proxy) {
-                Some(deployment) => FirstBytes::Upgrade(deployment),
-                None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => FirstBytes::Http2,
-                None if plain && names_another_protocol(bytes) => FirstBytes::Foreign,
-                None => FirstBytes::Bytes,
-            };
-            stream
-                .poll_peek(cx, buffer, look)
-                .map(|first| first.unwrap_or(FirstBytes::Bytes))
-        });
-        match peeked {
-            Poll::Pending if self.tick.as_mut().poll(cx).is_ready() || self.draining.as_mut().poll(cx).is_ready() => {
-                Poll::Ready(FirstBytes::Nothing)
-            }
-            peeked => peeked,
+fn poll_first_bytes(
+    bounds: &mut Bounds<'_, '_>,
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    proxy: &Proxy,
+) -> Poll<FirstBytes> {
+    let peeked = BUFFER.with_borrow_mut(|buffer| {
+        let plain = matches!(stream, Stream::Plain(_));
+        let look = |bytes: &[u8]| match asks_for_socket(bytes, proxy) {
+            Some(deployment) => FirstBytes::Upgrade(deployment),
+            None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => FirstBytes::Http2,
+            None if plain && names_another_protocol(bytes) => FirstBytes::Foreign,
+            None => FirstBytes::Bytes,
+        };
+        stream
+            .poll_peek(cx, buffer, look)
+            .map(|first| first.unwrap_or(FirstBytes::Bytes))
+    });
+    match peeked {
+        Poll::Pending if bounds.tick.as_mut().poll(cx).is_ready() || bounds.draining.as_mut().poll(cx).is_ready() => {
+            Poll::Ready(FirstBytes::Nothing)
         }
+        peeked => peeked,
     }
 }
 

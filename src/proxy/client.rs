@@ -1,9 +1,12 @@
 //! What one client connection is for all of its requests.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
+use tokio::time::Sleep;
+use tokio_util::sync::WaitForCancellationFuture;
 
 use super::Proxy;
 use super::peer::Peer;
@@ -11,6 +14,12 @@ use super::permit::UpgradePermit;
 use crate::body::clock::Clock;
 use crate::websocket::registry::Registered;
 use crate::websocket::tunnel::Opening;
+
+/// What bounds a connection's pauses, and tells it to finish; it is there from the first moment to the last.
+pub struct Bounds<'a, 'p> {
+    pub tick: Pin<&'a mut Sleep>,
+    pub draining: Pin<&'a mut WaitForCancellationFuture<'p>>,
+}
 
 /// What the requests of one connection share.
 #[derive(Debug)]

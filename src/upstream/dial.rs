@@ -12,12 +12,12 @@ use crate::net::socket;
 use crate::net::stream::Stream;
 use crate::runtime::Traffic;
 use crate::runtime::traffic::DialResult;
-use crate::upstream;
+use crate::upstream::tls::Upstream;
 
 /// Connects within `limit`, the TLS handshake included, and counts how it went.
 pub async fn connect(
     address: SocketAddr,
-    tls: Option<upstream::tls::Upstream<'_>>,
+    tls: Option<Upstream<'_>>,
     limit: Duration,
     traffic: &Traffic,
 ) -> Result<Stream, DialResult> {
@@ -42,11 +42,7 @@ async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
     socket::dialing_socket(address)?.connect(address).await
 }
 
-async fn secure(
-    stream: TcpStream,
-    tls: upstream::tls::Upstream<'_>,
-    address: SocketAddr,
-) -> Result<Stream, DialResult> {
+async fn secure(stream: TcpStream, tls: Upstream<'_>, address: SocketAddr) -> Result<Stream, DialResult> {
     match tls.connect(stream).await {
         Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
         Err(error) => {
