@@ -27,9 +27,9 @@ use crate::egress::Egress;
 use crate::live::LiveCell;
 use crate::live::state::State;
 use crate::metrics::Metrics;
-use crate::proxy::peer::Transport;
 use crate::proxy::{Proxy, listener, tls};
 use crate::publish::{Leader, Publisher};
+use crate::snapshot::ListenerKey;
 use crate::status::lease::{self, Candidate};
 use crate::status::{self, Failures, Mailbox};
 use crate::store::{Batch, Kind};
@@ -103,11 +103,11 @@ impl App {
 
     /// Starts to accept clients, on the data plane.
     fn accept(&self, http: Option<StdListener>, https: StdListener) -> anyhow::Result<()> {
-        for (listener, transport) in [(http, Transport::Plain), (Some(https), Transport::Tls)] {
+        for (listener, key) in [(http, ListenerKey::Http), (Some(https), ListenerKey::Https)] {
             let _its_reactor = self.data_plane.handle.enter();
             if let Some(listener) = listener.map(TcpListener::from_std).transpose()? {
                 let accepting = self.accepting.clone();
-                tokio::spawn(listener::serve(listener, transport, self.proxy.clone(), accepting));
+                tokio::spawn(listener::serve(listener, key, self.proxy.clone(), accepting));
             }
         }
         Ok(())

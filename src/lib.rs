@@ -24,6 +24,7 @@ pub mod app;
 pub mod body;
 pub mod cli;
 pub mod compile;
+pub mod condition;
 pub mod config;
 pub mod egress;
 pub mod fields;

@@ -80,6 +80,14 @@ impl ObjectId {
         Self { key, kind }
     }
 
+    pub fn secret(namespace: &str, name: &str) -> Self {
+        Self::new(Kind::Secret, ObjectKey::new(namespace, name))
+    }
+
+    pub fn config_map(namespace: &str, name: &str) -> Self {
+        Self::new(Kind::ConfigMap, ObjectKey::new(namespace, name))
+    }
+
     pub fn namespace(&self) -> &Arc<str> {
         &self.key.namespace
     }
@@ -88,6 +96,16 @@ impl ObjectId {
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.key)
+    }
+}
+
+/// A Deployment is printed by its key alone: most objects are such. Others are printed with their kind.
+impl Serialize for ObjectId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.kind {
+            Kind::Deployment => to.collect_str(&self.key),
+            _ => to.collect_str(self),
+        }
     }
 }
 

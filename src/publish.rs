@@ -17,16 +17,16 @@ use tracing::{debug, info, warn};
 
 use crate::acme;
 use crate::admin::Readiness;
-use crate::api::condition::ConditionType;
-use crate::compile::report::Report;
-use crate::compile::subject::Subject;
+use crate::compile::policy::report::State as PolicyState;
+use crate::compile::report::{Details, Report};
+use crate::compile::source::SOURCES;
 use crate::compile::{Compiled, Fresh, Input, Previous, compile};
 use crate::config::{Routing, Settings};
 use crate::egress::Egress;
 use crate::live::state::State;
 use crate::live::{Live, LiveCell, Retired};
 use crate::metrics::Published;
-use crate::object::{Kind, ObjectId, ObjectKey};
+use crate::object::{Kind, ObjectId};
 use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
 use crate::status::{Mailbox, Status, Update};
 use crate::store::{Batch, Changes, Store};
@@ -166,12 +166,12 @@ impl Publisher {
     }
 
     /// Closes the Deployments that are gone or Stopped, and returns the sockets of each that are to end.
-    fn close_removed(&self, removed: &[ObjectKey], fresh: &Fresh) -> Vec<Vec<Arc<Socket>>> {
+    fn close_removed(&self, removed: &[ObjectId], fresh: &Fresh) -> Vec<Vec<Arc<Socket>>> {
         let stopped = fresh.deployments.iter().filter(is_stopped);
         removed
             .iter()
-            .chain(stopped.map(|deployment| &deployment.key))
-            .map(|key| self.close(key))
+            .chain(stopped.map(|deployment| &deployment.id))
+            .map(|id| self.close(id))
             .filter(|sockets| !sockets.is_empty())
             .collect()
     }
@@ -179,7 +179,7 @@ impl Publisher {
     /// Gives the parts that are new in a snapshot the runtime state that their keys already had, if any.
     fn pair_fresh(&self, fresh: &Fresh) {
         for deployment in &fresh.deployments {
-            let state = self.state.deployment(&deployment.key);
+            let state = self.state.deployment(&deployment.id);
             if !is_stopped(&deployment) {
                 state.reopen();
             }
@@ -208,30 +208,36 @@ impl Publisher {
     }
 
     /// The sockets that are to end with their Deployment.
-    fn close(&self, key: &ObjectKey) -> Vec<Arc<Socket>> {
+    fn close(&self, id: &ObjectId) -> Vec<Arc<Socket>> {
         let sockets = self
             .state
-            .existing(key)
+            .existing(id)
             .map(|deployment| deployment.close())
             .unwrap_or_default();
         if !sockets.is_empty() {
-            info!(deployment = %key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");
+            info!(deployment = %id.key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");
         }
         sockets
     }
 
-    fn report(&self, store: &Store, changes: &Changes, previous: &Previous, reports: &[(ObjectId, Option<Subject>)]) {
+    fn report(
+        &self,
+        store: &Store,
+        changes: &Changes,
+        previous: &Previous,
+        reports: &[(ObjectId, Option<Arc<Report>>)],
+    ) {
         let Some(leader) = &self.leader else { return };
         let wanted = reports.iter();
         leader
             .acme
-            .post(wanted.map(|(id, report)| (id.clone(), acme::wanted(report.as_ref()))));
-        let read = |kind: Kind| changes.of(kind).iter().map(move |key| ObjectId::new(kind, key.clone()));
+            .post(wanted.map(|(id, report)| (id.clone(), acme::wanted(report.as_deref()))));
+        let sources = SOURCES.iter().flat_map(|source| changes.ids([source.kind]));
         let touched: BTreeSet<ObjectId> = reports
             .iter()
             .map(|(id, _)| id.clone())
-            .chain(read(Kind::Deployment))
-            .chain(read(Kind::SentinelPolicy))
+            .chain(sources)
+            .chain(changes.ids([Kind::SentinelPolicy]))
             .chain(changes.observed.iter().cloned())
             .collect();
         leader.status.post(touched.into_iter().map(|id| {
@@ -240,7 +246,7 @@ impl Publisher {
         }));
     }
 
-    fn count(&self, store: &Store, reports: &[(ObjectId, Option<Subject>)]) {
+    fn count(&self, store: &Store, reports: &[(ObjectId, Option<Arc<Report>>)]) {
         let figures = &self.figures;
         for (figure, kind) in [
             (&figures.config_maps, Kind::ConfigMap),
@@ -253,19 +259,17 @@ impl Publisher {
         let mut deployments = self.figures.deployments.lock();
         let mut policies = self.figures.policies.lock();
         for (id, report) in reports {
-            let key = id.key.clone();
-            match report {
-                Some(Subject::Deployment(report)) => {
-                    deployments.insert(key, (is_accepted(report), report.clone()));
+            let Some(report) = report else {
+                deployments.remove(id);
+                policies.remove(id);
+                continue;
+            };
+            match &report.details {
+                Details::Routes(_) => {
+                    deployments.insert(id.clone(), report.clone());
                 }
-                Some(Subject::SentinelPolicy(report)) => {
-                    policies.insert(key, report.state());
-                }
-                None if id.kind == Kind::SentinelPolicy => {
-                    policies.remove(&key);
-                }
-                None => {
-                    deployments.remove(&key);
+                Details::Policy(_) => {
+                    policies.insert(id.clone(), PolicyState::of(report));
                 }
             }
         }
@@ -293,13 +297,6 @@ fn update(store: &Store, previous: &Previous, id: &ObjectId) -> Update {
 
 fn is_stopped(deployment: &&Arc<Deployment>) -> bool {
     deployment.state == RunState::Stopped
-}
-
-fn is_accepted(report: &Report) -> bool {
-    report
-        .conditions
-        .iter()
-        .any(|finding| finding.r#type == ConditionType::Accepted && finding.status)
 }
 
 fn apply(store: &mut Store, batch: Batch, seen: &mut Vec<Instant>) {

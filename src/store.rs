@@ -8,8 +8,8 @@ mod table;
 pub use crate::object::Kind;
 pub use changes::Changes;
 pub use objects::{
-    ConfigMap, Deployment, EndpointSlice, Labels, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort,
-    Targets, selects,
+    ConfigMap, Deployment, EndpointSlice, Holder, Labels, Policy, Secret, Service, ServicePort, SliceEndpoint,
+    SlicePort, Targets, selects,
 };
 
 use std::collections::BTreeSet;
@@ -137,16 +137,8 @@ impl Store {
         changes
     }
 
-    pub fn deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
-        self.tables.deployments.iter()
-    }
-
     pub fn deployment(&self, key: &ObjectKey) -> Option<&Arc<Deployment>> {
         self.tables.deployments.get(key)
-    }
-
-    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.tables.policies.iter()
     }
 
     pub fn policy(&self, key: &ObjectKey) -> Option<&Arc<Policy>> {
@@ -157,16 +149,34 @@ impl Store {
         self.tables.services.get(key)
     }
 
-    pub fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
-        self.tables.secrets.iter()
-    }
-
     pub fn secret(&self, key: &ObjectKey) -> Option<&Arc<Secret>> {
         self.tables.secrets.get(key)
     }
 
     pub fn config_map(&self, key: &ObjectKey) -> Option<&Arc<ConfigMap>> {
         self.tables.config_maps.get(key)
+    }
+
+    /// A Secret or a ConfigMap. None: there is no such object, or it is of another kind.
+    pub fn holder(&self, id: &ObjectId) -> Option<Holder<'_>> {
+        match id.kind {
+            Kind::Secret => self.secret(&id.key).map(|secret| Holder {
+                uid: &secret.uid,
+                purpose: secret.purpose.as_deref(),
+                data: &secret.data,
+            }),
+            Kind::ConfigMap => self.config_map(&id.key).map(|map| Holder {
+                uid: &map.uid,
+                purpose: Some(&map.purpose),
+                data: &map.data,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The keys of all objects of this kind, sorted.
+    pub fn keys(&self, kind: Kind) -> BTreeSet<ObjectKey> {
+        self.tables.of(kind).keys()
     }
 
     /// In the order of the slices' names.

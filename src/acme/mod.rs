@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::compile::subject::Subject;
+use crate::compile::report::Report;
 use crate::hostname::HostName;
 use crate::status::Failures;
 use manager::Surroundings;
@@ -26,11 +26,9 @@ use order::now;
 use schedule::{Validity, Wanted};
 
 /// The certificates that an object wants, by its report. None: it is gone.
-pub fn wanted(report: Option<&Subject>) -> Vec<Wanted> {
-    let orders = match report {
-        Some(Subject::Deployment(report)) => &report.orders[..],
-        Some(Subject::SentinelPolicy(_)) | None => &[],
-    };
+pub fn wanted(report: Option<&Report>) -> Vec<Wanted> {
+    let details = report.and_then(Report::routes);
+    let orders = details.map_or(&[][..], |details| &details.orders);
     let wanted = orders.iter().filter_map(|order| {
         let HostName::Exact(hostname) = &order.hostname else {
             return None;

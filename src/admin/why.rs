@@ -17,7 +17,7 @@ use crate::policy::mode::Mode;
 use crate::policy::trace::{Outcome, Step};
 use crate::policy::{Passed, Request, Services};
 use crate::reason::Reason;
-use crate::snapshot::{Action, Backend, ClientTls, Host, Route, Snapshot};
+use crate::snapshot::{Action, Backend, ClientTls, Host, ListenerKey, Route, Snapshot};
 use crate::tls::Certificate;
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -91,7 +91,7 @@ pub struct Refusal {
 pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Services) -> Explanation {
     let host = normalize(&question.host);
     let path = question.uri.path();
-    let found = snapshot.hosts.find(&host);
+    let found = snapshot.hosts(ListenerKey::Https).find(&host);
     let head = Head {
         method: &question.method,
         path,
@@ -117,7 +117,10 @@ pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Servic
         found.routes.iter().map(|route| route.matches.to_string()).collect()
     });
     Explanation {
-        certificates: snapshot.certificates(&host).map(|c| Shown::from(&**c)).collect(),
+        certificates: snapshot
+            .certificates(ListenerKey::Https, &host)
+            .map(|c| Shown::from(&**c))
+            .collect(),
         client_tls: found.and_then(|found| found.tls.client.as_deref()).map(rule),
         hostname: found.map(|found| found.name.to_string()),
         host: host.into_owned(),
@@ -233,7 +236,7 @@ impl From<&Route> for Found {
         };
         Self {
             path: route.matches.to_string(),
-            deployment: route.deployment.key.to_string(),
+            deployment: route.deployment.id.key.to_string(),
             backends,
         }
     }
@@ -334,7 +337,7 @@ mod tests {
     use super::*;
     use crate::hostname::HostName;
     use crate::matching::PathMatch;
-    use crate::object::{ObjectKey, UpstreamKey};
+    use crate::object::{self, ObjectId, ObjectKey, UpstreamKey};
     use crate::policy::path::AmbiguousPaths;
     use crate::proxy::balance::choose_backend;
     use crate::runtime::{Lazy, Slot};
@@ -377,9 +380,9 @@ mod tests {
 
     fn snapshot(action: Action) -> Snapshot {
         let deployment = Deployment {
-            key: ObjectKey::new("acme", "shop"),
+            id: ObjectId::new(object::Kind::Deployment, ObjectKey::new("acme", "shop")),
             uid: "1".into(),
-            id: "shop".parse().unwrap(),
+            deployment_id: "shop".parse().unwrap(),
             state: RunState::Running,
             timeouts: Timeouts {
                 connect: None,

@@ -2,7 +2,7 @@
 
 mod tls;
 
-pub use tls::{Acme, CaKind, CaRef, ClientTls, ClientTlsMode, SecretRef, Tls, UpstreamTls};
+pub use tls::{Acme, CaRef, ClientTls, ClientTlsMode, HolderKind, SecretRef, Tls, UpstreamTls};
 
 use std::time::Duration as StdDuration;
 

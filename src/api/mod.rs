@@ -6,7 +6,6 @@
     reason = "kubectl explain prints these comments as they are"
 )]
 
-pub mod condition;
 pub mod deployment;
 pub mod duration;
 pub mod policy;

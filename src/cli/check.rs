@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::offline::{self, World};
-use crate::api::condition::ConditionType;
-use crate::compile::policy::report::PolicyReport;
 use crate::compile::problem::Finding;
-use crate::compile::report::Report;
+use crate::compile::report::{Counts, Details, Report};
+use crate::condition::ConditionType;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -28,28 +27,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for problem in &world.problems {
         writeln!(out, "{problem}\n")?;
     }
-    let mut faulty = 0;
-    for deployment in &world.deployments {
-        match world.reports.get(&deployment.key) {
-            Some(report) => {
-                show(&mut out, report)?;
-                faulty += usize::from(!is_fine(report));
-            }
+    for id in &world.objects {
+        match world.compiled.report(id) {
+            Some(report) => show(&mut out, report)?,
             None => writeln!(
                 out,
                 "{}\n  not served: its className is not {}\n",
-                deployment.key, routing.class
+                id.key, routing.class
             )?,
         }
     }
-    for policy in &world.policies {
-        show_policy(&mut out, policy)?;
-        faulty += usize::from(!policy.conditions.iter().all(is_good));
+    let (objects, policies): (Vec<_>, Vec<_>) = world.compiled.reports().partition(|report| report.routes().is_some());
+    for policy in &policies {
+        show(&mut out, policy)?;
     }
-    let count = world.reports.len();
+    let faulty = world.compiled.reports().filter(|report| !is_fine(report)).count();
+    let count = objects.len();
     let plural = if count == 1 { "" } else { "s" };
     write!(out, "{count} Deployment{plural}")?;
-    match world.policies.len() {
+    match policies.len() {
         0 => {}
         1 => write!(out, " and 1 SentinelPolicy")?,
         policies => write!(out, " and {policies} SentinelPolicies")?,
@@ -69,25 +65,24 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn show(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
-    writeln!(out, "{}", report.id.key)?;
-    writeln!(out, "  hostnames         {}", report.hostnames.join(", "))?;
-    writeln!(
-        out,
-        "  endpoints         {} ready of {}",
-        report.endpoints.ready, report.endpoints.total
-    )?;
-    for certificate in &report.certificates {
-        let names = certificate.hostnames.join(", ");
-        writeln!(out, "  certificate       Secret {} for {names}", certificate.secret)?;
+    match &report.details {
+        Details::Routes(details) => {
+            writeln!(out, "{}", report.id.key)?;
+            writeln!(out, "  hostnames         {}", details.hostnames.join(", "))?;
+            let Counts { ready, total } = details.endpoints;
+            writeln!(out, "  endpoints         {ready} ready of {total}")?;
+            for certificate in &details.certificates {
+                let names = certificate.hostnames.join(", ");
+                writeln!(out, "  certificate       Secret {} for {names}", certificate.secret)?;
+            }
+        }
+        Details::Policy(details) => {
+            writeln!(out, "{}", report.id)?;
+            writeln!(out, "  rules             {} enabled", details.rules)?;
+            writeln!(out, "  targets           {}", details.targets)?;
+        }
     }
-    show_conditions(out, &report.conditions)
-}
-
-fn show_policy(out: &mut impl Write, report: &PolicyReport) -> std::io::Result<()> {
-    writeln!(out, "{}", report.id)?;
-    writeln!(out, "  rules             {} enabled", report.rules)?;
-    writeln!(out, "  targets           {}", report.targets)?;
-    show_conditions(out, &report.conditions)
+    show_conditions(out, report.findings())
 }
 
 fn show_conditions(out: &mut impl Write, conditions: &[Finding]) -> std::io::Result<()> {
@@ -103,7 +98,7 @@ fn show_conditions(out: &mut impl Write, conditions: &[Finding]) -> std::io::Res
 }
 
 fn is_fine(report: &Report) -> bool {
-    report.conditions.iter().all(is_good)
+    report.findings().iter().all(is_good)
 }
 
 /// PartiallyInvalid is good when False, the others when True. CertificateExpiring takes a clock: no report has it.

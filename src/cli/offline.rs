@@ -9,14 +9,13 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-pub(super) use crate::compile::policy::report::PolicyReport;
-use crate::compile::report::Report;
+use crate::compile::source::SOURCES;
 use crate::compile::{self, Input, Previous};
 use crate::config::{self, Routing};
 use crate::live::state::State;
-use crate::object::ObjectKey;
+use crate::object::ObjectId;
 use crate::snapshot::Snapshot;
-use crate::store::{Batch, Deployment, Event, Store};
+use crate::store::{Batch, Event, Store};
 use crate::watch::files;
 
 /// The settings that decide what is served; the same as those of `run`.
@@ -38,10 +37,10 @@ pub struct Flags {
 /// What the manifests say and what comes of it.
 pub struct World {
     pub snapshot: Snapshot,
-    /// By Deployment; one of another class has none.
-    pub reports: BTreeMap<ObjectKey, Arc<Report>>,
-    pub deployments: Vec<Arc<Deployment>>,
-    pub policies: Vec<Arc<PolicyReport>>,
+    /// What came of it, object by object: one of another class has no report.
+    pub compiled: Previous,
+    /// Those that ask for routes, sorted by kind and key.
+    pub objects: Vec<ObjectId>,
     /// Documents that are no object, and objects that stand twice.
     pub problems: Vec<String>,
 }
@@ -107,16 +106,14 @@ impl World {
             State::default().pair_rules_offline(policy);
         }
         problems.extend(compiled.default_problems.into_iter().flatten());
-        let reports = compiled
-            .previous
-            .deployment_reports()
-            .map(|report| (report.id.key.clone(), report.clone()))
-            .collect();
+        let objects = SOURCES.iter().flat_map(|source| {
+            let keys = store.keys(source.kind).into_iter();
+            keys.map(|key| ObjectId::new(source.kind, key))
+        });
         Ok(Self {
             snapshot: compiled.snapshot,
-            reports,
-            deployments: store.deployments().cloned().collect(),
-            policies: compiled.previous.policy_reports().cloned().collect(),
+            compiled: compiled.previous,
+            objects: objects.collect(),
             problems,
         })
     }

@@ -12,8 +12,6 @@ use super::offline::{self, World};
 use super::{check, client};
 use crate::admin::question::Question;
 use crate::admin::why::{Explanation, explain};
-use crate::api::deployment::DeploymentSpec;
-use crate::hostname::HostName;
 use crate::policy::Services;
 
 #[derive(clap::Args)]
@@ -124,18 +122,12 @@ async fn ask(admin: &http::Uri, question: &Question) -> anyhow::Result<Explanati
     }
 }
 
-/// What is wrong with the Deployments that claim this host.
+/// What is wrong with the objects that claim this host.
 fn refused(world: &World, host: &str) -> Vec<String> {
-    let claims = |spec: &DeploymentSpec| {
-        let names = spec.hostnames.iter().filter_map(|name| name.parse::<HostName>().ok());
-        names.into_iter().any(|name| name.covers(host))
-    };
-    let claimants = world
-        .deployments
-        .iter()
-        .filter(|d| d.spec.as_ref().is_ok_and(|spec| claims(spec)));
-    let reports = claimants.filter_map(|deployment| world.reports.get(&deployment.key));
-    let findings = reports.flat_map(|report| report.conditions.iter().map(move |finding| (&report.id.key, finding)));
+    let mut claimants: Vec<_> = world.compiled.claimants(host).collect();
+    claimants.sort();
+    let reports = claimants.into_iter().filter_map(|id| world.compiled.report(id));
+    let findings = reports.flat_map(|report| report.findings().iter().map(move |finding| (&report.id.key, finding)));
     findings
         .filter(|(_, finding)| !check::is_good(finding))
         .map(|(key, finding)| format!("{key}: {}: {}", finding.reason, finding.message))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::endpoint::{self, Listed};
 use super::references::User;
 use super::syntax::PortRef;
-use crate::api::condition::ConditionReason;
+use crate::condition::ConditionReason;
 use crate::config::{EndpointRules, Routing};
 use crate::object::{ObjectKey, UpstreamKey};
 use crate::runtime::Lazy;

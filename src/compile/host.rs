@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::wanted::{Age, Right};
+use super::intent::{Age, Right};
 use crate::hostname::HostName;
 use crate::matching::Matches;
 use crate::object::ObjectId;
@@ -27,7 +27,7 @@ struct Claims {
     owner: Option<Age>,
 }
 
-/// A Deployment lists a name.
+/// An object asks for a name.
 pub struct Claim {
     age: Age,
     right: Right,
@@ -38,8 +38,8 @@ pub struct Claim {
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The namespace has the name; `lost` are the paths that older Deployments of it have.
-    Served { lost: Box<[Lost]>, tls: HostTerms },
+    /// The namespace has the name; `lost` are the rules that older objects of it have.
+    Served { lost: Box<[Lost]>, tls: HostnameTls },
     /// The name is another namespace's.
     Conflict { owner: ObjectId },
     /// Names are granted, and this one is not.
@@ -50,14 +50,14 @@ pub enum Outcome {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// Position among the Deployment's rules.
+    /// Position in `Intent::rules`.
     pub rule: usize,
     pub to: ObjectId,
 }
 
 /// What TLS a name has, as one of those who share it sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostTerms {
+pub struct HostnameTls {
     /// Whether it has certificates of its own, whoever's they are.
     pub own: bool,
     /// Whose certificates are served, where this claim has others.
@@ -66,9 +66,9 @@ pub struct HostTerms {
     pub client_of: Option<ObjectId>,
 }
 
-/// What a Deployment has to offer under a name.
+/// What an object has to offer under a name.
 #[derive(Clone, Copy, Default)]
-pub struct Offer<'a> {
+pub struct HostOffer<'a> {
     pub routes: &'a [Route],
     pub certificates: &'a [Arc<Certificate>],
     pub client: Option<&'a Arc<ClientTls>>,
@@ -79,7 +79,7 @@ pub struct Settled {
     /// In the order of `Host::routes`. None: nobody owns the name. Empty: its owner has no usable path, and no wildcard of
     /// another's may answer in its place.
     pub host: Option<(Box<[Route]>, HostTls)>,
-    /// Deployments that fare otherwise than before.
+    /// Objects that fare otherwise than before.
     pub affected: Vec<ObjectId>,
     pub owner_changed: bool,
 }
@@ -133,7 +133,7 @@ impl Names {
     }
 
     /// Judges all claims to a name. Wildcards must be settled before the names below them.
-    pub fn settle<'a>(&mut self, name: &HostName, offer: impl Fn(&ObjectId) -> Offer<'a>) -> Settled {
+    pub fn settle<'a>(&mut self, name: &HostName, offer: impl Fn(&ObjectId) -> HostOffer<'a>) -> Settled {
         let wildcard = name
             .wildcard_above()
             .and_then(|wildcard| self.names.get(&wildcard)?.owner.clone());
@@ -145,67 +145,29 @@ impl Names {
             self.forget(name);
             return Settled::nothing(owned);
         }
-
-        let barred = claims.barred(wildcard.as_ref());
-        let entitled = |claim: &Claim| match claim.right {
-            Right::Given => true,
-            Right::Age => !barred.contains(&claim.age.id.key.namespace),
-            Right::None => false,
-        };
-        let owner = claims
-            .list
-            .iter()
-            .find(|claim| entitled(claim))
-            .map(|claim| claim.age.clone());
-
-        let serving = claims.list.iter().filter(|claim| {
-            let of_owner = |owner: &Age| owner.id.key.namespace == claim.age.id.key.namespace;
-            entitled(claim) && owner.as_ref().is_some_and(of_owner)
-        });
-        let tls = HostOffer::of(serving.map(|claim| (&claim.age.id, offer(&claim.age.id))));
-
-        #[expect(clippy::mutable_key_type, reason = "a match hashes by its text, which never changes")]
-        let mut taken: HashMap<&'a Matches, ObjectId> = HashMap::new();
-        let mut served = Vec::new();
+        let ruling = claims.ruling(wildcard);
+        let serving = claims.list.iter().filter(|claim| ruling.refusal(claim).is_none());
+        let tls = OldestTls::of(serving.map(|claim| (&claim.age.id, offer(&claim.age.id))));
+        let mut served = ServedRoutes::default();
         let mut affected = Vec::new();
         for claim in &mut claims.list {
-            let id = &claim.age.id;
-            let outcome = match (&owner, &wildcard) {
-                _ if claim.right == Right::None => Outcome::NotGranted,
-                (_, Some(above)) if !entitled(claim) => Outcome::UnderWildcard {
-                    owner: above.id.clone(),
-                },
-                (Some(owner), _) if owner.id.key.namespace != id.key.namespace => Outcome::Conflict {
-                    owner: owner.id.clone(),
-                },
-                _ => {
-                    let mut lost = Vec::new();
-                    let offer = offer(id);
-                    for (rule, route) in offer.routes.iter().enumerate() {
-                        match taken.get(&route.matches) {
-                            Some(to) => lost.push(Lost { rule, to: to.clone() }),
-                            None => {
-                                taken.insert(&route.matches, id.clone());
-                                served.push(route.clone());
-                            }
-                        }
-                    }
-                    Outcome::Served {
-                        lost: lost.into(),
-                        tls: tls.terms(&offer),
-                    }
+            let outcome = ruling.refusal(claim).unwrap_or_else(|| {
+                let offer = offer(&claim.age.id);
+                Outcome::Served {
+                    lost: served.add(&claim.age.id, offer.routes),
+                    tls: tls.seen_by(&offer),
                 }
-            };
+            });
             if claim.outcome.as_ref() != Some(&outcome) {
                 claim.outcome = Some(outcome);
-                affected.push(id.clone());
+                affected.push(claim.age.id.clone());
             }
         }
-        snapshot::host::order(&mut served);
-        let owner_changed = claims.owner != owner;
-        claims.owner = owner;
+        let owner_changed = claims.owner != ruling.owner;
+        claims.owner = ruling.owner;
+        let host = claims.owner.is_some().then(|| (served.in_order(), tls.into()));
         Settled {
-            host: claims.owner.is_some().then(|| (served.into(), tls.into())),
+            host,
             affected,
             owner_changed,
         }
@@ -224,16 +186,79 @@ impl Names {
     }
 }
 
-/// What the oldest of those who share a name have to offer of it, and who they are: certificates and a rule for clients may
-/// be two Deployments'.
+/// Who may have a name, of those who claim it.
+struct Ruling {
+    /// The claim that decides the namespace.
+    owner: Option<Age>,
+    /// The owner of the wildcard above the name.
+    wildcard: Option<Age>,
+    /// Namespaces that may not have the name by age alone.
+    barred: BTreeSet<Arc<str>>,
+}
+
+impl Ruling {
+    /// Whether the claim counts at all.
+    fn is_entitled(&self, claim: &Claim) -> bool {
+        match claim.right {
+            Right::Given => true,
+            Right::Age => !self.barred.contains(claim.age.id.namespace()),
+            Right::None => false,
+        }
+    }
+
+    /// None: the claim is served.
+    fn refusal(&self, claim: &Claim) -> Option<Outcome> {
+        let of = |age: &Age| age.id.clone();
+        match (&self.owner, &self.wildcard) {
+            _ if claim.right == Right::None => Some(Outcome::NotGranted),
+            (_, Some(above)) if !self.is_entitled(claim) => Some(Outcome::UnderWildcard { owner: of(above) }),
+            (Some(owner), _) if owner.id.namespace() != claim.age.id.namespace() => {
+                Some(Outcome::Conflict { owner: of(owner) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The routes of those who share a name: what an older one matches, a younger one does not get.
 #[derive(Default)]
-struct HostOffer<'a> {
+struct ServedRoutes<'a> {
+    taken: HashMap<&'a Matches, ObjectId>,
+    routes: Vec<Route>,
+}
+
+impl<'a> ServedRoutes<'a> {
+    /// Returns those that older objects have already.
+    fn add(&mut self, id: &ObjectId, routes: &'a [Route]) -> Box<[Lost]> {
+        let mut lost = Vec::new();
+        for (rule, route) in routes.iter().enumerate() {
+            match self.taken.get(&route.matches) {
+                Some(to) => lost.push(Lost { rule, to: to.clone() }),
+                None => {
+                    self.taken.insert(&route.matches, id.clone());
+                    self.routes.push(route.clone());
+                }
+            }
+        }
+        lost.into()
+    }
+
+    fn in_order(mut self) -> Box<[Route]> {
+        snapshot::host::order(&mut self.routes);
+        self.routes.into()
+    }
+}
+
+/// What the oldest of those who share a name have to offer of TLS, and who they are: certificates and a rule for clients may
+/// be two objects'.
+#[derive(Default)]
+struct OldestTls<'a> {
     certificates: Option<(ObjectId, &'a [Arc<Certificate>])>,
     client: Option<(ObjectId, &'a Arc<ClientTls>)>,
 }
 
-impl<'a> HostOffer<'a> {
-    fn of<'k>(oldest_first: impl Iterator<Item = (&'k ObjectId, Offer<'a>)>) -> Self {
+impl<'a> OldestTls<'a> {
+    fn of<'k>(oldest_first: impl Iterator<Item = (&'k ObjectId, HostOffer<'a>)>) -> Self {
         let mut host = Self::default();
         for (id, offer) in oldest_first {
             if host.certificates.is_none() && !offer.certificates.is_empty() {
@@ -246,13 +271,13 @@ impl<'a> HostOffer<'a> {
         host
     }
 
-    fn terms(&self, offer: &Offer<'_>) -> HostTerms {
+    fn seen_by(&self, offer: &HostOffer<'_>) -> HostnameTls {
         let other = self.certificates.as_ref().filter(|(_, served)| {
             let ours = offer.certificates;
             !ours.is_empty() && ours != *served
         });
         let client = offer.client.zip(self.client.as_ref());
-        HostTerms {
+        HostnameTls {
             own: self.certificates.is_some(),
             certificates_of: other.map(|(owner, _)| owner.clone()),
             client_of: client
@@ -262,8 +287,8 @@ impl<'a> HostOffer<'a> {
     }
 }
 
-impl From<HostOffer<'_>> for HostTls {
-    fn from(offer: HostOffer<'_>) -> Self {
+impl From<OldestTls<'_>> for HostTls {
+    fn from(offer: OldestTls<'_>) -> Self {
         Self {
             certificates: offer.certificates.map(|(_, served)| served.into()).unwrap_or_default(),
             client: offer.client.map(|(_, rule)| rule.clone()),
@@ -272,6 +297,18 @@ impl From<HostOffer<'_>> for HostTls {
 }
 
 impl Claims {
+    /// `wildcard`: the owner of the wildcard above the name.
+    fn ruling(&self, wildcard: Option<Age>) -> Ruling {
+        let mut ruling = Ruling {
+            owner: None,
+            barred: self.barred(wildcard.as_ref()),
+            wildcard,
+        };
+        let owner = self.list.iter().find(|claim| ruling.is_entitled(claim));
+        ruling.owner = owner.map(|claim| claim.age.clone());
+        ruling
+    }
+
     /// Namespaces that may not have the name by age alone: the wildcard above it is another's, and older than their
     /// oldest claim. A name that was there before the wildcard stays.
     fn barred(&self, wildcard: Option<&Age>) -> BTreeSet<Arc<str>> {

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use super::acme::Answers;
 use super::backend::Services;
-use super::host::{Names, Offer};
+use super::host::{HostOffer, Names};
+use super::intent::Intent;
 use super::policy::{Guard, Policies};
 use super::report::Report;
-use super::subject::Subject;
-use super::tls::{Client, Materials, Terms};
-use super::wanted::Wanted;
-use crate::compile::policy::report::PolicyReport;
+use super::source::SOURCES;
+use super::tls::{Client, Materials, ResolvedTls};
 use crate::config::Routing;
 use crate::hostname::HostName;
 use crate::object::{Kind, ObjectId, ObjectKey};
@@ -24,7 +23,8 @@ use crate::store::{Changes, Store};
 pub struct Previous {
     /// What the memory was made with. None: there is none yet.
     pub(super) routing: Option<Routing>,
-    pub(super) deployments: HashMap<ObjectId, Known>,
+    /// Those of our class that can be decoded.
+    pub(super) objects: HashMap<ObjectId, CompiledObject>,
     pub(super) services: Services,
     pub(super) materials: Materials,
     pub(super) policies: Policies,
@@ -33,42 +33,36 @@ pub struct Previous {
     pub(super) default_problems: Vec<String>,
     pub(super) answers: Answers,
     pub(super) names: Names,
-    pub(super) reports: BTreeMap<ObjectId, Subject>,
+    pub(super) reports: BTreeMap<ObjectId, Arc<Report>>,
     /// Objects to which sockets may belong, with the uid: also those that cannot be decoded at present.
     pub(super) alive: HashMap<ObjectId, Arc<str>>,
     pub(super) snapshot: Snapshot,
 }
 
-/// A Deployment that decodes, and the routes that it would have where nobody is in its way.
-pub(super) struct Known {
-    pub(super) wanted: Wanted,
-    pub(super) terms: Terms,
+/// An object that asks for routes, and those that it would have where nobody is in its way.
+pub(super) struct CompiledObject {
+    pub(super) intent: Intent,
+    pub(super) tls: ResolvedTls,
     pub(super) guard: Guard,
     pub(super) routes: Box<[Route]>,
 }
 
 impl Previous {
-    pub fn report(&self, id: &ObjectId) -> Option<&Subject> {
+    /// None: there is no such object, or it is not ours to tell of.
+    pub fn report(&self, id: &ObjectId) -> Option<&Arc<Report>> {
         self.reports.get(id)
     }
 
     /// The reports on all objects of our class and on all policies, sorted by namespace and name.
-    pub fn reports(&self) -> impl Iterator<Item = &Subject> {
+    pub fn reports(&self) -> impl Iterator<Item = &Arc<Report>> {
         self.reports.values()
     }
 
-    pub fn deployment_reports(&self) -> impl Iterator<Item = &Arc<Report>> {
-        self.reports().filter_map(|subject| match subject {
-            Subject::Deployment(report) => Some(report),
-            Subject::SentinelPolicy(_) => None,
-        })
-    }
-
-    pub fn policy_reports(&self) -> impl Iterator<Item = &Arc<PolicyReport>> {
-        self.reports().filter_map(|subject| match subject {
-            Subject::SentinelPolicy(report) => Some(report),
-            Subject::Deployment(_) => None,
-        })
+    /// The objects that claim a hostname by which this host would be found, in no order.
+    pub fn claimants(&self, host: &str) -> impl Iterator<Item = &ObjectId> {
+        let claims = |intent: &Intent| intent.hostnames.iter().any(|hostname| hostname.name.covers(host));
+        let objects = self.objects.iter().filter(move |(_, object)| claims(&object.intent));
+        objects.map(|(id, _)| id)
     }
 
     /// Nothing but what the objects do not tell any more: the last good versions of what is broken.
@@ -82,39 +76,35 @@ impl Previous {
 
     /// Every object there is and every object there was.
     pub(super) fn everything(&self, store: &Store) -> Changes {
-        let (mut secrets, mut config_maps) = self.materials.keys();
-        let (of_policies, maps_of_policies) = self.policies.objects();
-        secrets.extend(of_policies);
-        config_maps.extend(maps_of_policies);
-        secrets.extend(store.secrets().map(|secret| secret.key.clone()));
-        secrets.extend(self.answers.keys().cloned());
+        let mut changes = Changes::default();
+        let kinds = SOURCES.iter().map(|source| source.kind);
+        for kind in kinds.chain([Kind::SentinelPolicy, Kind::Secret]) {
+            changes.add(kind, store.keys(kind));
+        }
         let known = self
             .reports
             .keys()
             .chain(self.alive.keys())
-            .chain(self.policies.deployments())
-            .filter(|id| id.kind == Kind::Deployment)
-            .map(|id| &id.key);
-        let deployments = store.deployments().map(|object| &object.key).chain(known);
-        let policies = store.policies().map(|policy| &policy.key).chain(self.policies.keys());
-        let mut changes = Changes::default();
-        changes.add(Kind::Deployment, deployments.cloned().collect());
-        changes.add(Kind::SentinelPolicy, policies.cloned().collect());
-        changes.add(Kind::Service, self.services.keys().cloned().collect());
-        changes.add(Kind::Secret, secrets);
-        changes.add(Kind::ConfigMap, config_maps);
+            .chain(self.policies.objects());
+        changes.extend(known.chain(self.materials.ids()).cloned());
+        changes.extend(self.policies.references());
+        let of = |kind| move |key: &ObjectKey| ObjectId::new(kind, key.clone());
+        changes.extend(self.policies.keys().map(of(Kind::SentinelPolicy)));
+        changes.extend(self.services.keys().map(of(Kind::Service)));
+        changes.extend(self.answers.keys().map(of(Kind::Secret)));
         changes
     }
 }
 
-impl Known {
-    pub(super) fn offer(&self, name: &HostName) -> Offer<'_> {
-        let place = self.wanted.names.iter().position(|claimed| claimed.name == *name);
-        let certificates = place.and_then(|place| self.terms.certificates.get(place));
-        Offer {
+impl CompiledObject {
+    pub(super) fn offer(&self, name: &HostName) -> HostOffer<'_> {
+        let mut hostnames = self.intent.hostnames.iter();
+        let place = hostnames.position(|hostname| hostname.name == *name);
+        let certificates = place.and_then(|place| self.tls.certificates.get(place));
+        HostOffer {
             routes: &self.routes,
             certificates: certificates.map_or(&[][..], |certificates| certificates),
-            client: match &self.terms.client {
+            client: match &self.tls.client {
                 Client::Rule(rule) => Some(rule),
                 Client::Anyone | Client::Unresolved => None,
             },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::api::condition::{ConditionReason, ConditionType};
+use crate::condition::{ConditionReason, ConditionType};
 use crate::text::cut;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -14,10 +14,16 @@ pub struct Finding {
     pub message: String,
 }
 
+/// The path of a field within its object, such as `spec.paths[2].backends[0].service`.
+pub type Field = Box<str>;
+
 /// Something that is not served, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// None: the message itself says what it is about.
+    pub field: Option<Field>,
     pub reason: ConditionReason,
+    /// Of the field: what is wrong, and what comes of it.
     pub message: String,
 }
 
@@ -28,7 +34,7 @@ pub struct Quoted<'a>(pub &'a str);
 const MAX_MESSAGE: usize = 4096;
 
 pub(super) fn join(problems: &[Problem]) -> String {
-    let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let messages: Vec<_> = problems.iter().map(ToString::to_string).collect();
     cut_message(messages.join("; "))
 }
 
@@ -41,11 +47,34 @@ pub(super) fn count(n: usize) -> u32 {
 }
 
 impl Problem {
-    pub fn invalid(message: impl Into<String>) -> Self {
+    /// A value that cannot be used.
+    pub fn invalid(field: impl Into<Field>, message: impl Into<String>) -> Self {
+        Self::at(field, ConditionReason::Invalid, message)
+    }
+
+    pub fn at(field: impl Into<Field>, reason: ConditionReason, message: impl Into<String>) -> Self {
         Self {
-            reason: ConditionReason::Invalid,
+            field: Some(field.into()),
+            ..Self::of_object(reason, message)
+        }
+    }
+
+    /// No field is to blame alone.
+    pub fn of_object(reason: ConditionReason, message: impl Into<String>) -> Self {
+        Self {
+            field: None,
+            reason,
             message: message.into(),
         }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        f.write_str(&self.message)
     }
 }
 

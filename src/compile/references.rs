@@ -2,21 +2,21 @@
 //! with the number of those who refer to what changed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::api::condition::ConditionReason;
-use crate::api::deployment::CaKind;
-use crate::object::{ObjectId, ObjectKey, Purpose};
+use crate::condition::ConditionReason;
+use crate::object::{Data, Kind, ObjectId, ObjectKey, Purpose};
+use crate::store::{Changes, Store};
 
-pub struct References<K, T> {
-    entries: HashMap<K, Entry<T>>,
+/// What Secrets and ConfigMaps of one purpose hold.
+pub struct References<T> {
+    entries: HashMap<ObjectId, Entry<T>>,
     /// The last good version of what is referred to, with its object's uid: another object's is not served in its place.
-    good: HashMap<K, (Arc<str>, T)>,
+    good: HashMap<ObjectId, (Arc<str>, T)>,
     /// Referred to since the last `resolve`.
-    new: BTreeSet<K>,
+    new: BTreeSet<ObjectId>,
     /// Perhaps referred to by nobody any more.
-    idle: BTreeSet<K>,
+    idle: BTreeSet<ObjectId>,
 }
 
 struct Entry<T> {
@@ -58,12 +58,12 @@ pub enum Unusable {
 /// An object as it was looked up: its uid and what was read out of it.
 pub type Read<T> = Result<(Arc<str>, Result<T, Unusable>), Unusable>;
 
-impl<K: Clone + Ord + Hash, T: Clone + PartialEq> References<K, T> {
+impl<T: Clone + PartialEq> References<T> {
     /// The reference leads nowhere until `resolve`.
-    pub fn add_user(&mut self, key: &K, user: User) {
+    pub fn add_user(&mut self, id: &ObjectId, user: User) {
         let new = &mut self.new;
-        let entry = self.entries.entry(key.clone()).or_insert_with(|| {
-            new.insert(key.clone());
+        let entry = self.entries.entry(id.clone()).or_insert_with(|| {
+            new.insert(id.clone());
             Entry {
                 users: HashSet::new(),
                 found: Found::nothing(),
@@ -72,38 +72,36 @@ impl<K: Clone + Ord + Hash, T: Clone + PartialEq> References<K, T> {
         entry.users.insert(user);
     }
 
-    pub fn remove_user(&mut self, key: &K, user: &User) {
-        if let Some(entry) = self.entries.get_mut(key) {
+    pub fn remove_user(&mut self, id: &ObjectId, user: &User) {
+        if let Some(entry) = self.entries.get_mut(id) {
             entry.users.remove(user);
-            self.idle.insert(key.clone());
+            self.idle.insert(id.clone());
         }
     }
 
     /// Looks up again what changed, and what is newly referred to; adds those who see something else than before.
-    pub fn resolve<'a>(
+    pub fn resolve(
         &mut self,
-        changed: impl Iterator<Item = &'a K>,
-        look_up: impl Fn(&K) -> Read<T>,
+        changes: &Changes,
+        look_up: impl Fn(&ObjectId) -> Read<T>,
         affected: &mut BTreeSet<User>,
-    ) where
-        K: 'a,
-    {
-        for key in std::mem::take(&mut self.idle) {
-            if self.entries.get(&key).is_some_and(|entry| entry.users.is_empty()) {
-                self.entries.remove(&key);
-                self.good.remove(&key);
+    ) {
+        for id in std::mem::take(&mut self.idle) {
+            if self.entries.get(&id).is_some_and(|entry| entry.users.is_empty()) {
+                self.entries.remove(&id);
+                self.good.remove(&id);
             }
         }
         let mut due = std::mem::take(&mut self.new);
-        due.extend(changed.cloned());
-        for key in due {
-            let Some(entry) = self.entries.get_mut(&key) else {
+        due.extend(changes.ids([Kind::ConfigMap, Kind::Secret]));
+        for id in due {
+            let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
             };
-            let good = self.good.remove(&key);
-            let (found, good) = judge(look_up(&key), good);
+            let good = self.good.remove(&id);
+            let (found, good) = judge(look_up(&id), good);
             if let Some(good) = good {
-                self.good.insert(key, good);
+                self.good.insert(id, good);
             }
             if entry.found != found {
                 entry.found = found;
@@ -113,11 +111,12 @@ impl<K: Clone + Ord + Hash, T: Clone + PartialEq> References<K, T> {
     }
 
     /// None: nobody has referred to it.
-    pub fn find(&self, key: &K) -> Option<&Found<T>> {
-        Some(&self.entries.get(key)?.found)
+    pub fn find(&self, id: &ObjectId) -> Option<&Found<T>> {
+        Some(&self.entries.get(id)?.found)
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &K> {
+    /// The objects that are referred to.
+    pub fn ids(&self) -> impl Iterator<Item = &ObjectId> {
         self.entries.keys()
     }
 
@@ -132,7 +131,7 @@ impl<K: Clone + Ord + Hash, T: Clone + PartialEq> References<K, T> {
     /// Last good versions of what nobody refers to: after a compile of everything.
     pub fn sweep(&mut self) {
         let entries = &self.entries;
-        self.good.retain(|key, _| entries.contains_key(key));
+        self.good.retain(|id, _| entries.contains_key(id));
     }
 
     #[cfg(test)]
@@ -154,14 +153,30 @@ fn judge<T: Clone>(read: Read<T>, good: Option<(Arc<str>, T)>) -> (Found<T>, Opt
     }
 }
 
+/// Reads a Secret or a ConfigMap that has to be labelled for this purpose.
+pub fn labelled<T>(
+    store: &Store,
+    id: &ObjectId,
+    purpose: Purpose,
+    read: impl Fn(&Data) -> Result<T, Unusable>,
+) -> Read<T> {
+    let holder = store.holder(id).ok_or(Unusable::NotFound(purpose))?;
+    let read = match holder.purpose {
+        Some(label) if label == purpose.label() => read(holder.data),
+        _ => Err(Unusable::NotLabelled(purpose)),
+    };
+    Ok((holder.uid.clone(), read))
+}
+
 impl Unusable {
-    pub fn reason(&self, kind: CaKind) -> ConditionReason {
+    /// `kind`: that of the object that cannot be used.
+    pub fn reason(&self, kind: Kind) -> ConditionReason {
         use ConditionReason as R;
         match (self, kind) {
-            (Self::NoTlsSecret | Self::NotFound(_), CaKind::Secret) => R::SecretNotFound,
-            (Self::NoTlsSecret | Self::NotFound(_), CaKind::ConfigMap) => R::ConfigMapNotFound,
-            (Self::NotLabelled(_), CaKind::Secret) => R::SecretNotLabelled,
-            (Self::NotLabelled(_), CaKind::ConfigMap) => R::ConfigMapNotLabelled,
+            (Self::NoTlsSecret | Self::NotFound(_), Kind::ConfigMap) => R::ConfigMapNotFound,
+            (Self::NoTlsSecret | Self::NotFound(_), _) => R::SecretNotFound,
+            (Self::NotLabelled(_), Kind::ConfigMap) => R::ConfigMapNotLabelled,
+            (Self::NotLabelled(_), _) => R::SecretNotLabelled,
             (Self::Invalid { reason, .. }, _) => *reason,
         }
     }
@@ -176,7 +191,7 @@ impl<T> Found<T> {
     }
 }
 
-impl<K, T> Default for References<K, T> {
+impl<T> Default for References<T> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),

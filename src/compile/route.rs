@@ -1,35 +1,34 @@
-//! A Deployment's routes: its paths and the upstreams behind them, before other Deployments' claims are looked at.
+//! An object's routes: its rules and the upstreams behind them, before other objects' claims are looked at.
 
 use std::sync::Arc;
 
 use super::backend::Services;
+use super::intent::{BackendList, Intent};
 use super::policy::Guard;
-use super::tls::{Client, Terms};
-use super::wanted::{Targets, Wanted};
+use super::tls::{Client, ResolvedTls};
 use crate::reason::Reason;
 use crate::snapshot::{Action, Backend, Route, RunState};
 use crate::upstream::{Protocol, Upstream};
 
 /// One route for each rule, in their order.
-pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms, guard: &Guard) -> Box<[Route]> {
-    let actions: Vec<_> = wanted
-        .targets
-        .iter()
-        .map(|targets| action(wanted.part.state, targets, services, terms, guard))
+pub fn routes(intent: &Intent, services: &Services, tls: &ResolvedTls, guard: &Guard) -> Box<[Route]> {
+    let lists = intent.backends.iter();
+    let actions: Vec<_> = lists
+        .map(|list| action(intent.deployment.state, list, services, tls, guard))
         .collect();
-    let client_tls = match &terms.client {
+    let client_tls = match &tls.client {
         Client::Rule(rule) => Some(rule),
         Client::Anyone | Client::Unresolved => None,
     };
-    wanted
+    intent
         .rules
         .iter()
         .map(|rule| Route {
-            matches: rule.path.clone().into(),
-            deployment: wanted.part.clone(),
-            action: actions[rule.targets].clone(),
+            matches: rule.matches.clone(),
+            deployment: intent.deployment.clone(),
+            action: actions[rule.backends].clone(),
             client_tls: client_tls.cloned(),
-            upstream_tls: terms.upstream.clone(),
+            upstream_tls: tls.upstream.clone(),
             policies: match guard {
                 Guard::Policies(policies) => Some(policies.clone()),
                 Guard::Nothing | Guard::Closed => None,
@@ -38,21 +37,21 @@ pub fn routes(wanted: &Wanted, services: &Services, terms: &Terms, guard: &Guard
         .collect()
 }
 
-fn action(state: RunState, targets: &Targets, services: &Services, terms: &Terms, guard: &Guard) -> Action {
+fn action(state: RunState, list: &BackendList, services: &Services, tls: &ResolvedTls, guard: &Guard) -> Action {
     if state == RunState::Stopped {
         return Action::Refuse(Reason::DeploymentOffline);
     }
-    if terms.client == Client::Unresolved || *guard == Guard::Closed {
+    if tls.client == Client::Unresolved || *guard == Guard::Closed {
         return Action::Refuse(Reason::PolicyInvalid);
     }
-    let reachable = |upstream: &&Arc<Upstream>| upstream.protocol != Protocol::Https || terms.upstream_resolved;
-    let backends: Arc<[Backend]> = targets
-        .list
+    let reachable = |upstream: &&Arc<Upstream>| upstream.protocol != Protocol::Https || tls.upstream_resolved;
+    let backends: Arc<[Backend]> = list
+        .0
         .iter()
-        .filter(|target| target.weight > 0)
-        .map(|target| Backend {
-            weight: target.weight,
-            upstream: match services.find(&target.service, &target.port) {
+        .filter(|backend| backend.weight > 0)
+        .map(|backend| Backend {
+            weight: backend.weight,
+            upstream: match services.find(&backend.service, &backend.port) {
                 Ok(found) => Some(&found.upstream).filter(reachable).cloned(),
                 Err(_) => None,
             },

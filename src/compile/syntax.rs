@@ -7,7 +7,6 @@ use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::problem::Quoted;
-use crate::api::deployment::PathType;
 use crate::hostname::HostName;
 use crate::snapshot::PathMatch;
 use crate::store::ServicePort;
@@ -98,8 +97,20 @@ pub enum InvalidPath {
 /// As the CRD's schema has it.
 pub const MAX_PATH: usize = 1024;
 
-/// What stands in an object, as the data plane matches it.
-pub fn parse_path(text: &str, kind: PathType) -> Result<PathMatch, InvalidPath> {
+/// The path as it stands in an object.
+pub fn exact_path(text: &str) -> Result<PathMatch, InvalidPath> {
+    Ok(PathMatch::Exact(valid_path(text)?.into()))
+}
+
+/// A path that stands for all below it. "/chat/" means the same whole segments as "/chat".
+pub fn path_prefix(text: &str) -> Result<PathMatch, InvalidPath> {
+    Ok(PathMatch::Prefix(match valid_path(text)?.trim_end_matches('/') {
+        "" => "/".into(),
+        prefix => prefix.into(),
+    }))
+}
+
+fn valid_path(text: &str) -> Result<&str, InvalidPath> {
     if text.len() > MAX_PATH {
         return Err(InvalidPath::TooLong);
     }
@@ -113,12 +124,5 @@ pub fn parse_path(text: &str, kind: PathType) -> Result<PathMatch, InvalidPath> 
             _ => return Err(InvalidPath::Unprintable(c)),
         }
     }
-    Ok(match kind {
-        PathType::Exact => PathMatch::Exact(text.into()),
-        // "/chat/" means the same whole segments as "/chat".
-        PathType::Prefix => match text.trim_end_matches('/') {
-            "" => PathMatch::Prefix("/".into()),
-            prefix => PathMatch::Prefix(prefix.into()),
-        },
-    })
+    Ok(text)
 }

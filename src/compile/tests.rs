@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::source::{self, deployment};
 use super::*;
 use crate::api::deployment::{DeploymentSpec, ServiceRef, Tls};
-use crate::config::EndpointRules;
-use crate::store::{Batch, Event, Kind, Object, Service};
+use crate::config::{EndpointRules, Routing};
+use crate::object::ObjectKey;
+use crate::store::{self, Batch, Event, Kind, Object, Service};
 
 fn deployment(hostname: &str, service: &str) -> Event {
     let spec = DeploymentSpec {
@@ -80,7 +83,7 @@ fn the_memory_holds_nothing_that_no_object_names() {
         [
             memory.names.len(),
             memory.services.keys().count(),
-            memory.deployments.len(),
+            memory.objects.len(),
             memory.reports.len(),
             memory.alive.len(),
             memory.materials.len(),

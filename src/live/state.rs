@@ -9,7 +9,7 @@ use http::Uri;
 use parking_lot::Mutex;
 
 use crate::egress::Egress;
-use crate::object::{ObjectKey, UpstreamKey};
+use crate::object::{ObjectId, UpstreamKey};
 use crate::policy::jwt::Keys;
 use crate::policy::jwt::fetched::Jwks;
 use crate::policy::state::{RuleKey, RuleState};
@@ -23,7 +23,7 @@ use crate::websocket::registry::DeploymentState;
 /// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
 #[derive(Debug, Default)]
 pub struct State {
-    deployments: Mutex<Table<ObjectKey, DeploymentState>>,
+    deployments: Mutex<Table<ObjectId, DeploymentState>>,
     endpoints: Mutex<Table<(UpstreamKey, SocketAddr), EndpointState>>,
     rules: Mutex<Table<RuleKey, RuleState>>,
     /// By URL: rules that go by the same keys share them.
@@ -39,9 +39,9 @@ pub struct State {
 }
 
 impl State {
-    pub fn deployment(&self, key: &ObjectKey) -> Arc<DeploymentState> {
+    pub fn deployment(&self, id: &ObjectId) -> Arc<DeploymentState> {
         let mut table = self.deployments.lock();
-        table.get_or_insert(key)
+        table.get_or_insert(id)
     }
 
     /// Gives each endpoint of a new upstream the state that its address already had, if any.
@@ -57,12 +57,12 @@ impl State {
     }
 
     /// Every DeploymentState that is configured or still has requests or sockets.
-    pub fn deployments(&self) -> Vec<(ObjectKey, Arc<DeploymentState>)> {
+    pub fn deployments(&self) -> Vec<(ObjectId, Arc<DeploymentState>)> {
         let table = self.deployments.lock();
         let alive = table
             .entries
             .iter()
-            .filter_map(|(key, state)| Some((key.clone(), state.upgrade()?)));
+            .filter_map(|(id, state)| Some((id.clone(), state.upgrade()?)));
         alive.collect()
     }
 
@@ -111,8 +111,9 @@ impl State {
         alive.collect()
     }
 
-    pub fn existing(&self, key: &ObjectKey) -> Option<Arc<DeploymentState>> {
+    /// None: neither a snapshot, a request nor a socket has it.
+    pub fn existing(&self, id: &ObjectId) -> Option<Arc<DeploymentState>> {
         let table = self.deployments.lock();
-        table.entries.get(key)?.upgrade()
+        table.entries.get(id)?.upgrade()
     }
 }

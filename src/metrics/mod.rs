@@ -21,7 +21,7 @@ use prometheus_client::registry::{Metric, Registry};
 pub use crate::compile::policy::report::State as PolicyState;
 use crate::compile::report::Report;
 use crate::live::state::State;
-use crate::object::ObjectKey;
+use crate::object::{ObjectId, ObjectKey};
 use crate::runtime::traffic::Histogram;
 use crate::tls::Certificate;
 use family::Family;
@@ -54,9 +54,9 @@ pub struct Published {
     pub slices: AtomicU64,
     pub secrets: AtomicU64,
     pub config_maps: AtomicU64,
-    /// Whether it is accepted, and all else that is found out about it.
-    pub deployments: Mutex<BTreeMap<ObjectKey, (bool, Arc<Report>)>>,
-    pub policies: Mutex<BTreeMap<ObjectKey, PolicyState>>,
+    /// All that is found out about the objects that ask for routes.
+    pub deployments: Mutex<BTreeMap<ObjectId, Arc<Report>>>,
+    pub policies: Mutex<BTreeMap<ObjectId, PolicyState>>,
     pub default_certificates: Mutex<Arc<[Arc<Certificate>]>>,
 }
 
@@ -123,7 +123,7 @@ impl Published {
     fn objects(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let (accepted, rejected) = {
             let deployments = self.deployments.lock();
-            let accepted = deployments.values().filter(|(accepted, _)| *accepted).count();
+            let accepted = deployments.values().filter(|report| report.is_accepted()).count();
             (accepted as u64, (deployments.len() - accepted) as u64)
         };
         let policies = self.policies.lock().clone();
@@ -149,8 +149,8 @@ impl Published {
     fn endpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let deployments = self.deployments.lock();
         let mut metric = family::ENDPOINTS.begin(encoder)?;
-        for (key, (_, report)) in deployments.iter() {
-            let counts = report.endpoints;
+        for (ObjectId { key, .. }, report) in deployments.iter() {
+            let counts = report.routes().map(|details| details.endpoints).unwrap_or_default();
             for (state, count) in [
                 ("ready", counts.ready),
                 ("not_ready", counts.total.saturating_sub(counts.ready)),
@@ -164,7 +164,8 @@ impl Published {
 
     fn certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let deployments = self.deployments.lock();
-        let own = deployments.values().flat_map(|(_, report)| &report.certificates);
+        let own = deployments.values().filter_map(|report| report.routes());
+        let own = own.flat_map(|details| &details.certificates);
         let mut expiry: BTreeMap<&ObjectKey, i64> = own.map(|own| (&own.secret, own.not_after)).collect();
         let defaults = self.default_certificates.lock().clone();
         expiry.extend(defaults.iter().map(|default| (&default.secret, default.not_after)));

@@ -34,7 +34,7 @@ impl Collector for ByDeployment {
         deployments.sort_by(|(a, _), (b, _)| a.cmp(b));
         let unrouted = ObjectKey::new("", "");
         let all: Vec<(&ObjectKey, &Traffic)> = std::iter::once((&unrouted, &self.0.unrouted))
-            .chain(deployments.iter().map(|(key, state)| (key, &*state.traffic)))
+            .chain(deployments.iter().map(|(id, state)| (&id.key, &*state.traffic)))
             .collect();
         let encoder = &mut encoder;
         handshakes(encoder, &self.0.tls)?;

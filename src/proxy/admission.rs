@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::client::Bounds;
-use super::peer::Transport;
 use super::permit::UpgradePermit;
 use super::transport::{self, Opened};
 use super::{Proxy, h1, h2, linger};
@@ -22,7 +21,7 @@ use crate::body::clock::HEAD_TIMEOUT;
 use crate::hostname::normalize;
 use crate::matching::Head;
 use crate::net::stream::Stream;
-use crate::snapshot::Deployment;
+use crate::snapshot::{Deployment, ListenerKey};
 
 /// A head that is longer is hyper's affair alone; so is one with more headers.
 const PEEKED: usize = 8 * 1024;
@@ -33,13 +32,13 @@ thread_local! {
 }
 
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
-pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, transport: Transport, proxy: Arc<Proxy>) {
+pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, listener: ListenerKey, proxy: Arc<Proxy>) {
     let open = proxy.connections.token();
     let Some(Opened {
         mut stream,
         peer,
         http2,
-    }) = transport::take(stream, from, port, transport, &proxy).await
+    }) = transport::take(stream, from, port, listener, &proxy).await
     else {
         return;
     };
@@ -48,7 +47,7 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, trans
     let mut bounds = Bounds { tick, draining };
     let asked = match http2 {
         true => FirstBytes::Http2,
-        false => poll_fn(|cx| poll_first_bytes(&mut bounds, cx, &mut stream, &proxy)).await,
+        false => poll_fn(|cx| poll_first_bytes(&mut bounds, cx, &mut stream, listener, &proxy)).await,
     };
     let permit = match asked {
         FirstBytes::Nothing => return,
@@ -89,11 +88,12 @@ fn poll_first_bytes(
     bounds: &mut Bounds<'_, '_>,
     cx: &mut Context<'_>,
     stream: &mut Stream,
+    listener: ListenerKey,
     proxy: &Proxy,
 ) -> Poll<FirstBytes> {
     let peeked = BUFFER.with_borrow_mut(|buffer| {
         let plain = matches!(stream, Stream::Plain(_));
-        let look = |bytes: &[u8]| match asks_for_socket(bytes, proxy) {
+        let look = |bytes: &[u8]| match asks_for_socket(bytes, listener, proxy) {
             Some(deployment) => FirstBytes::Upgrade(deployment),
             None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => FirstBytes::Http2,
             None if plain && names_another_protocol(bytes) => FirstBytes::Foreign,
@@ -129,7 +129,7 @@ fn speaks_http2(proxy: &Proxy) -> bool {
 }
 
 /// Whose socket, if these bytes are the whole head of a WebSocket handshake that finds its Deployment.
-fn asks_for_socket(bytes: &[u8], proxy: &Proxy) -> Option<Arc<Deployment>> {
+fn asks_for_socket(bytes: &[u8], listener: ListenerKey, proxy: &Proxy) -> Option<Arc<Deployment>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     if !head.parse(bytes).ok()?.is_complete() {
@@ -150,7 +150,8 @@ fn asks_for_socket(bytes: &[u8], proxy: &Proxy) -> Option<Arc<Deployment>> {
         .split_once('?')
         .map_or((target, None), |(path, query)| (path, Some(query)));
     let live = proxy.live.look();
-    let host = live.as_ref()?.snapshot.hosts.find(&normalize(value(header::HOST)?))?;
+    let hosts = live.as_ref()?.snapshot.hosts(listener);
+    let host = hosts.find(&normalize(value(header::HOST)?))?;
     let headers = if host.is_by_path() {
         HeaderMap::new()
     } else {

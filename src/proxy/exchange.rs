@@ -248,9 +248,9 @@ impl RequestContext<'_> {
             passed.get_or_insert_default().fall_back(principal);
         }
         if let (Some(passed), Some(signer)) = (passed.as_mut(), &client.proxy.services.signer)
-            && let Ok(id) = deployment.id.to_str()
+            && let Ok(id) = deployment.deployment_id.to_str()
         {
-            passed.sign(signer, &format!("{}/{id}", deployment.key.namespace));
+            passed.sign(signer, &format!("{}/{id}", deployment.id.namespace()));
         }
         let upstream = balance::choose_backend(&way.backends)?;
         // Most speak none, and one stands for all of those: every request would count on it.
@@ -300,7 +300,8 @@ impl RequestContext<'_> {
         info: &mut RequestInfo,
     ) -> Result<Routed, Reason> {
         let hostname = target.hostname();
-        let host = snapshot.hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
+        let hosts = snapshot.hosts(self.client.peer.listener);
+        let host = hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
         let head = Head {
             // A WebSocket in HTTP/2 is a CONNECT (RFC 8441 section 5), to routes a GET.
             method: if upgrade { &Method::GET } else { &self.head.method },
@@ -376,7 +377,7 @@ fn is_meant_here(peer: &Peer, snapshot: &Snapshot, hostname: &str, host: &Host, 
         return !demands_certificate(route);
     };
     let named = agreed.server_name.as_deref() == Some(hostname);
-    (named || agreed.identity.is_of(snapshot, hostname))
+    (named || agreed.identity.is_of(snapshot, peer.listener, hostname))
         && agreed.client == host.tls.client
         && (route.client_tls.is_none() || route.client_tls == agreed.client)
 }

@@ -94,7 +94,7 @@ impl Forward<'_> {
         if let Some(fault) = sent.fault() {
             return Err(fault.reason());
         }
-        tracing::debug!(deployment = %self.deployment.key, %error, "no answer from the app");
+        tracing::debug!(deployment = %self.deployment.id.key, %error, "no answer from the app");
         match error {
             SendError::Unsent { body, .. } => Ok(*body),
             SendError::Unanswered(_) if repeatable => Ok(ReplayableBody::none()),

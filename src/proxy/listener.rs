@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 
-use super::peer::Transport;
 use super::{Proxy, admission};
+use crate::snapshot::ListenerKey;
 
 /// Accepts until `stop` is cancelled, then closes the listener.
 pub async fn serve(
     listener: TcpListener,
-    transport: Transport,
+    key: ListenerKey,
     proxy: Arc<Proxy>,
     stop: tokio_util::sync::CancellationToken,
 ) {
@@ -25,7 +25,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(admission::serve(stream, peer, port.clone(), transport, proxy.clone()));
+                tokio::spawn(admission::serve(stream, peer, port.clone(), key, proxy.clone()));
             }
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: until something is given back.
             Err(error) if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) => {

@@ -5,16 +5,11 @@ use std::net::IpAddr;
 use http::HeaderValue;
 
 use super::tls::{Agreed, ClientCertificate};
-
-/// What a port's connections begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Plain,
-    Tls,
-}
+use crate::snapshot::ListenerKey;
 
 #[derive(Debug)]
 pub struct Peer {
+    pub listener: ListenerKey,
     /// An IPv4-mapped address in its IPv4 form; behind a proxy that speaks the PROXY protocol, what that said.
     pub ip: IpAddr,
     /// `ip` as text.
@@ -27,10 +22,16 @@ pub struct Peer {
 
 impl Peer {
     /// None never happens: an address' text is a header value.
-    pub fn new(ip: IpAddr, port: HeaderValue, tls: Option<Agreed>) -> Option<Self> {
+    pub fn new(listener: ListenerKey, ip: IpAddr, port: HeaderValue, tls: Option<Agreed>) -> Option<Self> {
         let ip = ip.to_canonical();
         let address = HeaderValue::try_from(ip.to_string()).ok()?;
-        Some(Self { ip, address, port, tls })
+        Some(Self {
+            listener,
+            ip,
+            address,
+            port,
+            tls,
+        })
     }
 
     /// As verified in the handshake.

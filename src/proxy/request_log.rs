@@ -167,7 +167,7 @@ impl SocketLog {
 
 fn head<'a>(context: &'a RequestContext<'_>, info: &'a RequestInfo, outcome: Answered<'_>) -> Head<'a> {
     let RequestContext { head, origin, .. } = *context;
-    let deployment = info.deployment.as_ref().map(|deployment| &deployment.key);
+    let deployment = info.deployment.as_ref().map(|deployment| &deployment.id.key);
     let policies = info.policies.as_deref().unwrap_or_default().iter();
     let redacted = Redacted::by(policies.flat_map(|policy| &policy.rules).flat_map(Rule::sources));
     let rules: Vec<&Logging> = info.passed.as_deref().map(asking).unwrap_or_default();

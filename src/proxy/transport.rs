@@ -13,12 +13,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 use tracing::debug;
 
-use super::peer::{Peer, Transport};
+use super::peer::Peer;
 use super::{Proxy, context, error};
 use crate::net::proxy_protocol::{self, ProxiedAddresses};
 use crate::net::stream::Stream;
 use crate::reason::Reason;
 use crate::runtime::handshakes::Outcome;
+use crate::snapshot::ListenerKey;
 
 /// A connection on which HTTP may begin.
 #[derive(Debug)]
@@ -39,14 +40,14 @@ pub async fn take(
     stream: TcpStream,
     from: SocketAddr,
     port: HeaderValue,
-    transport: Transport,
+    key: ListenerKey,
     proxy: &Proxy,
 ) -> Option<Opened> {
     let listener = proxy.listener();
     let proxied = listener.proxy_protocol && listener.trusts(from.ip().to_canonical());
-    if !proxied && transport == Transport::Plain {
+    if !proxied && key == ListenerKey::Http {
         let stream = Stream::Plain(stream);
-        let peer = Arc::new(Peer::new(from.ip(), port, None)?);
+        let peer = Arc::new(Peer::new(key, from.ip(), port, None)?);
         return Some(Opened {
             stream,
             peer,
@@ -54,7 +55,7 @@ pub async fn take(
         });
     }
     // Boxed, so that it costs nothing where there is none.
-    let slow = Box::pin(take_slow(stream, from, port, transport, proxied, proxy));
+    let slow = Box::pin(take_slow(stream, from, port, key, proxied, proxy));
     match timeout(listener.tls_handshake_timeout, slow).await {
         Ok(Ok(opened)) => Some(opened),
         Ok(Err(error)) => {
@@ -62,7 +63,7 @@ pub async fn take(
             None
         }
         Err(_elapsed) => {
-            if transport == Transport::Tls {
+            if key == ListenerKey::Https {
                 proxy.state.tls.count(Outcome::TimedOut);
             }
             None
@@ -74,7 +75,7 @@ async fn take_slow(
     mut stream: TcpStream,
     from: SocketAddr,
     port: HeaderValue,
-    transport: Transport,
+    key: ListenerKey,
     proxied: bool,
     proxy: &Proxy,
 ) -> io::Result<Opened> {
@@ -83,13 +84,13 @@ async fn take_slow(
         ip = source.ip();
         port = HeaderValue::from(destination.port());
     }
-    let (stream, agreed, http2) = match transport {
-        Transport::Plain => (Stream::Plain(stream), None, false),
-        Transport::Tls => {
+    let (stream, agreed, http2) = match key {
+        ListenerKey::Http => (Stream::Plain(stream), None, false),
+        ListenerKey::Https => {
             let stream = expect_handshake(stream, proxy).await?;
             let accepted = proxy
                 .tls
-                .accept(stream)
+                .accept(stream, key)
                 .await
                 .inspect_err(|_| proxy.state.tls.count(Outcome::Failed))?;
             proxy.state.tls.count(match accepted.resumed {
@@ -100,7 +101,7 @@ async fn take_slow(
             (stream, Some(accepted.agreed), accepted.http2)
         }
     };
-    let peer = Peer::new(ip, port, agreed).ok_or(io::ErrorKind::InvalidData)?;
+    let peer = Peer::new(key, ip, port, agreed).ok_or(io::ErrorKind::InvalidData)?;
     Ok(Opened {
         stream,
         peer: Arc::new(peer),

@@ -10,6 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::printed;
 
+/// Which bound socket a connection came by. A request finds the hosts of its own listener, whatever port its Host names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKey {
+    /// The installation's port for plaintext.
+    Http,
+    /// The installation's port for TLS.
+    Https,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {

@@ -11,7 +11,7 @@ pub mod sharded;
 pub use crate::matching::PathMatch;
 pub use certificate::{ClientTls, ClientTlsMode, HostTls};
 pub use host::{Host, HostTable};
-pub use listener::{Listener, TlsVersion};
+pub use listener::{Listener, ListenerKey, TlsVersion};
 pub use route::{Action, Backend, Deployment, Route, RunState, Timeouts};
 pub use sharded::Sharded;
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::object::ObjectKey;
+use crate::object::{ObjectId, ObjectKey};
 use crate::policy::Policy;
 use crate::tls::Certificate;
 
@@ -31,8 +31,8 @@ pub type Challenges = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Snapshot {
     pub hosts: HostTable,
-    /// All Deployments that own at least one route or socket, by key.
-    pub deployments: Sharded<ObjectKey, Arc<Deployment>>,
+    /// What the routes of each object share.
+    pub deployments: Sharded<ObjectId, Arc<Deployment>>,
     /// All SentinelPolicies that are in force.
     pub policies: Sharded<ObjectKey, Arc<Policy>>,
     /// For hostnames without certificates of their own, the first that covers one.
@@ -59,15 +59,25 @@ impl Snapshot {
         ))
     }
 
+    /// The hosts that a listener serves. The installation's two ports serve the same.
+    pub fn hosts(&self, listener: ListenerKey) -> &HostTable {
+        match listener {
+            ListenerKey::Http | ListenerKey::Https => &self.hosts,
+        }
+    }
+
     /// The answer to an ACME server that looks for this token.
     pub fn challenge(&self, host: &str, token: &str) -> Option<&Arc<str>> {
         self.challenges.get(host)?.get(token)
     }
 
-    /// The certificates for a hostname, the preferred first: its own, else the defaults that cover it. None: only the
-    /// self-signed one is left.
-    pub fn certificates(&self, host: &str) -> impl Iterator<Item = &Arc<Certificate>> {
-        let own = self.hosts.find(host).map_or(&[][..], |host| &host.tls.certificates);
+    /// The certificates for a hostname of a listener, the preferred first: its own, else the defaults that cover it. None:
+    /// only the self-signed one is left.
+    pub fn certificates(&self, listener: ListenerKey, host: &str) -> impl Iterator<Item = &Arc<Certificate>> {
+        let own = self
+            .hosts(listener)
+            .find(host)
+            .map_or(&[][..], |host| &host.tls.certificates);
         let defaults = if own.is_empty() {
             &*self.default_certificates
         } else {

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::certificate::ClientTls;
 use crate::matching::Matches;
-use crate::object::ObjectKey;
+use crate::object::ObjectId;
 use crate::policy::Policy;
 use crate::policy::path::AmbiguousPaths;
 use crate::reason::Reason;
@@ -53,14 +53,15 @@ pub struct Backend {
     pub upstream: Option<Arc<Upstream>>,
 }
 
-/// The rules of one Deployment object, shared by its routes and outliving each of them in open sockets.
+/// What the routes of one object share; it outlives each of them in open sockets.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Deployment {
-    pub key: ObjectKey,
+    #[serde(rename = "key")]
+    pub id: ObjectId,
     pub uid: Arc<str>,
     /// X-Deployment-Id.
-    #[serde(serialize_with = "printed::value")]
-    pub id: HeaderValue,
+    #[serde(rename = "id", serialize_with = "printed::value")]
+    pub deployment_id: HeaderValue,
     pub state: RunState,
     pub timeouts: Timeouts,
     pub strategy: Strategy,
@@ -112,5 +113,5 @@ fn plain(tls: &Arc<UpstreamTls>) -> bool {
 }
 
 fn key<S: Serializer>(deployment: &Arc<Deployment>, to: S) -> Result<S::Ok, S::Error> {
-    deployment.key.serialize(to)
+    deployment.id.serialize(to)
 }

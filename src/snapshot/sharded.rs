@@ -116,14 +116,9 @@ impl<K: fmt::Debug + Ord, V: fmt::Debug> fmt::Debug for Sharded<K, V> {
 }
 
 /// Sorted by key, so that equal snapshots print the same bytes.
-impl<K: Serialize + Ord + fmt::Display, V: Serialize> Serialize for Sharded<K, V> {
+impl<K: Serialize + Ord, V: Serialize> Serialize for Sharded<K, V> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let sorted: BTreeMap<String, _> = self
-            .0
-            .iter()
-            .flat_map(|shard| &shard.map)
-            .map(|(key, value)| (key.to_string(), value))
-            .collect();
+        let sorted: BTreeMap<_, _> = self.0.iter().flat_map(|shard| &shard.map).collect();
         to.collect_map(sorted)
     }
 }

@@ -4,6 +4,7 @@ pub mod conditions;
 mod events;
 mod failures;
 pub mod lease;
+mod tracked;
 mod update;
 mod writer;
 

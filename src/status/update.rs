@@ -10,13 +10,13 @@ use tokio::sync::Notify;
 
 use crate::api::deployment::DeploymentStatus;
 use crate::api::policy::SentinelPolicyStatus;
-use crate::compile::subject::Subject;
+use crate::compile::report::Report;
 
 /// What is known of one object: what its status should say and what it says.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// None: the object is gone, or not ours to tell of.
-    pub report: Option<Subject>,
+    pub report: Option<Arc<Report>>,
     pub observed: Option<Status>,
 }
 

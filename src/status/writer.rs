@@ -20,11 +20,11 @@ use tracing::{debug, warn};
 use super::conditions::{self, Difference};
 use super::events::{Notice, Notices};
 use super::failures::Failures;
+use super::tracked::{COUNTS, Place, SETTLE, Tracked};
 use super::update::{Mailbox, Status, Update};
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
 use crate::api::{GROUP, VERSION};
-use crate::compile::subject::Subject;
 use crate::config::Settings;
 use crate::object::{Kind, ObjectId};
 
@@ -37,24 +37,6 @@ pub struct Counters {
     /// Refused or not answered in time; tried again.
     pub failed: Counter,
 }
-
-/// What is known of one object.
-struct Tracked {
-    report: Subject,
-    observed: Option<Status>,
-    /// What we wrote last, and when: until it has come back by the watch, `observed` may be older.
-    written: Option<(Status, Instant)>,
-    failures: u32,
-    /// Not before this time: after a failure.
-    rest: Option<Instant>,
-    in_flight: bool,
-    queued: Option<Place>,
-    /// The timer for when a certificate's expiry comes near, or comes.
-    expiry: Option<Instant>,
-}
-
-/// The order of writes: conditions before counts, and first come, first served.
-type Place = (Difference, u64);
 
 enum Outcome {
     Written(Status),
@@ -75,6 +57,8 @@ struct Writer {
     counters: Counters,
     failures: Arc<Failures>,
     addresses: Vec<String>,
+    /// Nothing is queued and no timer is set while we do not lead.
+    leading: bool,
     objects: BTreeMap<ObjectId, Tracked>,
     queue: BTreeSet<(Place, ObjectId)>,
     sequence: u64,
@@ -98,52 +82,37 @@ pub(super) async fn run(
         counters,
         failures: failures.clone(),
         addresses: settings.borrow_and_update().publish_addresses.clone(),
+        leading: *leadership.borrow_and_update(),
         objects: BTreeMap::new(),
         queue: BTreeSet::new(),
         sequence: 0,
         timers: BTreeSet::new(),
     };
-    let mut leading = *leadership.borrow_and_update();
     let mut writes: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let timer = writer.timers.first().map(|(at, _)| *at).filter(|_| leading);
-        let may_write = leading && writes.len() < CONCURRENT && !writer.queue.is_empty();
+        let timer = writer.timers.first().map(|(at, _)| *at);
+        let may_write = writes.len() < CONCURRENT && !writer.queue.is_empty();
         tokio::select! {
             updates = mailbox.take() => {
                 for (id, update) in updates {
-                    writer.track(id.clone(), update);
-                    if leading {
-                        writer.examine(&id);
-                    }
+                    writer.track(&id, update);
+                    writer.examine(&id);
                 }
             }
-            touched = failures.changed() => {
-                if leading {
-                    touched.iter().for_each(|id| writer.examine(id));
-                }
-            }
+            touched = failures.changed() => touched.iter().for_each(|id| writer.examine(id)),
             changed = leadership.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                leading = *leadership.borrow_and_update();
                 // Dropped at once: somebody else may lead soon.
                 writes.clear();
-                writer.start_over();
-                if leading {
-                    writer.examine_all();
-                }
+                writer.lead(*leadership.borrow_and_update());
             }
             Ok(()) = settings.changed() => {
                 let addresses = settings.borrow_and_update().publish_addresses.clone();
-                if addresses != writer.addresses {
-                    writer.addresses = addresses;
-                    if leading {
-                        writer.examine_all();
-                    }
-                }
+                writer.publish_addresses(addresses);
             }
             Some(done) = writes.next() => writer.finish(done),
             () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => writer.due(),
@@ -153,57 +122,37 @@ pub(super) async fn run(
 }
 
 impl Writer {
-    fn track(&mut self, id: ObjectId, update: Update) {
+    fn track(&mut self, id: &ObjectId, update: Update) {
         let Some(report) = update.report else {
-            if let Some(Tracked { queued, expiry, .. }) = self.objects.remove(&id) {
-                queued.map(|place| self.queue.remove(&(place, id.clone())));
-                expiry.map(|at| self.timers.remove(&(at, id)));
+            if let Some(gone) = self.objects.remove(id) {
+                gone.queued.map(|place| self.queue.remove(&(place, id.clone())));
+                gone.expiry.map(|at| self.timers.remove(&(at, id.clone())));
             }
             return;
         };
-        match self.objects.get_mut(&id) {
-            Some(tracked) if tracked.report.uid() == report.uid() => {
-                tracked.report = report;
-                tracked.observed = update.observed;
-            }
-            // New, or another object of the same name.
-            known => {
-                let (in_flight, queued, expiry) =
-                    known.map_or((false, None, None), |old| (old.in_flight, old.queued, old.expiry));
-                let (written, failures, rest) = (None, 0, None);
-                let observed = update.observed;
-                self.objects.insert(
-                    id,
-                    Tracked {
-                        report,
-                        observed,
-                        written,
-                        failures,
-                        rest,
-                        in_flight,
-                        queued,
-                        expiry,
-                    },
-                );
+        match self.objects.get_mut(id) {
+            Some(tracked) => tracked.update(report, update.observed),
+            None => {
+                self.objects.insert(id.clone(), Tracked::new(report, update.observed));
             }
         }
     }
 
     /// Leadership changed: what was queued, timed or on its way is so no more.
-    fn start_over(&mut self) {
+    fn lead(&mut self, leading: bool) {
+        self.leading = leading;
         self.queue.clear();
         self.timers.clear();
         for tracked in self.objects.values_mut() {
-            *tracked = Tracked {
-                report: tracked.report.clone(),
-                observed: tracked.observed.take(),
-                written: None,
-                failures: 0,
-                rest: None,
-                in_flight: false,
-                queued: None,
-                expiry: None,
-            };
+            *tracked = Tracked::new(tracked.report.clone(), tracked.observed.take());
+        }
+        self.examine_all();
+    }
+
+    fn publish_addresses(&mut self, addresses: Vec<String>) {
+        if addresses != self.addresses {
+            self.addresses = addresses;
+            self.examine_all();
         }
     }
 
@@ -214,7 +163,7 @@ impl Writer {
 
     /// Queues a write, or sets a timer, if the status on the object is not what it should be.
     fn examine(&mut self, id: &ObjectId) {
-        let Some(tracked) = self.objects.get_mut(id) else {
+        let Some(tracked) = self.objects.get_mut(id).filter(|_| self.leading) else {
             return;
         };
         if let Some(place) = tracked.queued.take() {
@@ -281,7 +230,7 @@ impl Writer {
         let status = conditions::status(&tracked.report, &failures, before.as_ref(), &self.addresses, now);
         tracked.queued = None;
         tracked.in_flight = true;
-        let uid = tracked.report.uid().clone();
+        let uid = tracked.report.uid.clone();
         let client = self.client.clone();
         Some(Box::pin(async move {
             let outcome = write(client, &id, &uid, status).await;
@@ -314,7 +263,7 @@ impl Writer {
         }
         let Some(tracked) = tracked else { return };
         tracked.in_flight = false;
-        if *tracked.report.uid() == uid {
+        if tracked.report.uid == uid {
             let now = Instant::now();
             match outcome {
                 Outcome::Written(status) => {
@@ -338,17 +287,6 @@ impl Writer {
             }
         }
         self.examine(&id);
-    }
-}
-
-impl Tracked {
-    /// The status that stands on the object as far as we know, and until when that rests on our word: what we wrote is
-    /// believed for a while, since the watch may lag behind.
-    fn before(&self) -> (Option<&Status>, Option<Instant>) {
-        match &self.written {
-            Some((written, at)) => (Some(written), Some(*at + SETTLE)),
-            None => (self.observed.as_ref(), None),
-        }
     }
 }
 
@@ -391,8 +329,6 @@ const MANAGER: &str = "postern";
 /// 50 writes a second.
 const PACE: Duration = Duration::from_millis(20);
 const CONCURRENT: usize = 8;
-const COUNTS: Duration = Duration::from_secs(10);
-const SETTLE: Duration = Duration::from_secs(30);
 const MIN_REST: Duration = Duration::from_secs(1);
 const MAX_REST: Duration = Duration::from_secs(60);
 /// A timer goes by the process' clock, an expiry by the world's: they part a little every day.

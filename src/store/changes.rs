@@ -20,9 +20,21 @@ impl Changes {
         self.changed.get(&kind).unwrap_or(&NONE)
     }
 
+    /// The objects of these kinds.
+    pub fn ids<const N: usize>(&self, kinds: [Kind; N]) -> impl Iterator<Item = ObjectId> {
+        let of = |kind| self.of(kind).iter().map(move |key| ObjectId::new(kind, key.clone()));
+        kinds.into_iter().flat_map(of)
+    }
+
     pub fn add(&mut self, kind: Kind, keys: BTreeSet<ObjectKey>) {
         if !keys.is_empty() {
             self.changed.entry(kind).or_default().extend(keys);
+        }
+    }
+
+    pub fn extend(&mut self, objects: impl IntoIterator<Item = ObjectId>) {
+        for ObjectId { key, kind } in objects {
+            self.changed.entry(kind).or_default().insert(key);
         }
     }
 

@@ -122,6 +122,15 @@ pub struct ConfigMap {
     pub data: Data,
 }
 
+/// What a Secret and a ConfigMap have in common.
+#[derive(Clone, Copy)]
+pub struct Holder<'a> {
+    pub uid: &'a Arc<str>,
+    /// The label postern.dev/use.
+    pub purpose: Option<&'a str>,
+    pub data: &'a Data,
+}
+
 impl Stored for Deployment {
     fn key(&self) -> &ObjectKey {
         &self.key

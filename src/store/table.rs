@@ -47,6 +47,8 @@ pub(super) trait AnyTable {
 
     fn len(&self) -> usize;
 
+    fn keys(&self) -> BTreeSet<ObjectKey>;
+
     /// Moves the keys that changed into `changes`.
     fn report(&mut self, kind: Kind, changes: &mut Changes);
 }
@@ -73,11 +75,6 @@ impl<T> Table<T> {
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
         self.objects.get(key)
     }
-
-    /// Sorted by key.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.objects.values()
-    }
 }
 
 impl<T> AnyTable for Table<T> {
@@ -94,6 +91,10 @@ impl<T> AnyTable for Table<T> {
 
     fn len(&self) -> usize {
         self.objects.len()
+    }
+
+    fn keys(&self) -> BTreeSet<ObjectKey> {
+        self.objects.keys().cloned().collect()
     }
 
     fn report(&mut self, kind: Kind, changes: &mut Changes) {
@@ -165,6 +166,10 @@ impl AnyTable for Slices {
 
     fn len(&self) -> usize {
         self.table.len()
+    }
+
+    fn keys(&self) -> BTreeSet<ObjectKey> {
+        self.table.keys()
     }
 
     fn report(&mut self, _: Kind, changes: &mut Changes) {

@@ -52,7 +52,7 @@ pub fn documents(text: &str) -> impl Iterator<Item = Document<'_>> {
             let end = next_start(rest).unwrap_or(rest.len());
             let (document, after) = rest.split_at(end);
             let start = line;
-            line += document.matches('\n').count();
+            line += line_breaks(document);
             rest = after;
             if document.lines().any(has_content) {
                 return Some(Document {
@@ -65,11 +65,18 @@ pub fn documents(text: &str) -> impl Iterator<Item = Document<'_>> {
     })
 }
 
+/// YAML 1.2 section 5.4: CR LF, LF, and CR alone.
+fn line_breaks(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let is_break = |(at, byte): (usize, &u8)| *byte == b'\n' || *byte == b'\r' && bytes.get(at + 1) != Some(&b'\n');
+    bytes.iter().enumerate().filter(|byte| is_break(*byte)).count()
+}
+
 /// Where the next document starts, if not at the very beginning.
 fn next_start(text: &str) -> Option<usize> {
-    text.match_indices("\n---")
-        .map(|(at, _)| at + 1)
-        .find(|at| is_start(&text[*at..]))
+    let starts = text.match_indices("---").map(|(at, _)| at);
+    let mut starts = starts.filter(|at| text[..*at].ends_with(['\n', '\r']));
+    starts.find(|at| is_start(&text[*at..]))
 }
 
 fn is_start(line: &str) -> bool {
@@ -319,6 +326,15 @@ spec: {hostnames: [a.example.com], service: {name: a, port: 80}}
             .map(|d| (d.line, d.text))
             .collect();
         assert_eq!(texts, [(1, "a: |\n  x\n---x\nb: 1\n"), (5, "--- {c: 2}\n")]);
+    }
+
+    /// YAML 1.2 section 5.4.
+    #[test]
+    fn every_line_break_of_yaml_is_one() {
+        let places: Vec<_> = documents("a: 1\r\nb: 2\r--- 3\n\r---\nc: 4")
+            .map(|d| (d.line, d.text))
+            .collect();
+        assert_eq!(places, [(1, "a: 1\r\nb: 2\r"), (3, "--- 3\n\r"), (5, "---\nc: 4")]);
     }
 
     #[test]

@@ -61,14 +61,14 @@ pub enum ClientTlsMode {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CaRef {
     /// Kind of the object: ConfigMap or Secret.
-    pub kind: CaKind,
+    pub kind: HolderKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum CaKind {
+pub enum HolderKind {
     ConfigMap,
     Secret,
 }

@@ -1,31 +1,21 @@
-//! Which policies stand before which Deployments: by the policy's targets, and by the Deployment that names the policy. All
-//! Deployments count here, of whatever class, since a policy's status tells of them all.
+//! Which policies apply to which objects: by the policy's targets, and by the object that names the policy. All objects count
+//! here, of whatever class, since a policy's status tells of them all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::compile::wanted::Age;
+use crate::compile::intent::Age;
+use crate::compile::source::Candidate;
 use crate::object::{Kind, ObjectId, ObjectKey};
-use crate::store::{self, Labels, Targets};
+use crate::store::Targets;
 
 #[derive(Default)]
 pub struct Attachments {
     candidates: BTreeMap<ObjectId, Candidate>,
     policies: BTreeMap<ObjectKey, Reach>,
-    /// The policies before each Deployment, and the Deployments behind each policy, oldest first.
+    /// The policies before each object, and the objects behind each policy, oldest first.
     before: HashMap<ObjectId, BTreeSet<ObjectKey>>,
     behind: HashMap<ObjectKey, BTreeSet<Age>>,
-}
-
-/// A Deployment, as far as it matters here.
-#[derive(PartialEq)]
-pub struct Candidate {
-    created: i64,
-    labels: Labels,
-    /// The policies that it names.
-    names: Box<[ObjectKey]>,
-    /// None: it cannot be decoded.
-    class: Option<Box<str>>,
 }
 
 /// Whom a policy stands before, beside those that name it.
@@ -35,22 +25,6 @@ pub enum Reach {
     /// It is not understood whom: everybody in its namespace.
     Namespace,
     Nobody,
-}
-
-impl Candidate {
-    pub fn of(object: &store::Deployment) -> Self {
-        let spec = object.spec.as_ref().ok();
-        let names = spec.map_or(&[][..], |spec| &spec.policies);
-        Self {
-            created: object.created,
-            labels: object.labels.clone(),
-            names: names
-                .iter()
-                .map(|name| ObjectKey::new(&object.key.namespace, name))
-                .collect(),
-            class: spec.map(|spec| spec.class_name.as_str().into()),
-        }
-    }
 }
 
 impl Reach {
@@ -65,7 +39,7 @@ impl Reach {
 
 impl Attachments {
     /// Returns the policies before which things have changed: those that stood or stand before it.
-    pub fn set_deployment(&mut self, id: &ObjectId, new: Option<Candidate>) -> BTreeSet<ObjectKey> {
+    pub fn set_object(&mut self, id: &ObjectId, new: Option<Candidate>) -> BTreeSet<ObjectKey> {
         if self.candidates.get(id) == new.as_ref() {
             return BTreeSet::new();
         }
@@ -78,7 +52,7 @@ impl Attachments {
         }
         if let Some(new) = new {
             let reaching = within(&self.policies, id.namespace())
-                .filter(|(policy, reach)| new.names.contains(policy) || reach.holds(id, &new));
+                .filter(|(policy, reach)| new.policies.contains(policy) || reach.holds(id, &new));
             let before: BTreeSet<ObjectKey> = reaching.map(|(policy, _)| policy.clone()).collect();
             for policy in &before {
                 self.behind
@@ -95,7 +69,7 @@ impl Attachments {
         touched
     }
 
-    /// Returns the Deployments before which it stood or stands, if these are not the same.
+    /// Returns the objects before which it stood or stands, if these are not the same.
     pub fn set_policy(&mut self, key: &ObjectKey, new: Option<Reach>) -> BTreeSet<ObjectId> {
         if self.policies.get(key) == new.as_ref() {
             return BTreeSet::new();
@@ -108,10 +82,8 @@ impl Attachments {
         let mut behind = BTreeSet::new();
         if let Some(reach) = new {
             let reached = candidates_within(&self.candidates, &key.namespace)
-                .filter(|(deployment, candidate)| candidate.names.contains(key) || reach.holds(deployment, candidate));
-            behind = reached
-                .map(|(deployment, candidate)| age(deployment, candidate.created))
-                .collect();
+                .filter(|(id, candidate)| candidate.policies.contains(key) || reach.holds(id, candidate));
+            behind = reached.map(|(id, candidate)| age(id, candidate.created)).collect();
             for age in &behind {
                 self.before.entry(age.id.clone()).or_default().insert(key.clone());
             }
@@ -124,18 +96,18 @@ impl Attachments {
         touched
     }
 
-    /// Those that stand before a Deployment.
-    pub fn before(&self, deployment: &ObjectId) -> impl Iterator<Item = &ObjectKey> {
-        self.before.get(deployment).into_iter().flatten()
+    /// Those that stand before an object.
+    pub fn before(&self, id: &ObjectId) -> impl Iterator<Item = &ObjectKey> {
+        self.before.get(id).into_iter().flatten()
     }
 
-    /// The Deployments that a policy stands before, oldest first.
+    /// The objects that a policy stands before, oldest first.
     pub fn behind(&self, policy: &ObjectKey) -> impl ExactSizeIterator<Item = &ObjectId> {
         static NONE: BTreeSet<Age> = BTreeSet::new();
         self.behind.get(policy).unwrap_or(&NONE).iter().map(|age| &age.id)
     }
 
-    /// Whether the installation of this class tells of a policy: that of the oldest Deployment behind it, or anyone.
+    /// Whether the installation of this class tells of a policy: that of the oldest object behind it, or anyone.
     pub fn tells(&self, policy: &ObjectKey, class: &str) -> bool {
         let classes = self
             .behind(policy)
@@ -143,11 +115,13 @@ impl Attachments {
         classes.into_iter().next().is_none_or(|oldest| oldest == class)
     }
 
-    pub fn is_deployment(&self, id: &ObjectId) -> bool {
+    /// Whether the object was seen, of whatever class.
+    pub fn is_there(&self, id: &ObjectId) -> bool {
         self.candidates.contains_key(id)
     }
 
-    pub fn deployments(&self) -> impl Iterator<Item = &ObjectId> {
+    /// The objects that were seen.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectId> {
         self.candidates.keys()
     }
 

@@ -11,12 +11,11 @@ use super::keys::Entry;
 use super::lookups::Lookups;
 use super::matching::{editable, header_name};
 use super::references::{holder, taken};
-use crate::api::condition::ConditionReason;
-use crate::api::deployment::CaKind;
 use crate::api::policy;
 use crate::compile::problem::Quoted;
 use crate::compile::syntax::port_ref;
-use crate::object::{ObjectKey, Purpose};
+use crate::condition::ConditionReason;
+use crate::object::{Kind, ObjectId, ObjectKey, Purpose};
 use crate::policy::api_key::{Key, KeySet};
 use crate::policy::credentials::{Place, Source};
 use crate::policy::forward_auth::Target;
@@ -110,12 +109,11 @@ pub fn basic_auth(
     lookups: &Lookups<'_>,
     notes: &mut Vec<Invalid>,
 ) -> Result<BasicAuth, Invalid> {
-    let secret = ObjectKey::new(&lookups.policy.namespace, &rule.secret_ref.name);
+    let secret = ObjectId::secret(&lookups.policy.namespace, &rule.secret_ref.name);
     let field = ".secretRef";
-    let found = lookups.sources.users(&secret);
-    let file = taken(field, CaKind::Secret, &secret, found, notes)?;
+    let file = taken(field, &secret, lookups.sources.users(&secret), notes)?;
     notes.extend(file.note.map(|note| {
-        let text = format!("Secret {secret}: {note}");
+        let text = format!("{secret}: {note}");
         Invalid::of(ConditionReason::InvalidReference, text).within(field)
     }));
     let realm = rule.realm.as_deref().unwrap_or(REALM);
@@ -188,10 +186,10 @@ fn keys(jwks: &policy::Jwks, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) ->
     // One of the two is given.
     let holder = holder(&lookups.policy.namespace, jwks).ok_or_else(|| Invalid::new("is empty"))?;
     let field = match holder.kind {
-        CaKind::Secret => ".secretRef",
-        CaKind::ConfigMap => ".configMapRef",
+        Kind::ConfigMap => ".configMapRef",
+        _ => ".secretRef",
     };
-    let set = taken(field, holder.kind, &holder.key, lookups.sources.jwks(&holder), notes)?;
+    let set = taken(field, &holder, lookups.sources.jwks(&holder), notes)?;
     Ok(jwt::Keys::Set(set))
 }
 

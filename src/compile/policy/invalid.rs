@@ -4,8 +4,8 @@ use std::fmt;
 
 use http::HeaderValue;
 
-use crate::api::condition::ConditionReason;
 use crate::compile::problem::Problem;
+use crate::condition::ConditionReason;
 
 /// Why a field cannot be used, and which one, as far as that is known.
 #[derive(Debug)]
@@ -91,10 +91,7 @@ impl Invalid {
     }
 
     pub fn problem(self) -> Problem {
-        Problem {
-            reason: self.reason,
-            message: format!("{}: {}", self.field, self.message),
-        }
+        Problem::at(self.field, self.reason, self.message)
     }
 }
 

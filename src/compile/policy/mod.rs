@@ -18,21 +18,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::backend::Services;
+use super::intent::{Intent, PolicyIntent};
 use super::problem::Problem;
 use super::references::User;
-use super::wanted::Wanted;
-use crate::api::condition::ConditionReason;
+use super::report::Report;
+use super::source::Candidate;
 use crate::api::policy::{Mode, SentinelPolicySpec};
+use crate::condition::ConditionReason;
 use crate::config::Routing;
 use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::{self, Policy, mode};
 use crate::store::{self, Changes, Labels, Store, selects};
-use attach::{Attachments, Candidate, Reach, within};
+use attach::{Attachments, Reach, within};
 use keys::{Changed, Keys};
 use known::{Found, Good, Known, Standing};
 use lookups::Lookups;
 use references::{Reference, Sources, references};
-use report::PolicyReport;
 use rule::Rules;
 
 /// All policies of all namespaces: they have no class.
@@ -57,9 +58,9 @@ pub enum Guard {
 }
 
 impl Policies {
-    /// Takes a changed Deployment in. Returns the policies that stood or stand before it.
-    pub fn read_deployment(&mut self, id: &ObjectId, object: Option<&store::Deployment>) -> BTreeSet<ObjectKey> {
-        self.attachments.set_deployment(id, object.map(Candidate::of))
+    /// Takes a changed object in. Returns the policies that stood or stand before it.
+    pub fn read_object(&mut self, id: &ObjectId, object: Option<Candidate>) -> BTreeSet<ObjectKey> {
+        self.attachments.set_object(id, object)
     }
 
     /// Takes a changed policy in; what comes of it is found out by `judge`, once what it refers to is looked up. Returns the
@@ -215,9 +216,12 @@ impl Policies {
     }
 
     /// What stands before a Deployment; `before` is what stood there, which stays the same part if it is equal.
-    pub fn guard(&self, wanted: &Wanted, require_policy: bool, before: &Guard) -> Guard {
-        let missing = wanted.policies.iter().any(|name| !self.known.contains_key(name));
-        let standing: Vec<&Known> = self.standing(&wanted.id);
+    pub fn guard(&self, intent: &Intent, require_policy: bool, before: &Guard) -> Guard {
+        let missing = intent
+            .policies
+            .iter()
+            .any(|asked| !self.known.contains_key(&asked.policy));
+        let standing: Vec<&Known> = self.standing(&intent.id);
         let refused = standing.iter().any(|known| known.found.standing == Standing::Refusing);
         if missing || refused || require_policy && !enforces(&standing) {
             return Guard::Closed;
@@ -239,49 +243,42 @@ impl Policies {
     }
 
     /// Why nobody reaches a Deployment, if a policy is why.
-    pub fn problems(&self, wanted: &Wanted, require_policy: bool) -> Vec<Problem> {
+    pub fn problems(&self, intent: &Intent, require_policy: bool) -> Vec<Problem> {
         const COST: &str = "requests are answered 503 policy_invalid";
         let mut problems = Vec::new();
-        for (at, name) in wanted.policies.iter().enumerate() {
-            if !self.known.contains_key(name) {
-                problems.push(Problem {
-                    reason: ConditionReason::PolicyNotFound,
-                    message: format!("spec.policies[{at}]: SentinelPolicy {name} does not exist; {COST}"),
-                });
+        let kind = intent.id.kind;
+        for PolicyIntent { policy, field } in &intent.policies {
+            if !self.known.contains_key(policy) {
+                let message = format!("SentinelPolicy {policy} does not exist; {COST}");
+                problems.push(Problem::at(field.clone(), ConditionReason::PolicyNotFound, message));
             }
         }
-        let standing = self.standing(&wanted.id);
+        let standing = self.standing(&intent.id);
         for known in standing
             .iter()
             .filter(|known| known.found.standing == Standing::Refusing)
         {
-            problems.push(Problem {
-                reason: ConditionReason::InvalidPolicy,
-                message: format!(
-                    "SentinelPolicy {} applies to this Deployment and is not accepted; {COST}",
-                    known.object.key
-                ),
-            });
+            let policy = &known.object.key;
+            let message = format!("SentinelPolicy {policy} applies to this {kind} and is not accepted; {COST}");
+            problems.push(Problem::of_object(ConditionReason::InvalidPolicy, message));
         }
         if require_policy && problems.is_empty() && !enforces(&standing) {
-            problems.push(Problem {
-                reason: ConditionReason::PolicyNotFound,
-                message: format!(
-                    "no SentinelPolicy in force applies to this Deployment, and this installation requires one (--require-policy); {COST}"
-                ),
-            });
+            let message = format!(
+                "no SentinelPolicy in force applies to this {kind}, and this installation requires one (--require-policy); {COST}"
+            );
+            problems.push(Problem::of_object(ConditionReason::PolicyNotFound, message));
         }
         problems
     }
 
     /// None: there is no such policy.
-    pub fn report(&self, key: &ObjectKey, class: &str) -> Option<PolicyReport> {
+    pub fn report(&self, key: &ObjectKey, class: &str) -> Option<Report> {
         Some(report::report(self.known.get(key)?, &self.attachments, class))
     }
 
-    /// Those that stand before a Deployment, in the order in which they are asked.
-    fn standing(&self, deployment: &ObjectId) -> Vec<&Known> {
-        let before = self.attachments.before(deployment);
+    /// Those that stand before an object, in the order in which they are asked.
+    fn standing(&self, object: &ObjectId) -> Vec<&Known> {
+        let before = self.attachments.before(object);
         let mut standing: Vec<_> = before.filter_map(|key| self.known.get(key)).collect();
         standing.sort_by_key(|known| {
             let object = &known.object;
@@ -295,9 +292,9 @@ impl Policies {
         self.known.keys().chain(self.good.keys())
     }
 
-    /// The Deployments that were seen.
-    pub fn deployments(&self) -> impl Iterator<Item = &ObjectId> {
-        self.attachments.deployments()
+    /// The objects that were seen.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectId> {
+        self.attachments.objects()
     }
 
     /// Nothing but the last good versions.
@@ -310,10 +307,9 @@ impl Policies {
     }
 
     /// The Secrets and the ConfigMaps that were looked at.
-    pub fn objects(&self) -> (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) {
-        let (mut secrets, config_maps) = self.sources.keys();
-        secrets.extend(self.keys.secrets().cloned());
-        (secrets, config_maps)
+    pub fn references(&self) -> impl Iterator<Item = ObjectId> {
+        let keys = self.keys.secrets().map(|key| ObjectId::new(Kind::Secret, key.clone()));
+        self.sources.ids().cloned().chain(keys)
     }
 
     #[cfg(test)]
@@ -372,7 +368,7 @@ fn judge(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: 
             }
             broken
         }
-        (Err(error), _) | (_, Err(error)) => vec![Problem::invalid(&**error)],
+        (Err(error), _) | (_, Err(error)) => vec![Problem::of_object(ConditionReason::Invalid, &**error)],
     };
     let last = good
         .get(&object.key)

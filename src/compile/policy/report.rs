@@ -1,11 +1,11 @@
 //! What is to be told of a policy: whether it is in force, what it refers to in vain, and how many Deployments it stands before.
 
-use std::sync::Arc;
-
 use super::attach::Attachments;
 use super::known::{Known, Standing};
-use crate::api::condition::{ConditionReason, ConditionType};
+use crate::compile::intent::Parent;
 use crate::compile::problem::{Finding, Problem, count, cut_message, join};
+use crate::compile::report::{Details, ParentReport, PolicyDetails, Report};
+use crate::condition::{ConditionReason, ConditionType};
 use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::store::Targets;
 
@@ -18,48 +18,39 @@ pub enum State {
     LastGood,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyReport {
-    pub id: ObjectId,
-    pub uid: Arc<str>,
-    pub generation: i64,
-    /// Accepted and ResolvedRefs, in this order. One that cannot be decoded has Accepted alone.
-    pub conditions: Vec<Finding>,
-    /// Deployments, of whatever class.
-    pub targets: u32,
-    /// Those that are enabled.
-    pub rules: u32,
-    /// Whether this installation is the one to tell: policies have no class, their targets do.
-    pub ours: bool,
-}
-
-impl PolicyReport {
-    pub fn state(&self) -> State {
-        match self.conditions.first() {
-            Some(accepted) if accepted.status => State::Accepted,
-            Some(accepted) if accepted.reason == ConditionReason::ServingLastGood => State::LastGood,
-            _ => State::Rejected,
+impl State {
+    /// `report` is a policy's.
+    pub fn of(report: &Report) -> Self {
+        match report.findings().first() {
+            Some(accepted) if accepted.status => Self::Accepted,
+            Some(accepted) if accepted.reason == ConditionReason::ServingLastGood => Self::LastGood,
+            _ => Self::Rejected,
         }
     }
 }
 
-pub(super) fn report(known: &Known, attachments: &Attachments, class: &str) -> PolicyReport {
+pub(super) fn report(known: &Known, attachments: &Attachments, class: &str) -> Report {
     let object = &known.object;
     let targets = attachments.behind(&object.key).len();
-    let mut conditions = vec![accepted(known, attachments, targets)];
+    let mut findings = vec![accepted(known, attachments, targets)];
     let spec = object.spec.as_ref().ok();
     if spec.is_some() {
-        conditions.push(resolved(known));
+        findings.push(resolved(known));
     }
     let enabled = spec.map_or(0, |spec| spec.rules.iter().filter(|rule| rule.enabled).count());
-    PolicyReport {
+    Report {
         id: ObjectId::new(Kind::SentinelPolicy, object.key.clone()),
         uid: object.uid.clone(),
         generation: object.generation,
-        conditions,
-        targets: count(targets),
-        rules: count(enabled),
-        ours: attachments.tells(&object.key, class),
+        parents: vec![ParentReport {
+            parent: Parent::Installation,
+            findings,
+        }],
+        details: Details::Policy(PolicyDetails {
+            targets: count(targets),
+            rules: count(enabled),
+            ours: attachments.tells(&object.key, class),
+        }),
     }
 }
 
@@ -94,7 +85,7 @@ fn accepted(known: &Known, attachments: &Attachments, targets: usize) -> Finding
     let missing: Vec<_> = match known.object.targets.as_deref() {
         Ok(Targets::Named(names)) => {
             let id = |name: &str| ObjectId::new(Kind::Deployment, ObjectKey::new(&known.object.key.namespace, name));
-            let missing = names.iter().filter(|name| !attachments.is_deployment(&id(name)));
+            let missing = names.iter().filter(|name| !attachments.is_there(&id(name)));
             missing.map(|name| format!("{name:?}")).collect()
         }
         _ => Vec::new(),

@@ -11,11 +11,10 @@ use super::lookups::Lookups;
 use super::matching::{editable, header_name, matches, method};
 use super::references::taken;
 use super::{authentication, limits};
-use crate::api::deployment::CaKind;
 use crate::api::policy::{self, PolicyRule, SentinelPolicySpec};
 use crate::compile::problem::{Problem, Quoted};
 use crate::compile::syntax::is_label;
-use crate::object::ObjectKey;
+use crate::object::ObjectId;
 use crate::policy::mode::Mode;
 use crate::policy::openapi::Parts;
 use crate::policy::origin::Origins;
@@ -44,8 +43,8 @@ pub fn rules(spec: &SentinelPolicySpec, mode: policy::Mode, lookups: &Lookups<'_
     let mut made = Rules::default();
     let count = spec.rules.len();
     if !(1..=MAX_RULES).contains(&count) {
-        let text = format!("spec.rules: has {count} items, but 1 to {MAX_RULES} are allowed");
-        made.broken.push(Problem::invalid(text));
+        let text = format!("has {count} items, but 1 to {MAX_RULES} are allowed");
+        made.broken.push(Problem::invalid("spec.rules", text));
         return made;
     }
     let mut names = BTreeSet::new();
@@ -104,6 +103,7 @@ fn rule(
 }
 
 fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Kind, Invalid> {
+    // Taken apart, so that a new kind cannot be forgotten here.
     let PolicyRule {
         name,
         enabled: _,
@@ -123,21 +123,7 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
         response_headers,
         logging,
     } = rule;
-    names_one([
-        ("firewall", firewall.is_some()),
-        ("apiKey", api_key.is_some()),
-        ("jwt", jwt.is_some()),
-        ("basicAuth", basic_auth.is_some()),
-        ("forwardAuth", forward_auth.is_some()),
-        ("rateLimit", rate_limit.is_some()),
-        ("connectionLimit", connection_limit.is_some()),
-        ("origin", origin.is_some()),
-        ("openapi", openapi.is_some()),
-        ("cors", cors.is_some()),
-        ("requestHeaders", request_headers.is_some()),
-        ("responseHeaders", response_headers.is_some()),
-        ("logging", logging.is_some()),
-    ])?;
+    has_one_kind(rule)?;
     if let Some(firewall) = firewall {
         Ok(Kind::Firewall(match firewall.action {
             policy::Action::Allow => Action::Allow,
@@ -180,6 +166,24 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
     }
 }
 
+fn has_one_kind(rule: &PolicyRule) -> Result<(), Invalid> {
+    names_one([
+        ("firewall", rule.firewall.is_some()),
+        ("apiKey", rule.api_key.is_some()),
+        ("jwt", rule.jwt.is_some()),
+        ("basicAuth", rule.basic_auth.is_some()),
+        ("forwardAuth", rule.forward_auth.is_some()),
+        ("rateLimit", rule.rate_limit.is_some()),
+        ("connectionLimit", rule.connection_limit.is_some()),
+        ("origin", rule.origin.is_some()),
+        ("openapi", rule.openapi.is_some()),
+        ("cors", rule.cors.is_some()),
+        ("requestHeaders", rule.request_headers.is_some()),
+        ("responseHeaders", rule.response_headers.is_some()),
+        ("logging", rule.logging.is_some()),
+    ])
+}
+
 fn origin(origin: &policy::Origin) -> Result<Origin, Invalid> {
     Ok(Origin {
         allowed: origins(&origin.allowed).at(".allowed")?,
@@ -193,9 +197,8 @@ fn origins(list: &[String]) -> Result<Origins, Invalid> {
 }
 
 fn openapi(rule: &policy::OpenApi, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<OpenApi, Invalid> {
-    let key = ObjectKey::new(&lookups.policy.namespace, &rule.document_ref.name);
-    let found = lookups.sources.document(&key);
-    let document = taken(".documentRef", CaKind::ConfigMap, &key, found, notes)?;
+    let map = ObjectId::config_map(&lookups.policy.namespace, &rule.document_ref.name);
+    let document = taken(".documentRef", &map, lookups.sources.document(&map), notes)?;
     if !(1..=MAX_BODY).contains(&rule.max_body_bytes) {
         return Err(Invalid::new(format!("must be between 1 and {MAX_BODY}")).within(".maxBodyBytes"));
     }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderValue;
 
-use super::deployment_tls;
-use crate::api::deployment::{self, BackendRef, DeploymentSpec, PathRule, ServiceRef};
+use super::{Asked, Candidate, Reading, Source, Undecodable, deployment_tls, right};
+use crate::api::deployment::{self, BackendRef, DeploymentSpec, PathRule, PathType, ServiceRef};
+use crate::compile::intent::{
+    BackendIntent, BackendList, HostnameIntent, Intent, Parent, PolicyIntent, Right, RuleIntent,
+};
 use crate::compile::problem::{Problem, Quoted};
-use crate::compile::syntax::{is_label, parse_path, port_ref};
-use crate::compile::wanted::{Claimed, Right, Rule, Source, Target, Targets, Wanted};
+use crate::compile::syntax::{exact_path, is_label, path_prefix, port_ref};
+use crate::condition::ConditionReason;
 use crate::config::Routing;
 use crate::hostname::{self, HostName};
 use crate::object::{Kind, ObjectId, ObjectKey};
@@ -28,19 +31,51 @@ pub const MAX_BACKENDS: usize = 16;
 pub const MAX_WEIGHT: u32 = 1000;
 pub const MAX_ID: usize = 253;
 
-pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routing) -> Wanted {
+pub const SOURCE: Source = Source {
+    kind: Kind::Deployment,
+    read: |store, key, routing| Some(read(store.deployment(key)?, routing)),
+};
+
+fn read(object: &store::Deployment, routing: &Routing) -> Reading {
+    let spec = object.spec.as_ref();
+    let names = spec.map_or(&[][..], |spec| &spec.policies);
+    Reading {
+        candidate: Candidate {
+            created: object.created,
+            labels: object.labels.clone(),
+            policies: names
+                .iter()
+                .map(|name| ObjectKey::new(&object.key.namespace, name))
+                .collect(),
+            class: spec.ok().map(|spec| spec.class_name.as_str().into()),
+        },
+        asked: match spec {
+            Ok(spec) if *spec.class_name == *routing.class => Asked::Intent(Box::new(intent(object, spec, routing))),
+            Ok(_) => Asked::Nothing,
+            Err(error) => Asked::Undecodable(Undecodable {
+                uid: object.uid.clone(),
+                generation: object.generation,
+                error: error.clone(),
+            }),
+        },
+    }
+}
+
+fn intent(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routing) -> Intent {
+    let namespace = &object.key.namespace;
     let mut problems = Vec::new();
-    let names = names(&object.key, spec, routing, &mut problems);
-    let (targets, rules) = rules(&object.key.namespace, spec, &mut problems);
-    let tls = deployment_tls::parse(&object.key.namespace, spec, &names, &mut problems);
-    let policies = spec
-        .policies
-        .iter()
-        .map(|name| ObjectKey::new(&object.key.namespace, name));
-    let part = snapshot::Deployment {
-        key: object.key.clone(),
+    let hostnames = hostnames(&object.key, spec, routing, &mut problems);
+    let (backends, rules) = rules(namespace, spec, &mut problems);
+    let tls = deployment_tls::parse(namespace, spec, &hostnames, &mut problems);
+    let policies = spec.policies.iter().enumerate().map(|(at, name)| PolicyIntent {
+        policy: ObjectKey::new(namespace, name),
+        field: format!("spec.policies[{at}]").into(),
+    });
+    let id = ObjectId::new(Kind::Deployment, object.key.clone());
+    let deployment = snapshot::Deployment {
+        id: id.clone(),
         uid: object.uid.clone(),
-        id: id(&object.key, spec, &mut problems),
+        deployment_id: deployment_id(&object.key, spec, &mut problems),
         state: match spec.state {
             deployment::State::Running => RunState::Running,
             deployment::State::Stopped => RunState::Stopped,
@@ -57,13 +92,14 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
         },
         runtime: Slot::default(),
     };
-    Wanted {
-        id: ObjectId::new(Kind::Deployment, object.key.clone()),
-        part: Arc::new(part),
+    Intent {
+        id,
         generation: object.generation,
         created: object.created,
-        names: names.into(),
-        targets: targets.into(),
+        deployment: Arc::new(deployment),
+        parents: [Parent::Installation].into(),
+        hostnames: hostnames.into(),
+        backends: backends.into(),
         rules: rules.into(),
         tls,
         policies: policies.collect(),
@@ -71,44 +107,44 @@ pub fn parse(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routin
     }
 }
 
-fn names(key: &ObjectKey, spec: &DeploymentSpec, routing: &Routing, problems: &mut Vec<Problem>) -> Vec<Claimed> {
-    let mut names: Vec<Claimed> = Vec::new();
+fn hostnames(
+    key: &ObjectKey,
+    spec: &DeploymentSpec,
+    routing: &Routing,
+    problems: &mut Vec<Problem>,
+) -> Vec<HostnameIntent> {
+    let mut names: Vec<HostnameIntent> = Vec::new();
     match routing.apex_domain.as_ref().map(|apex| assigned(key, apex)) {
-        Some(Ok(name)) => names.push(Claimed {
+        Some(Ok(name)) => names.push(HostnameIntent {
             name,
-            source: Source::Assigned,
             right: Right::Given,
+            field: None,
         }),
-        Some(Err(invalid)) => problems.push(Problem::invalid(format!("the assigned hostname: {invalid}"))),
+        Some(Err(invalid)) => {
+            let message = format!("the assigned hostname: {invalid}");
+            problems.push(Problem::of_object(ConditionReason::Invalid, message));
+        }
         None if spec.hostnames.is_empty() => problems.push(Problem::invalid(
-            "spec.hostnames: is empty, and this installation has no apex domain (--apex-domain) to assign a hostname from: list a hostname",
+            "spec.hostnames",
+            "is empty, and this installation has no apex domain (--apex-domain) to assign a hostname from: list a hostname",
         )),
         None => {}
     }
-    let grants = routing.hostname_grants.as_ref();
     for (at, text) in spec.hostnames.iter().enumerate().take(MAX_HOSTNAMES) {
+        let field = format!("spec.hostnames[{at}]");
         match text.parse::<HostName>() {
             // A name listed twice, or listed and assigned, is one claim.
             Ok(name) if names.iter().any(|known| known.name == name) => {}
-            Ok(name) => {
-                let right = match grants.map(|all| all.get(&key.namespace).map_or(&[][..], Vec::as_slice)) {
-                    None => Right::Age,
-                    Some(patterns) if patterns.iter().any(|pattern| grants_name(pattern, &name)) => Right::Given,
-                    Some(_) => Right::None,
-                };
-                let source = Source::Listed(at);
-                names.push(Claimed { name, source, right });
-            }
-            Err(invalid) => problems.push(Problem::invalid(format!("spec.hostnames[{at}]: {invalid}"))),
+            Ok(name) => names.push(HostnameIntent {
+                right: right(&name, &key.namespace, routing),
+                name,
+                field: Some(field.into()),
+            }),
+            Err(invalid) => problems.push(Problem::invalid(field, invalid.to_string())),
         }
     }
     too_many("spec.hostnames", spec.hostnames.len(), MAX_HOSTNAMES, problems);
     names
-}
-
-/// A pattern grants the names that it would serve, and itself.
-fn grants_name(pattern: &HostName, name: &HostName) -> bool {
-    pattern == name || matches!(name, HostName::Exact(name) if pattern.covers(name))
 }
 
 /// One label, since the apex' wildcard certificate covers no more. Where the plain form would be too long or would no
@@ -131,152 +167,160 @@ fn assigned(key: &ObjectKey, apex: &HostName) -> Result<HostName, hostname::Inva
     format!("{label}.{apex}").parse()
 }
 
-fn rules(namespace: &str, spec: &DeploymentSpec, problems: &mut Vec<Problem>) -> (Vec<Targets>, Vec<Rule>) {
-    let mut all_targets = Vec::new();
-    let mut rules: Vec<Rule> = Vec::new();
-    // Where the Deployment's own backends stand in `all_targets`; None: it has none that can be used.
-    let own = match targets(namespace, None, spec.service.as_ref(), &spec.backends) {
-        Ok(Some(targets)) => {
-            all_targets.push(targets);
-            Some(0)
-        }
-        Ok(None) => {
-            if spec.paths.is_empty() {
-                problems.push(Problem::invalid("spec: has neither service nor backends"));
-            }
-            None
-        }
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
+/// The rules of an object, and the lists of backends that they share.
+struct Rules<'a> {
+    namespace: &'a str,
+    spec: &'a DeploymentSpec,
+    backends: Vec<BackendList>,
+    /// Where the Deployment's own backends stand in `backends`. None: it has none that can be used.
+    own: Option<usize>,
+    rules: Vec<RuleIntent>,
+}
+
+fn rules(namespace: &str, spec: &DeploymentSpec, problems: &mut Vec<Problem>) -> (Vec<BackendList>, Vec<RuleIntent>) {
+    let mut made = Rules {
+        namespace,
+        spec,
+        backends: Vec::new(),
+        own: None,
+        rules: Vec::new(),
     };
-    if let (true, Some(targets)) = (spec.paths.is_empty(), own) {
-        rules.push(Rule {
-            path: PathMatch::Prefix("/".into()),
-            position: None,
-            targets,
+    match backends(namespace, "spec", spec.service.as_ref(), &spec.backends) {
+        Ok(Some(own)) => made.own = Some(made.keep(own)),
+        Ok(None) if spec.paths.is_empty() => {
+            problems.push(Problem::invalid("spec", "has neither service nor backends"));
+        }
+        Ok(None) => {}
+        Err(problem) => problems.push(problem),
+    }
+    if let (true, Some(own)) = (spec.paths.is_empty(), made.own) {
+        made.rules.push(RuleIntent {
+            matches: PathMatch::Prefix("/".into()).into(),
+            backends: own,
+            field: "spec.paths".into(),
+            is_default: true,
         });
     }
-    let own_is_missing = spec.service.is_none() && spec.backends.is_empty();
     for (at, rule) in spec.paths.iter().enumerate().take(MAX_PATHS) {
+        match made.rule(format!("spec.paths[{at}]"), rule) {
+            Ok(rule) => made.rules.push(rule),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    too_many("spec.paths", spec.paths.len(), MAX_PATHS, problems);
+    (made.backends, made.rules)
+}
+
+impl Rules<'_> {
+    fn rule(&mut self, field: String, rule: &PathRule) -> Result<RuleIntent, Problem> {
         let PathRule {
-            path,
+            path: text,
             r#type,
             service,
             backends,
         } = rule;
-        let field = format!("spec.paths[{at}]");
-        let path = match parse_path(path, *r#type) {
-            Ok(parsed) => parsed,
-            Err(invalid) => {
-                problems.push(Problem::invalid(format!("{field}.path: {} {invalid}", Quoted(path))));
-                continue;
-            }
+        let path = match r#type {
+            PathType::Exact => exact_path(text),
+            PathType::Prefix => path_prefix(text),
         };
-        if let Some(same) = rules.iter().find(|rule| rule.path == path) {
-            let same = same.position.unwrap_or_default();
-            problems.push(Problem::invalid(format!(
-                "{field}.path: {} duplicates spec.paths[{same}], which is served",
-                Quoted(&rule.path)
-            )));
-            continue;
+        let path =
+            path.map_err(|invalid| Problem::invalid(format!("{field}.path"), format!("{} {invalid}", Quoted(text))))?;
+        if let Some(same) = self.rules.iter().find(|rule| rule.matches.path == path) {
+            let message = format!("{} duplicates {}, which is served", Quoted(text), same.field);
+            return Err(Problem::invalid(format!("{field}.path"), message));
         }
-        let targets = match (targets(namespace, Some(at), service.as_ref(), backends), own) {
-            (Ok(Some(targets)), _) => {
-                all_targets.push(targets);
-                all_targets.len() - 1
-            }
-            (Ok(None), Some(own)) => own,
-            (Ok(None), None) => {
-                problems.push(Problem::invalid(if own_is_missing {
-                    format!("{field}: has neither service nor backends, and spec sets none for all paths")
-                } else {
-                    format!("{field}: has neither service nor backends, and those of spec are invalid")
-                }));
-                continue;
-            }
-            (Err(problem), _) => {
-                problems.push(problem);
-                continue;
+        let own_is_missing = self.spec.service.is_none() && self.spec.backends.is_empty();
+        let backends = match (
+            self::backends(self.namespace, &field, service.as_ref(), backends)?,
+            self.own,
+        ) {
+            (Some(backends), _) => self.keep(backends),
+            (None, Some(own)) => own,
+            (None, None) => {
+                return Err(Problem::invalid(
+                    field,
+                    if own_is_missing {
+                        "has neither service nor backends, and spec sets none for all paths"
+                    } else {
+                        "has neither service nor backends, and those of spec are invalid"
+                    },
+                ));
             }
         };
-        rules.push(Rule {
-            path,
-            position: Some(at),
-            targets,
-        });
+        Ok(RuleIntent {
+            matches: path.into(),
+            backends,
+            field: field.into(),
+            is_default: false,
+        })
     }
-    too_many("spec.paths", spec.paths.len(), MAX_PATHS, problems);
-    (all_targets, rules)
+
+    fn keep(&mut self, list: BackendList) -> usize {
+        self.backends.push(list);
+        self.backends.len() - 1
+    }
 }
 
-/// None: the place names no backend. One bad backend spoils its list: to leave it out would send its share to the others.
-pub fn targets(
+/// None: `field` names no backend. One bad backend spoils its list: to leave it out would send its share to the others.
+fn backends(
     namespace: &str,
-    path: Option<usize>,
+    field: &str,
     service: Option<&ServiceRef>,
     backends: &[BackendRef],
-) -> Result<Option<Targets>, Problem> {
-    let field = path.map_or("spec".to_owned(), |path| format!("spec.paths[{path}]"));
-    let (single, list) = match (service, backends) {
+) -> Result<Option<BackendList>, Problem> {
+    let list: Box<[BackendIntent]> = match (service, backends) {
         (None, []) => return Ok(None),
-        (Some(service), []) => (true, vec![target(namespace, &format!("{field}.service"), service, 1)?]),
+        (Some(service), []) => [backend(namespace, format!("{field}.service"), service, 1)?].into(),
         (None, backends) if backends.len() <= MAX_BACKENDS => {
-            let targets = backends.iter().enumerate().map(|(at, backend)| {
+            let list = backends.iter().enumerate().map(|(at, backend)| {
                 let field = format!("{field}.backends[{at}]");
                 if backend.weight > MAX_WEIGHT {
-                    let weight = backend.weight;
-                    let text = format!("{field}.weight: {weight} is above the maximum of {MAX_WEIGHT}");
-                    return Err(Problem::invalid(text));
+                    let message = format!("{} is above the maximum of {MAX_WEIGHT}", backend.weight);
+                    return Err(Problem::invalid(format!("{field}.weight"), message));
                 }
-                target(namespace, &format!("{field}.service"), &backend.service, backend.weight)
+                self::backend(namespace, format!("{field}.service"), &backend.service, backend.weight)
             });
-            (false, targets.collect::<Result<_, _>>()?)
+            list.collect::<Result<_, _>>()?
         }
         (None, backends) => {
             let count = backends.len();
-            let text = format!("{field}.backends: has {count} items, but at most {MAX_BACKENDS} are allowed");
-            return Err(Problem::invalid(text));
+            let message = format!("has {count} items, but at most {MAX_BACKENDS} are allowed");
+            return Err(Problem::invalid(format!("{field}.backends"), message));
         }
         (Some(_), _) => {
-            let text =
-                format!("{field}: has both service and backends, which are mutually exclusive: keep one of them");
-            return Err(Problem::invalid(text));
+            let message = "has both service and backends, which are mutually exclusive: keep one of them";
+            return Err(Problem::invalid(field, message));
         }
     };
-    Ok(Some(Targets {
-        path,
-        single,
-        list: list.into(),
-    }))
+    Ok(Some(BackendList(list)))
 }
 
-pub fn target(namespace: &str, field: &str, service: &ServiceRef, weight: u32) -> Result<Target, Problem> {
-    let invalid = |text: String| Problem::invalid(format!("{field}.{text}"));
+fn backend(namespace: &str, field: String, service: &ServiceRef, weight: u32) -> Result<BackendIntent, Problem> {
     if !is_label(&service.name) {
-        let name = Quoted(&service.name);
-        return Err(invalid(format!("name: {name} is not a valid Service name")));
+        let message = format!("{} is not a valid Service name", Quoted(&service.name));
+        return Err(Problem::invalid(format!("{field}.name"), message));
     }
-    let port = port_ref(&service.port).map_err(|error| invalid(format!("port: {error}")))?;
-    Ok(Target {
+    let port = port_ref(&service.port).map_err(|error| Problem::invalid(format!("{field}.port"), error))?;
+    Ok(BackendIntent {
         service: ObjectKey::new(namespace, &service.name),
         port,
         weight,
+        field: field.into(),
     })
 }
 
 /// A broken id costs only itself: the Deployment keeps the one that it has by default.
-fn id(key: &ObjectKey, spec: &DeploymentSpec, problems: &mut Vec<Problem>) -> HeaderValue {
+fn deployment_id(key: &ObjectKey, spec: &DeploymentSpec, problems: &mut Vec<Problem>) -> HeaderValue {
     if let Some(id) = &spec.deployment_id {
         if let Some(value) = header_value(id) {
             return value;
         }
-        problems.push(Problem::invalid(format!(
-            "spec.deploymentId: {} is not 1 to {MAX_ID} printable ASCII characters without spaces around them; \
+        let message = format!(
+            "{} is not 1 to {MAX_ID} printable ASCII characters without spaces around them; \
              metadata.name is sent instead",
             Quoted(id)
-        )));
+        );
+        problems.push(Problem::invalid("spec.deploymentId", message));
     }
     // An apiserver's name is one; a file can hold anything.
     header_value(&key.name).unwrap_or_else(|| HeaderValue::from_static("invalid"))
@@ -302,7 +346,7 @@ fn timeouts(spec: &DeploymentSpec) -> Timeouts {
 
 fn too_many(field: &str, count: usize, max: usize, problems: &mut Vec<Problem>) {
     if count > max {
-        let text = format!("{field}: has {count} items, but only the first {max} are served");
-        problems.push(Problem::invalid(text));
+        let message = format!("has {count} items, but only the first {max} are served");
+        problems.push(Problem::invalid(field, message));
     }
 }

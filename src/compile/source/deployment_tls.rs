@@ -2,33 +2,45 @@
 
 use rustls::pki_types::ServerName;
 
-use crate::api::deployment::{self, CaRef, DeploymentSpec};
+use crate::api::deployment::{self, CaRef, DeploymentSpec, HolderKind};
+use crate::compile::intent::{
+    CertificateRequest, ClientTlsIntent, HostnameIntent, Referenced, TlsIntent, UpstreamTlsIntent,
+};
 use crate::compile::problem::{Problem, Quoted};
 use crate::compile::syntax;
-use crate::compile::wanted::{Asked, AuthoritiesRef, Claimed, Client, Source, Upstream, Wish};
 use crate::hostname::HostName;
-use crate::object::ObjectKey;
+use crate::object::ObjectId;
 use crate::snapshot::ClientTlsMode;
 
 // As the CRD's schema has them.
 pub const MAX_ENTRIES: usize = 16;
 pub const MAX_HOSTNAMES: usize = 16;
 
-pub fn parse(namespace: &str, spec: &DeploymentSpec, claimed: &[Claimed], problems: &mut Vec<Problem>) -> Asked {
+pub fn parse(
+    namespace: &str,
+    spec: &DeploymentSpec,
+    claimed: &[HostnameIntent],
+    problems: &mut Vec<Problem>,
+) -> TlsIntent {
     let mut certificates = Vec::new();
     for (at, entry) in spec.tls.iter().enumerate().take(MAX_ENTRIES) {
-        entry_wishes(namespace, at, entry, claimed, problems, &mut certificates);
+        let mut entry = Entry {
+            field: format!("spec.tls[{at}]"),
+            entry,
+            claimed,
+            problems,
+        };
+        certificates.extend(entry.requests(namespace));
     }
     if spec.tls.len() > MAX_ENTRIES {
-        problems.push(Problem::invalid(format!(
-            "spec.tls: has {} items, but only the first {MAX_ENTRIES} are used",
-            spec.tls.len()
-        )));
+        let count = spec.tls.len();
+        let message = format!("has {count} items, but only the first {MAX_ENTRIES} are used");
+        problems.push(Problem::invalid("spec.tls", message));
     }
-    Asked {
+    TlsIntent {
         certificates: certificates.into(),
-        client: spec.client_tls.as_ref().map(|client| Client {
-            authorities: authorities(namespace, &client.ca_ref),
+        client: spec.client_tls.as_ref().map(|client| ClientTlsIntent {
+            authorities: authorities(namespace, "spec.clientTls.caRef", &client.ca_ref),
             mode: match client.mode {
                 deployment::ClientTlsMode::Required => ClientTlsMode::Required,
                 deployment::ClientTlsMode::Optional => ClientTlsMode::Optional,
@@ -42,92 +54,128 @@ pub fn parse(namespace: &str, spec: &DeploymentSpec, claimed: &[Claimed], proble
     }
 }
 
-fn entry_wishes(
-    namespace: &str,
-    at: usize,
-    entry: &deployment::Tls,
-    claimed: &[Claimed],
-    problems: &mut Vec<Problem>,
-    wishes: &mut Vec<Wish>,
-) {
-    let mut invalid = |message: String| problems.push(Problem::invalid(format!("spec.tls[{at}]{message}")));
-    let mut names = Vec::new();
-    for (place, text) in entry.hostnames.iter().enumerate().take(MAX_HOSTNAMES) {
-        match text.parse::<HostName>() {
-            Ok(name) if claimed.iter().any(|claimed| claimed.name == name) => names.push(name),
-            Ok(_) => invalid(format!(
-                ".hostnames[{place}]: {} is not a hostname of this Deployment",
-                Quoted(text)
-            )),
-            Err(error) => invalid(format!(".hostnames[{place}]: {error}")),
+/// One item of `spec.tls`.
+struct Entry<'a> {
+    field: String,
+    entry: &'a deployment::Tls,
+    claimed: &'a [HostnameIntent],
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Entry<'_> {
+    fn requests(&mut self, namespace: &str) -> Vec<CertificateRequest> {
+        let hostnames = self.hostnames();
+        let all = self.entry.hostnames.is_empty();
+        match (&self.entry.secret_name, self.entry.acme) {
+            (Some(name), None) => vec![CertificateRequest {
+                secret: ObjectId::secret(namespace, name),
+                acme: false,
+                hostnames: (!all).then(|| hostnames.into()),
+                field: format!("{}.secretName", self.field).into(),
+            }],
+            (None, Some(_)) => {
+                let hostnames = if all { self.listed() } else { hostnames };
+                let orders = hostnames.into_iter().filter_map(|name| self.order(namespace, name));
+                orders.collect()
+            }
+            _ => {
+                self.invalid("", "needs exactly one of secretName and acme".to_owned());
+                Vec::new()
+            }
         }
     }
-    if entry.hostnames.len() > MAX_HOSTNAMES {
-        let count = entry.hostnames.len();
-        invalid(format!(
-            ".hostnames: has {count} items, but only the first {MAX_HOSTNAMES} are used"
-        ));
-    }
-    let all = entry.hostnames.is_empty();
-    match (&entry.secret_name, entry.acme) {
-        (Some(name), None) => wishes.push(Wish {
-            at,
-            secret: ObjectKey::new(namespace, name),
-            acme: false,
-            names: (!all).then(|| names.into()),
-        }),
-        (None, Some(_)) => {
-            if all {
-                // The assigned hostname has the apex' wildcard certificate; it is ordered for where there is no other.
-                let listed = |claimed: &&Claimed| matches!(claimed.source, Source::Listed(_));
-                let only_assigned = !claimed.iter().any(|claimed| listed(&claimed));
-                let meant = claimed.iter().filter(|claimed| only_assigned || listed(claimed));
-                names.extend(meant.map(|claimed| claimed.name.clone()));
-            }
-            for name in names {
-                match name {
-                    HostName::Exact(_) => wishes.push(Wish {
-                        at,
-                        secret: ObjectKey::new(namespace, &syntax::secret_name(&name)),
-                        acme: true,
-                        names: Some([name].into()),
-                    }),
-                    HostName::Wildcard(_) => invalid(format!(
-                        ".acme: {:?} is a wildcard, and HTTP-01 cannot issue wildcard certificates: use secretName for it",
-                        name.to_string()
-                    )),
+
+    /// Those that the entry names and that are the object's own.
+    fn hostnames(&mut self) -> Vec<HostName> {
+        let mut names = Vec::new();
+        for (place, text) in self.entry.hostnames.iter().enumerate().take(MAX_HOSTNAMES) {
+            let field = format!(".hostnames[{place}]");
+            match text.parse::<HostName>() {
+                Ok(name) if self.claimed.iter().any(|claimed| claimed.name == name) => names.push(name),
+                Ok(_) => {
+                    let message = format!("{} is not a hostname of this Deployment", Quoted(text));
+                    self.invalid(&field, message);
                 }
+                Err(error) => self.invalid(&field, error.to_string()),
             }
         }
-        _ => invalid(": needs exactly one of secretName and acme".to_owned()),
+        let count = self.entry.hostnames.len();
+        if count > MAX_HOSTNAMES {
+            let message = format!("has {count} items, but only the first {MAX_HOSTNAMES} are used");
+            self.invalid(".hostnames", message);
+        }
+        names
+    }
+
+    /// Every hostname that the object lists. The assigned one has the apex' wildcard certificate: it is ordered for where
+    /// there is no other.
+    fn listed(&self) -> Vec<HostName> {
+        let none_is_listed = self.claimed.iter().all(|claimed| claimed.field.is_none());
+        let meant = self
+            .claimed
+            .iter()
+            .filter(|claimed| none_is_listed || claimed.field.is_some());
+        meant.map(|claimed| claimed.name.clone()).collect()
+    }
+
+    fn order(&mut self, namespace: &str, name: HostName) -> Option<CertificateRequest> {
+        if let HostName::Wildcard(_) = name {
+            let message = format!(
+                "{:?} is a wildcard, and HTTP-01 cannot issue wildcard certificates: use secretName for it",
+                name.to_string()
+            );
+            self.invalid(".acme", message);
+            return None;
+        }
+        Some(CertificateRequest {
+            secret: ObjectId::secret(namespace, &syntax::secret_name(&name)),
+            acme: true,
+            hostnames: Some([name].into()),
+            field: format!("{}.acme", self.field).into(),
+        })
+    }
+
+    fn invalid(&mut self, within: &str, message: String) {
+        let field = format!("{}{within}", self.field);
+        self.problems.push(Problem::invalid(field, message));
     }
 }
 
-fn upstream(namespace: &str, upstream: &deployment::UpstreamTls, problems: &mut Vec<Problem>) -> Upstream {
+fn upstream(namespace: &str, upstream: &deployment::UpstreamTls, problems: &mut Vec<Problem>) -> UpstreamTlsIntent {
     let mut invalid = false;
     let server_name = upstream.server_name.as_ref().and_then(|text| {
         let name = ServerName::try_from(text.clone()).ok();
         if name.is_none() {
             invalid = true;
-            problems.push(Problem::invalid(format!(
-                "spec.upstreamTls.serverName: {} is neither a hostname nor an IP address; apps over TLS cannot be reached",
+            let message = format!(
+                "{} is neither a hostname nor an IP address; apps over TLS cannot be reached",
                 Quoted(text)
-            )));
+            );
+            problems.push(Problem::invalid("spec.upstreamTls.serverName", message));
         }
         name
     });
     let certificate = upstream.client_certificate_ref.as_ref();
-    Upstream {
-        authorities: upstream.ca_ref.as_ref().map(|ca| authorities(namespace, ca)),
+    UpstreamTlsIntent {
+        authorities: upstream
+            .ca_ref
+            .as_ref()
+            .map(|ca| authorities(namespace, "spec.upstreamTls.caRef", ca)),
         server_name,
-        certificate: certificate.map(|secret| ObjectKey::new(namespace, &secret.name)),
+        certificate: certificate.map(|secret| Referenced {
+            id: ObjectId::secret(namespace, &secret.name),
+            field: "spec.upstreamTls.clientCertificateRef".into(),
+        }),
         invalid,
     }
 }
 
-pub fn authorities(namespace: &str, ca: &CaRef) -> AuthoritiesRef {
-    AuthoritiesRef {
-        kind: ca.kind,
-        key: ObjectKey::new(namespace, &ca.name),
+fn authorities(namespace: &str, field: &str, ca: &CaRef) -> Referenced {
+    Referenced {
+        id: match ca.kind {
+            HolderKind::ConfigMap => ObjectId::config_map(namespace, &ca.name),
+            HolderKind::Secret => ObjectId::secret(namespace, &ca.name),
+        },
+        field: field.into(),
     }
 }

@@ -10,11 +10,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 
-use crate::api::condition::ConditionReason;
 use crate::compile::references::Unusable;
+use crate::condition::ConditionReason;
 use crate::hostname::HostName;
-use crate::object::{Data, ObjectKey, Purpose};
-use crate::store::{ConfigMap, Secret};
+use crate::object::{Data, ObjectKey};
+use crate::store::Secret;
 use crate::tls::{Authorities, Certificate, Fingerprint};
 
 /// A certificate, and what only its renewal asks for.
@@ -106,23 +106,6 @@ pub fn authorities(source: &ObjectKey, data: &Data) -> Result<Arc<Authorities>, 
         fingerprint,
         roots: Arc::new(roots),
     }))
-}
-
-pub fn authorities_of_secret(secret: &Secret) -> Result<Arc<Authorities>, Unusable> {
-    labelled(secret.purpose.as_deref())?;
-    Ok(authorities(&secret.key, &secret.data)?)
-}
-
-pub fn authorities_of_config_map(map: &ConfigMap) -> Result<Arc<Authorities>, Unusable> {
-    labelled(Some(&map.purpose))?;
-    Ok(authorities(&map.key, &map.data)?)
-}
-
-fn labelled(purpose: Option<&str>) -> Result<(), Unusable> {
-    match purpose {
-        Some(found) if found == Purpose::Ca.label() => Ok(()),
-        _ => Err(Unusable::NotLabelled(Purpose::Ca)),
-    }
 }
 
 /// At least one, at most `max`.

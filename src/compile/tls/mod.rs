@@ -7,10 +7,9 @@ pub mod report;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::references::{Found, Read, References, Unusable, User};
-use super::wanted::{self, AuthoritiesRef, Reference, Wanted};
-use crate::api::deployment::CaKind;
-use crate::object::{Kind, ObjectKey, Purpose};
+use super::intent::{Intent, Reference, UpstreamTlsIntent};
+use super::references::{Found, Read, References, Unusable, User, labelled};
+use crate::object::{Data, ObjectId, Purpose};
 use crate::runtime::Lazy;
 use crate::snapshot::ClientTls;
 use crate::store::{Changes, Store};
@@ -21,16 +20,16 @@ use material::Leaf;
 /// The certificates and authorities that are referred to. Others are not looked at.
 #[derive(Default)]
 pub struct Materials {
-    certificates: References<ObjectKey, Leaf>,
-    authorities: References<AuthoritiesRef, Arc<Authorities>>,
+    certificates: References<Leaf>,
+    authorities: References<Arc<Authorities>>,
     /// The upstream TLS of all Deployments that ask for nothing else, shared by them.
     plain: Arc<UpstreamTls>,
 }
 
-/// What a Deployment brings to its hostnames and routes, resolved.
+/// What an object brings to its hostnames and routes, resolved.
 #[derive(Clone, PartialEq, Default)]
-pub struct Terms {
-    /// In the order of `Wanted::names`.
+pub struct ResolvedTls {
+    /// In the order of `Intent::hostnames`.
     pub certificates: Box<[Box<[Arc<Certificate>]>]>,
     pub client: Client,
     pub upstream: Arc<UpstreamTls>,
@@ -50,67 +49,47 @@ pub enum Client {
 impl Materials {
     pub fn add_user(&mut self, reference: &Reference, user: User) {
         match reference {
-            Reference::Certificate(key) => self.certificates.add_user(key, user),
-            Reference::Authorities(key) => self.authorities.add_user(key, user),
+            Reference::Certificate(id) => self.certificates.add_user(id, user),
+            Reference::Authorities(id) => self.authorities.add_user(id, user),
         }
     }
 
     pub fn remove_user(&mut self, reference: &Reference, user: &User) {
         match reference {
-            Reference::Certificate(key) => self.certificates.remove_user(key, user),
-            Reference::Authorities(key) => self.authorities.remove_user(key, user),
+            Reference::Certificate(id) => self.certificates.remove_user(id, user),
+            Reference::Authorities(id) => self.authorities.remove_user(id, user),
         }
     }
 
     /// Looks up what changed or is newly referred to. Returns who sees something else than before.
     pub fn resolve(&mut self, changes: &Changes, store: &Store) -> BTreeSet<User> {
         let mut affected = BTreeSet::new();
-        let certificate = |key: &ObjectKey| -> Read<Leaf> {
-            let secret = store.secret(key).ok_or(Unusable::NoTlsSecret)?;
+        let certificate = |id: &ObjectId| -> Read<Leaf> {
+            let secret = store.secret(&id.key).ok_or(Unusable::NoTlsSecret)?;
             Ok((secret.uid.clone(), material::leaf(secret).map_err(Unusable::from)))
         };
-        self.certificates
-            .resolve(changes.of(Kind::Secret).iter(), certificate, &mut affected);
-
-        let referred = |kind, keys: &BTreeSet<ObjectKey>| -> Vec<AuthoritiesRef> {
-            let reference = |key: &ObjectKey| AuthoritiesRef { kind, key: key.clone() };
-            keys.iter().map(reference).collect()
+        self.certificates.resolve(changes, certificate, &mut affected);
+        let authorities = |id: &ObjectId| {
+            let read = |data: &Data| Ok(material::authorities(&id.key, data)?);
+            labelled(store, id, Purpose::Ca, read)
         };
-        let mut changed = referred(CaKind::Secret, changes.of(Kind::Secret));
-        changed.extend(referred(CaKind::ConfigMap, changes.of(Kind::ConfigMap)));
-        let authorities = |AuthoritiesRef { kind, key }: &AuthoritiesRef| -> Read<Arc<Authorities>> {
-            let missing = Unusable::NotFound(Purpose::Ca);
-            match kind {
-                CaKind::Secret => {
-                    let secret = store.secret(key).ok_or(missing)?;
-                    Ok((secret.uid.clone(), material::authorities_of_secret(secret)))
-                }
-                CaKind::ConfigMap => {
-                    let map = store.config_map(key).ok_or(missing)?;
-                    Ok((map.uid.clone(), material::authorities_of_config_map(map)))
-                }
-            }
-        };
-        self.authorities.resolve(changed.iter(), authorities, &mut affected);
+        self.authorities.resolve(changes, authorities, &mut affected);
         affected
     }
 
-    pub fn certificate(&self, key: &ObjectKey) -> Option<&Found<Leaf>> {
-        self.certificates.find(key)
+    /// None: nobody refers to it.
+    pub fn certificate(&self, secret: &ObjectId) -> Option<&Found<Leaf>> {
+        self.certificates.find(secret)
     }
 
-    pub fn authorities(&self, reference: &AuthoritiesRef) -> Option<&Found<Arc<Authorities>>> {
-        self.authorities.find(reference)
+    /// None: nobody refers to them.
+    pub fn authorities(&self, holder: &ObjectId) -> Option<&Found<Arc<Authorities>>> {
+        self.authorities.find(holder)
     }
 
     /// The Secrets and the ConfigMaps that are referred to.
-    pub fn keys(&self) -> (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) {
-        let of = |kind| {
-            let referred = self.authorities.keys().filter(move |ca| ca.kind == kind);
-            referred.map(|ca| &ca.key)
-        };
-        let secrets = self.certificates.keys().chain(of(CaKind::Secret));
-        (secrets.cloned().collect(), of(CaKind::ConfigMap).cloned().collect())
+    pub fn ids(&self) -> impl Iterator<Item = &ObjectId> {
+        self.certificates.ids().chain(self.authorities.ids())
     }
 
     pub fn last_good(&self) -> Self {
@@ -132,24 +111,23 @@ impl Materials {
     }
 }
 
-/// `before` is what the Deployment had: what is equal to it stays the same part, so that connections to apps are kept.
-pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
-    let certificates = wanted.names.iter().map(|claimed| {
+/// `before` is what the object had: what is equal to it stays the same part, so that connections to apps are kept.
+pub fn resolved(intent: &Intent, materials: &Materials, before: &ResolvedTls) -> ResolvedTls {
+    let certificates = intent.hostnames.iter().map(|hostname| {
         let mut own: Vec<Arc<Certificate>> = Vec::new();
-        for wish in wanted.tls.certificates.iter().filter(|wish| wish.is_for(&claimed.name)) {
-            let leaf = materials
-                .certificate(&wish.secret)
-                .and_then(|found| found.part.as_ref());
-            let covering = leaf.filter(|leaf| leaf.certificate.covers(&claimed.name));
-            let covering = covering.map(|leaf| leaf.certificate.clone());
+        let requests = intent.tls.certificates.iter();
+        for request in requests.filter(|request| request.is_for(&hostname.name)) {
+            let leaf = part(materials.certificate(&request.secret));
+            let covering = leaf.filter(|leaf| leaf.certificate.covers(&hostname.name));
+            let covering = covering.map(|leaf| leaf.certificate);
             own.extend(covering.filter(|certificate| !own.contains(certificate)));
         }
         own.into()
     });
     let certificates = certificates.collect();
-    let client = match &wanted.tls.client {
+    let client = match &intent.tls.client {
         None => Client::Anyone,
-        Some(asked) => match part(materials.authorities(&asked.authorities)) {
+        Some(asked) => match part(materials.authorities(&asked.authorities.id)) {
             Some(authorities) => Client::Rule(Arc::new(ClientTls {
                 authorities,
                 mode: asked.mode,
@@ -158,14 +136,14 @@ pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
             None => Client::Unresolved,
         },
     };
-    let resolved = upstream(&wanted.tls.upstream, materials);
+    let resolved = upstream(&intent.tls.upstream, materials);
     let upstream_resolved = resolved.is_some();
     let upstream = match resolved {
         Some(new) if new != *materials.plain && new == *before.upstream => before.upstream.clone(),
         Some(new) if new != *materials.plain => Arc::new(new),
         _ => materials.plain.clone(),
     };
-    Terms {
+    ResolvedTls {
         certificates,
         client,
         upstream,
@@ -173,18 +151,19 @@ pub fn terms(wanted: &Wanted, materials: &Materials, before: &Terms) -> Terms {
     }
 }
 
-fn upstream(asked: &wanted::Upstream, materials: &Materials) -> Option<UpstreamTls> {
+/// None: something of it cannot be resolved.
+fn upstream(asked: &UpstreamTlsIntent, materials: &Materials) -> Option<UpstreamTls> {
     if asked.invalid {
         return None;
     }
     Some(UpstreamTls {
         authorities: match &asked.authorities {
-            Some(reference) => Some(part(materials.authorities(reference))?),
+            Some(referenced) => Some(part(materials.authorities(&referenced.id))?),
             None => None,
         },
         server_name: asked.server_name.clone(),
         client_certificate: match &asked.certificate {
-            Some(key) => Some(part(materials.certificate(key))?.certificate),
+            Some(referenced) => Some(part(materials.certificate(&referenced.id))?.certificate),
             None => None,
         },
         ..UpstreamTls::default()

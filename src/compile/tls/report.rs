@@ -4,19 +4,18 @@
 use std::sync::Arc;
 
 use super::material::Leaf;
-use super::{Materials, Terms};
-use crate::api::condition::ConditionReason;
-use crate::api::deployment::CaKind;
+use super::{Materials, ResolvedTls};
 use crate::compile::acme::{Current, Order};
-use crate::compile::host::HostTerms;
+use crate::compile::host::HostnameTls;
+use crate::compile::intent::{CertificateRequest, Intent, Referenced};
 use crate::compile::problem::Problem;
 use crate::compile::references::{Found, Unusable};
-use crate::compile::wanted::{AuthoritiesRef, Wanted, Wish};
+use crate::condition::ConditionReason;
 use crate::hostname::HostName;
-use crate::object::ObjectKey;
+use crate::object::{ObjectId, ObjectKey};
 use crate::tls::Certificate;
 
-/// A certificate of the Deployment's own, as it is served.
+/// A certificate of the object's own, as it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     pub secret: ObjectKey,
@@ -39,50 +38,55 @@ pub struct Findings {
 
 /// `served`: the hostnames under which something is served, with what became of TLS there.
 pub fn findings(
-    wanted: &Wanted,
-    terms: &Terms,
-    served: &[(HostName, &HostTerms)],
+    intent: &Intent,
+    tls: &ResolvedTls,
+    served: &[(HostName, &HostnameTls)],
     materials: &Materials,
     defaults: &[Arc<Certificate>],
 ) -> Findings {
     let mut findings = Findings::default();
-    for wish in &wanted.tls.certificates {
-        findings.wish(wish, wanted, served, materials);
+    for request in &intent.tls.certificates {
+        findings.request(request, intent, served, materials);
     }
-    findings.authorities(wanted, materials);
+    findings.references(intent, materials);
     for (name, host) in served {
-        findings.conflicts(name, host);
+        findings.conflicts(intent, name, host);
         let covered = host.own || defaults.iter().any(|certificate| certificate.covers(name));
         if !covered {
             findings.without.push(name.clone());
         }
     }
-    findings.certificates = certificates(wanted, terms, served);
+    findings.certificates = certificates(intent, tls, served);
     findings
 }
 
 impl Findings {
-    fn wish(&mut self, wish: &Wish, wanted: &Wanted, served: &[(HostName, &HostTerms)], materials: &Materials) {
-        let found = materials.certificate(&wish.secret);
+    fn request(
+        &mut self,
+        request: &CertificateRequest,
+        intent: &Intent,
+        served: &[(HostName, &HostnameTls)],
+        materials: &Materials,
+    ) {
+        let found = materials.certificate(&request.secret);
         let leaf = found.and_then(|found| found.part.as_ref());
-        if wish.acme {
+        if request.acme {
             // What is not ours is neither ordered nor waited for: whose it is is told elsewhere.
-            let names = wish.names.iter().flatten();
+            let names = request.hostnames.iter().flatten();
             for name in names.filter(|name| served.iter().any(|(served, _)| served == *name)) {
-                self.order(wish, name, found, leaf);
+                self.order(request, name, found, leaf);
             }
             return;
         }
-        let subject = format!("{}: Secret {}", wish.field(), wish.secret);
-        self.reference(&subject, CaKind::Secret, found, "");
+        self.reference(&request.field, &request.secret, found, "");
         let Some(Leaf { certificate, .. }) = leaf else { return };
         let mut invalid = |message: String| {
-            self.unresolved.push(Problem {
-                reason: ConditionReason::InvalidCertificate,
-                message: format!("{subject} {message}"),
-            });
+            let message = format!("{} {message}", request.secret);
+            let reason = ConditionReason::InvalidCertificate;
+            self.unresolved
+                .push(Problem::at(request.field.clone(), reason, message));
         };
-        match &wish.names {
+        match &request.hostnames {
             Some(names) => {
                 for name in names.iter().filter(|name| !certificate.covers(name)) {
                     let has = names_of(certificate);
@@ -92,122 +96,115 @@ impl Findings {
                     ));
                 }
             }
-            None if !wanted.names.iter().any(|claimed| certificate.covers(&claimed.name)) => {
-                let has = names_of(certificate);
+            None if !intent
+                .hostnames
+                .iter()
+                .any(|hostname| certificate.covers(&hostname.name)) =>
+            {
+                let (kind, has) = (intent.id.kind, names_of(certificate));
                 invalid(format!(
-                    "contains a certificate for none of the Deployment's hostnames; it is for {has}"
+                    "contains a certificate for none of the {kind}'s hostnames; it is for {has}"
                 ));
             }
             None => {}
         }
     }
 
-    fn order(&mut self, wish: &Wish, name: &HostName, found: Option<&Found<Leaf>>, leaf: Option<&Leaf>) {
+    fn order(
+        &mut self,
+        request: &CertificateRequest,
+        name: &HostName,
+        found: Option<&Found<Leaf>>,
+        leaf: Option<&Leaf>,
+    ) {
         let usable = leaf.filter(|leaf| leaf.certificate.covers(name));
         self.orders.push(Order {
             hostname: name.clone(),
-            secret: wish.secret.clone(),
+            secret: request.secret.key.clone(),
             current: usable.map(|leaf| Current {
                 not_before: leaf.not_before,
                 not_after: leaf.certificate.not_after,
                 fingerprint: leaf.certificate.fingerprint,
             }),
         });
-        let subject = format!("{}: Secret {}", wish.field(), wish.secret);
         match found {
             Some(found) if !matches!(found.problem, Some(Unusable::NoTlsSecret) | None) => {
-                self.reference(&subject, CaKind::Secret, Some(found), "");
+                self.reference(&request.field, &request.secret, Some(found), "");
             }
-            _ if usable.is_none() => self.unresolved.push(Problem {
-                reason: ConditionReason::CertificatePending,
-                message: format!(
-                    "{}: the certificate for {:?} has not been issued yet",
-                    wish.field(),
-                    name.to_string()
-                ),
-            }),
+            _ if usable.is_none() => self.unresolved.push(Problem::at(
+                request.field.clone(),
+                ConditionReason::CertificatePending,
+                format!("the certificate for {:?} has not been issued yet", name.to_string()),
+            )),
             _ => {}
         }
     }
 
-    fn authorities(&mut self, wanted: &Wanted, materials: &Materials) {
-        let subject = |field: &str, AuthoritiesRef { kind, key }: &AuthoritiesRef| format!("{field}: {kind:?} {key}");
-        if let Some(client) = &wanted.tls.client {
-            let ca = &client.authorities;
+    fn references(&mut self, intent: &Intent, materials: &Materials) {
+        if let Some(client) = &intent.tls.client {
+            let Referenced { id, field } = &client.authorities;
             let cost = "; requests are answered 503 policy_invalid";
-            self.reference(
-                &subject("spec.clientTls.caRef", ca),
-                ca.kind,
-                materials.authorities(ca),
-                cost,
-            );
+            self.reference(field, id, materials.authorities(id), cost);
         }
         let cost = "; apps over TLS cannot be reached";
-        if let Some(ca) = &wanted.tls.upstream.authorities {
-            self.reference(
-                &subject("spec.upstreamTls.caRef", ca),
-                ca.kind,
-                materials.authorities(ca),
-                cost,
-            );
+        if let Some(Referenced { id, field }) = &intent.tls.upstream.authorities {
+            self.reference(field, id, materials.authorities(id), cost);
         }
-        if let Some(secret) = &wanted.tls.upstream.certificate {
-            let subject = format!("spec.upstreamTls.clientCertificateRef: Secret {secret}");
-            self.reference(&subject, CaKind::Secret, materials.certificate(secret), cost);
+        if let Some(Referenced { id, field }) = &intent.tls.upstream.certificate {
+            self.reference(field, id, materials.certificate(id), cost);
         }
     }
 
     /// `cost`: what comes of it where nothing stands in.
-    fn reference<T>(&mut self, subject: &str, kind: CaKind, found: Option<&Found<T>>, cost: &str) {
+    fn reference<T>(&mut self, field: &str, id: &ObjectId, found: Option<&Found<T>>, cost: &str) {
         let Some(problem) = found.and_then(|found| found.problem.as_ref()) else {
             return;
         };
         if found.is_some_and(|found| found.part.is_some()) {
-            self.stale.push(Problem {
-                reason: ConditionReason::ServingLastGood,
-                message: format!("{subject} {problem}; its last good version is used"),
-            });
+            let message = format!("{id} {problem}; its last good version is used");
+            self.stale
+                .push(Problem::at(field, ConditionReason::ServingLastGood, message));
         } else {
-            self.unresolved.push(Problem {
-                reason: problem.reason(kind),
-                message: format!("{subject} {problem}{cost}"),
-            });
+            let message = format!("{id} {problem}{cost}");
+            self.unresolved
+                .push(Problem::at(field, problem.reason(id.kind), message));
         }
     }
 
-    fn conflicts(&mut self, name: &HostName, host: &HostTerms) {
-        let mut conflict = |message: String| {
-            self.unresolved.push(Problem {
-                reason: ConditionReason::TLSConflict,
-                message,
-            });
+    fn conflicts(&mut self, intent: &Intent, name: &HostName, host: &HostnameTls) {
+        let mut conflict = |field: &str, message: String| {
+            self.unresolved
+                .push(Problem::at(field, ConditionReason::TLSConflict, message));
         };
         if let Some(owner) = &host.certificates_of {
-            conflict(format!(
-                "spec.tls: the older {owner} has other certificates for {:?}, and those are used",
+            let message = format!(
+                "the older {owner} has other certificates for {:?}, and those are used",
                 name.to_string()
-            ));
+            );
+            conflict("spec.tls", message);
         }
         if let Some(owner) = &host.client_of {
-            conflict(format!(
-                "spec.clientTls: the older {owner} has another clientTls for {:?}, which is used; requests \
-                 to this Deployment are answered 421 misdirected",
-                name.to_string()
-            ));
+            let message = format!(
+                "the older {owner} has another clientTls for {:?}, which is used; requests to this {} are answered \
+                 421 misdirected",
+                name.to_string(),
+                intent.id.kind
+            );
+            conflict("spec.clientTls", message);
         }
     }
 }
 
-/// Those that the hostnames have by this Deployment, sorted.
-fn certificates(wanted: &Wanted, terms: &Terms, served: &[(HostName, &HostTerms)]) -> Vec<Served> {
+/// Those that the hostnames have by this object, sorted.
+fn certificates(intent: &Intent, tls: &ResolvedTls, served: &[(HostName, &HostnameTls)]) -> Vec<Served> {
     let mut all: Vec<Served> = Vec::new();
-    for (claimed, own) in wanted.names.iter().zip(&terms.certificates) {
-        let ours = |(name, host): &(HostName, &HostTerms)| *name == claimed.name && host.certificates_of.is_none();
+    for (hostname, own) in intent.hostnames.iter().zip(&tls.certificates) {
+        let ours = |(name, host): &(HostName, &HostnameTls)| *name == hostname.name && host.certificates_of.is_none();
         if !served.iter().any(ours) {
             continue;
         }
         for certificate in own {
-            let hostname: Arc<str> = claimed.name.to_string().into();
+            let hostname: Arc<str> = hostname.name.to_string().into();
             match all.iter_mut().find(|served| served.secret == certificate.secret) {
                 Some(served) => served.hostnames.push(hostname),
                 None => all.push(Served {

@@ -166,7 +166,7 @@ impl Forward<'_> {
             DialResult::TlsFailed => attempts.worst = Reason::BadGateway,
             _ => {}
         }
-        let (deployment, result) = (&self.deployment.key, result.label());
+        let (deployment, result) = (&self.deployment.id.key, result.label());
         tracing::debug!(%deployment, %address, result, "cannot reach endpoint");
         Ok(())
     }

@@ -18,7 +18,7 @@ impl Forward<'_> {
             origin: self.origin,
             request_id: self.request_id,
             scope: self.scope,
-            deployment_id: &self.deployment.id,
+            deployment_id: &self.deployment.deployment_id,
             upgrade: upgrade.is_some(),
             expect,
         };

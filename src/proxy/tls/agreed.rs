@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::client_certificate::ClientCertificate;
 use crate::object::ObjectKey;
-use crate::snapshot::{ClientTls, Snapshot};
+use crate::snapshot::{ClientTls, ListenerKey, Snapshot};
 
 #[derive(Debug)]
 pub struct Agreed {
@@ -21,19 +21,19 @@ pub struct Identity(Box<[ObjectKey]>);
 
 impl Identity {
     /// `host`: empty for a client that named none.
-    pub fn of(snapshot: &Snapshot, host: &str) -> Self {
-        Self(Self::secrets(snapshot, host).cloned().collect())
+    pub fn of(snapshot: &Snapshot, listener: ListenerKey, host: &str) -> Self {
+        Self(Self::secrets(snapshot, listener, host).cloned().collect())
     }
 
-    pub fn is_of(&self, snapshot: &Snapshot, host: &str) -> bool {
-        self.0.iter().eq(Self::secrets(snapshot, host))
+    pub fn is_of(&self, snapshot: &Snapshot, listener: ListenerKey, host: &str) -> bool {
+        self.0.iter().eq(Self::secrets(snapshot, listener, host))
     }
 
-    fn secrets<'a>(snapshot: &'a Snapshot, host: &str) -> impl Iterator<Item = &'a ObjectKey> {
+    fn secrets<'a>(snapshot: &'a Snapshot, listener: ListenerKey, host: &str) -> impl Iterator<Item = &'a ObjectKey> {
         let unnamed = host.is_empty().then_some(&snapshot.default_certificates);
         let unnamed = unnamed.into_iter().flat_map(|defaults| defaults.iter());
         unnamed
-            .chain(snapshot.certificates(host))
+            .chain(snapshot.certificates(listener, host))
             .map(|certificate| &certificate.secret)
     }
 }

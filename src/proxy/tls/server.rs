@@ -18,7 +18,7 @@ use super::agreed::{Agreed, Identity};
 use super::client_certificate::ClientCertificate;
 use crate::hostname::normalize;
 use crate::live::LiveCell;
-use crate::snapshot::{ClientTls, ClientTlsMode, Listener, Snapshot, TlsVersion};
+use crate::snapshot::{ClientTls, ClientTlsMode, Listener, ListenerKey, Snapshot, TlsVersion};
 use crate::tls::{Certificate, provider};
 
 /// What all handshakes share.
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// Takes as long as the client does: to be bounded by the caller.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub async fn accept(&self, stream: TcpStream, listener: ListenerKey) -> io::Result<Accepted> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let server_name = start.client_hello().server_name().map(|name| normalize(name).into());
         let (config, identity, client) = {
@@ -91,9 +91,14 @@ impl Server {
                 }
             };
             let name = server_name.as_deref().unwrap_or_default();
-            let client = snapshot.hosts.find(name).and_then(|host| host.tls.client.clone());
+            let hosts = snapshot.hosts(listener);
+            let client = hosts.find(name).and_then(|host| host.tls.client.clone());
             let config = self.config(&snapshot.listener, client.as_deref());
-            (config.map_err(io::Error::other)?, Identity::of(snapshot, name), client)
+            (
+                config.map_err(io::Error::other)?,
+                Identity::of(snapshot, listener, name),
+                client,
+            )
         };
         let stream = start.into_stream(config).await?;
         let session = stream.get_ref().1;
@@ -173,7 +178,7 @@ impl ResolvesServerCert for Resolver {
         let found = live.as_ref().and_then(|live| {
             let snapshot = &live.snapshot;
             match hello.server_name().map(normalize) {
-                Some(name) => choose(snapshot.certificates(&name), &hello),
+                Some(name) => choose(snapshot.certificates(ListenerKey::Https, &name), &hello),
                 // No name: whatever stands for the installation.
                 None => choose(snapshot.default_certificates.iter(), &hello),
             }

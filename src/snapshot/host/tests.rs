@@ -5,7 +5,7 @@ use proptest::sample::{select, subsequence};
 
 use super::*;
 use crate::matching::{Conditions, HeaderMatch, Matches, PathMatch, QueryMatch, Regex, Text, TextKind};
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::runtime::Slot;
 use crate::snapshot::{Action, Backend, Deployment, RunState, Timeouts};
 use crate::upstream::balance;
@@ -144,9 +144,9 @@ impl Wanted {
 
 fn deployment() -> Deployment {
     Deployment {
-        key: ObjectKey::new("acme", "shop"),
+        id: ObjectId::new(Kind::Deployment, ObjectKey::new("acme", "shop")),
         uid: "1".into(),
-        id: "shop".parse().unwrap(),
+        deployment_id: "shop".parse().unwrap(),
         state: RunState::Running,
         timeouts: Timeouts {
             connect: None,

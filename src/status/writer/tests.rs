@@ -7,14 +7,15 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
-use crate::api::condition::{ConditionReason, ConditionType};
 use crate::api::deployment::DeploymentStatus;
 use crate::compile::acme::Order;
+use crate::compile::intent::Parent;
 use crate::compile::problem::Finding;
-use crate::compile::report::{Counts, Report};
+use crate::compile::report::{Counts, Details, ParentReport, Report, RouteDetails};
 use crate::compile::tls::report::Served;
+use crate::condition::{ConditionReason, ConditionType};
 use crate::config::Flags;
-use crate::object::ObjectKey;
+use crate::object::{Kind, ObjectKey};
 
 /// An apiserver that takes every status, unless told otherwise, and remembers when it got which.
 #[derive(Clone, Default)]
@@ -111,7 +112,7 @@ impl Run {
 
     fn post(&self, name: &str, report: Report, observed: Option<Arc<DeploymentStatus>>) {
         let update = Update {
-            report: Some(Subject::Deployment(Arc::new(report))),
+            report: Some(Arc::new(report)),
             observed: observed.map(Status::Deployment),
         };
         self.mailbox.post([(id(name), update)]);
@@ -140,16 +141,23 @@ fn report(name: &str, generation: i64, ready: u32) -> Report {
         id: id(name),
         uid: format!("uid-{name}").into(),
         generation,
-        conditions: vec![Finding {
-            r#type: ConditionType::Accepted,
-            status: true,
-            reason: ConditionReason::Accepted,
-            message: String::new(),
+        parents: vec![ParentReport {
+            parent: Parent::Installation,
+            findings: vec![Finding {
+                r#type: ConditionType::Accepted,
+                status: true,
+                reason: ConditionReason::Accepted,
+                message: String::new(),
+            }],
         }],
+        details: Details::Routes(details(ready)),
+    }
+}
+
+fn details(ready: u32) -> RouteDetails {
+    RouteDetails {
         endpoints: Counts { ready, total: ready },
-        hostnames: Vec::new(),
-        certificates: Vec::new(),
-        orders: Vec::new(),
+        ..RouteDetails::default()
     }
 }
 
@@ -237,8 +245,7 @@ async fn writes_are_paced_and_conditions_go_first() {
     // Statuses of which only the counts are old come first by name, and last by urgency.
     for index in 0..100 {
         let name = format!("a{index:03}");
-        let subject = Subject::Deployment(Arc::new(report(&name, 1, 0)));
-        let old = conditions::status(&subject, &BTreeMap::new(), None, &[], Timestamp::UNIX_EPOCH);
+        let old = conditions::status(&report(&name, 1, 0), &BTreeMap::new(), None, &[], Timestamp::UNIX_EPOCH);
         let Status::Deployment(old) = old else {
             unreachable!("a Deployment's status is one");
         };
@@ -325,17 +332,20 @@ async fn new_addresses_are_written_to_all() {
 async fn a_failed_order_is_written_when_it_is_told_and_again_when_it_is_over() {
     let run = Run::start(true);
     let mut report = report("a", 1, 1);
-    report.conditions.push(Finding {
+    report.parents[0].findings.push(Finding {
         r#type: ConditionType::ResolvedRefs,
         status: true,
         reason: ConditionReason::ResolvedRefs,
         message: String::new(),
     });
-    report.orders = vec![Order {
-        hostname: "a.test".parse().unwrap(),
-        secret: ObjectKey::new("n", "s"),
-        current: None,
-    }];
+    report.details = Details::Routes(RouteDetails {
+        orders: vec![Order {
+            hostname: "a.test".parse().unwrap(),
+            secret: ObjectKey::new("n", "s"),
+            current: None,
+        }],
+        ..details(1)
+    });
     run.post("a", report, None);
     settle().await;
     let key = id("a");
@@ -363,11 +373,14 @@ async fn a_certificate_that_comes_near_its_expiry_is_told_without_any_change() {
     let run = Run::start(true);
     let mut report = report("a", 1, 1);
     let in_fourteen_days = Timestamp::now().as_second() + 14 * 24 * 60 * 60 + 2;
-    report.certificates = vec![Served {
-        secret: ObjectKey::new("n", "s"),
-        hostnames: vec!["a.test".into()],
-        not_after: in_fourteen_days,
-    }];
+    report.details = Details::Routes(RouteDetails {
+        certificates: vec![Served {
+            secret: ObjectKey::new("n", "s"),
+            hostnames: vec!["a.test".into()],
+            not_after: in_fourteen_days,
+        }],
+        ..details(1)
+    });
     run.post("a", report, None);
     settle().await;
     let told = || {

@@ -48,7 +48,7 @@ fn check(keys: Arc<KeySet>, token: &str) -> Option<String> {
         issuer: "https://issuer.example".into(),
         audiences: Box::default(),
         keys: Keys::Set(keys),
-        algorithms: Algorithm::ALL.into(),
+        algorithms: [Algorithm::EdDSA, Algorithm::ES256, Algorithm::RS256].into(),
         clock_skew: 0,
         subject_claim: "sub".into(),
         required_claims: Box::default(),

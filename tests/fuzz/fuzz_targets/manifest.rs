@@ -24,6 +24,11 @@ fn written_again(object: &Object) -> Option<(Value, &'static str)> {
     }
 }
 
+/// CR LF, LF, or CR alone.
+fn line_breaks(text: &str) -> usize {
+    text.replace("\r\n", "\n").matches(['\n', '\r']).count()
+}
+
 fn spec_of(object: Object) -> Result<Value, Arc<str>> {
     match object {
         Object::Deployment(deployment) => Ok(serde_json::to_value(&*deployment.spec?).unwrap()),
@@ -34,7 +39,8 @@ fn spec_of(object: Object) -> Result<Value, Arc<str>> {
 
 fuzz_target!(|input: &[u8]| {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let lines = text.split('\n').count();
+    let line = |at: usize| line_breaks(&text[..at]) + 1;
+    let lines = line(text.len());
     let all = parse(text);
     for error in all.iter().filter_map(|parsed| parsed.as_ref().err()) {
         assert!((1..=lines).contains(&error.line), "line {} of {lines}", error.line);
@@ -42,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
     let mut parsed = all.iter();
     for document in documents(text) {
         let offset = document.text.as_ptr().addr() - text.as_ptr().addr();
-        assert_eq!(document.line, text[..offset].matches('\n').count() + 1);
+        assert_eq!(document.line, line(offset));
         let apart = document.parse();
         assert_eq!(apart, parsed.by_ref().take(apart.len()).cloned().collect::<Vec<_>>());
 

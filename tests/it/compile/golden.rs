@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern::compile::acme::Order;
-use postern::compile::policy::report::PolicyReport;
 use postern::compile::problem::Finding;
-use postern::compile::report::Report;
+use postern::compile::report::{Details, PolicyDetails, Report, RouteDetails};
 use postern::compile::tls::report::Served;
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
@@ -131,14 +130,15 @@ fn outcome(text: &str) -> Value {
         .values_mut()
         .for_each(leave_out_defaults);
     leave_out_chance(&mut snapshot);
-    let reports: Map<_, _> = previous
-        .deployment_reports()
-        .map(|report| (report.id.key.to_string(), printed(report)))
-        .collect();
-    let policies: Map<_, _> = previous
-        .policy_reports()
-        .map(|report| (report.id.key.to_string(), printed_policy(report)))
-        .collect();
+    let mut reports = Map::new();
+    let mut policies = Map::new();
+    for report in previous.reports() {
+        let key = report.id.key.to_string();
+        match &report.details {
+            Details::Routes(details) => reports.insert(key, printed(report, details)),
+            Details::Policy(details) => policies.insert(key, printed_policy(report, details)),
+        };
+    }
     let mut outcome = json!({"snapshot": snapshot, "reports": reports});
     if !policies.is_empty() {
         outcome["policies"] = policies.into();
@@ -146,11 +146,11 @@ fn outcome(text: &str) -> Value {
     outcome
 }
 
-fn printed_policy(report: &PolicyReport) -> Value {
-    let mut printed: Map<String, Value> = conditions(&report.conditions).collect();
-    printed.insert("targets".to_owned(), report.targets.into());
-    printed.insert("rules".to_owned(), report.rules.into());
-    if !report.ours {
+fn printed_policy(report: &Report, details: &PolicyDetails) -> Value {
+    let mut printed: Map<String, Value> = conditions(report.findings()).collect();
+    printed.insert("targets".to_owned(), details.targets.into());
+    printed.insert("rules".to_owned(), details.rules.into());
+    if !details.ours {
         printed.insert("ours".to_owned(), false.into());
     }
     Value::Object(printed)
@@ -166,22 +166,22 @@ fn conditions(findings: &[Finding]) -> impl Iterator<Item = (String, Value)> {
     })
 }
 
-fn printed(report: &Report) -> Value {
-    let mut printed: Map<String, Value> = conditions(&report.conditions).collect();
+fn printed(report: &Report, details: &RouteDetails) -> Value {
+    let mut printed: Map<String, Value> = conditions(report.findings()).collect();
     let served = |served: &Served| format!("{} for {}", served.secret, served.hostnames.join(", "));
-    let certificates: Vec<_> = report.certificates.iter().map(served).collect();
+    let certificates: Vec<_> = details.certificates.iter().map(served).collect();
     let order = |order: &Order| {
         let current = order.current.as_ref().map_or("", |_| ", which is there");
         format!("{} in {}{current}", order.hostname, order.secret)
     };
-    let orders: Vec<_> = report.orders.iter().map(order).collect();
+    let orders: Vec<_> = details.orders.iter().map(order).collect();
     for (name, list) in [("certificates", certificates), ("orders", orders)] {
         if !list.is_empty() {
             printed.insert(name.to_owned(), json!(list));
         }
     }
-    printed.insert("hostnames".to_owned(), json!(report.hostnames));
-    let counts = report.endpoints;
+    printed.insert("hostnames".to_owned(), json!(details.hostnames));
+    let counts = details.endpoints;
     printed.insert(
         "endpoints".to_owned(),
         format!("{} of {}", counts.ready, counts.total).into(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
 use postern::object::ObjectKey;
-use postern::snapshot::{Action, Snapshot};
+use postern::snapshot::{Action, ListenerKey, Snapshot};
 use postern::store::{Batch, Event, Kind, Store};
 use postern::watch::files;
 use serde_json::{Value, json};
@@ -79,10 +79,10 @@ impl World {
 
     /// How many certificates a.example.com has, and what is said of it.
     fn served(&self) -> (usize, String) {
-        let report = self.previous.deployment_reports().next().unwrap();
-        let resolved = report.conditions.last().unwrap();
+        let report = self.previous.reports().next().unwrap();
+        let resolved = report.findings().last().unwrap();
         (
-            self.snapshot.certificates("a.example.com").count(),
+            self.snapshot.certificates(ListenerKey::Https, "a.example.com").count(),
             format!("{} {}", resolved.status, resolved.reason),
         )
     }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use postern::compile::policy::report::PolicyReport;
+use postern::compile::report::Report;
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
-use postern::object::ObjectKey;
+use postern::object::{ObjectId, ObjectKey};
 use postern::policy::Kind as Rule;
 use postern::snapshot::{Action, Route, Snapshot};
 use postern::store::{Batch, Event, Kind, Store};
@@ -114,14 +114,13 @@ impl World {
         })
     }
 
-    fn report(&self) -> &PolicyReport {
-        let guard = ObjectKey::new("acme", "guard");
-        let mut reports = self.previous.policy_reports();
-        reports.find(|report| report.id.key == guard).unwrap()
+    fn report(&self) -> &Report {
+        let guard = ObjectId::new(Kind::SentinelPolicy, ObjectKey::new("acme", "guard"));
+        self.previous.report(&guard).unwrap()
     }
 
     fn told(&self) -> Vec<String> {
-        let conditions = self.report().conditions.iter();
+        let conditions = self.report().findings().iter();
         conditions
             .map(|found| format!("{} {}", found.status, found.reason))
             .collect()
@@ -193,7 +192,7 @@ fn targets_are_understood_though_rules_are_not_and_the_other_way_round() {
     world.restart();
     assert_eq!(world.stands(), ["closed", "closed"]);
     assert!(
-        world.report().conditions[0]
+        world.report().findings()[0]
             .message
             .contains("every Deployment in its namespace")
     );
@@ -355,11 +354,13 @@ fn secrets_of_policies_are_never_shown() {
     ])));
     assert_eq!(world.stands()[0], "keys users edits");
     assert_eq!(world.store.count(Kind::Secret), 3);
+    let keys = world.store.keys(Kind::Secret);
+    let secrets = keys.iter().map(|key| world.store.secret(key));
     let shown = [
         format!("{:#?}", world.snapshot.policies),
         serde_json::to_string(&world.snapshot).unwrap(),
         format!("{:?}", world.report()),
-        format!("{:?}", world.store.secrets().collect::<Vec<_>>()),
+        format!("{:?}", secrets.collect::<Vec<_>>()),
     ];
     for text in shown {
         assert!(

@@ -31,7 +31,7 @@ proptest! {
             for path in PATHS {
                 let found = snapshot.hosts.find(host).and_then(|host| host.find(&Head { method: &Method::GET, path, query: None, headers: &headers }));
                 let wanted = answer(&deployments, &routing, host, path);
-                prop_assert_eq!(found.map(|route| route.deployment.key.clone()), wanted, "{}{}", host, path);
+                prop_assert_eq!(found.map(|route| route.deployment.id.key.clone()), wanted, "{}{}", host, path);
             }
         }
     }

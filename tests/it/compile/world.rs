@@ -8,12 +8,10 @@ use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use postern::api::deployment::{
-    Acme, BackendRef, Balancing, CaKind, CaRef, ClientTls, ClientTlsMode, DeploymentSpec, PathRule, PathType,
+    Acme, BackendRef, Balancing, CaRef, ClientTls, ClientTlsMode, DeploymentSpec, HolderKind, PathRule, PathType,
     SecretRef, ServiceRef, State, Strategy as Strategies, Tls, UpstreamTls as UpstreamTlsSpec,
 };
-use postern::compile::policy::report::PolicyReport;
 use postern::compile::report::Report;
-use postern::compile::subject::Subject;
 use postern::compile::{Compiled, Fresh, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
 use postern::object::{Data, ObjectId, ObjectKey};
@@ -64,7 +62,6 @@ proptest! {
         prop_assert_eq!(serde_json::to_string(&one.snapshot).unwrap(), serde_json::to_string(&other.snapshot).unwrap());
         prop_assert_eq!(one.snapshot.hash(), other.snapshot.hash());
         prop_assert_eq!(reports(&one.previous), reports(&other.previous));
-        prop_assert_eq!(policy_reports(&one.previous), policy_reports(&other.previous));
     }
 }
 
@@ -74,9 +71,9 @@ struct Observer {
     routing: Routing,
     previous: Previous,
     serving: Snapshot,
-    reports: BTreeMap<ObjectId, Subject>,
+    reports: BTreeMap<ObjectId, Arc<Report>>,
     /// The uid of every Deployment that was ever served and is not gone.
-    alive: BTreeMap<ObjectKey, Arc<str>>,
+    alive: BTreeMap<ObjectId, Arc<str>>,
     default_problems: Vec<String>,
 }
 
@@ -115,7 +112,6 @@ impl Observer {
         assert_eq!(compiled.snapshot, wanted.snapshot);
         assert_eq!(compiled.snapshot.hash(), wanted.snapshot.hash());
         assert_eq!(reports(&compiled.previous), reports(&wanted.previous));
-        assert_eq!(policy_reports(&compiled.previous), policy_reports(&wanted.previous));
         if let Some(problems) = &compiled.default_problems {
             assert_ne!(*problems, self.default_problems, "only what differs is told");
             self.default_problems.clone_from(problems);
@@ -148,8 +144,8 @@ impl Observer {
 
     /// A Deployment is told as removed when its object is gone, and not while it merely cannot be decoded.
     fn check_life(&mut self, compiled: &Compiled) {
-        let gone = |key: &ObjectKey, uid: &Arc<str>| {
-            self.store.deployment(key).is_none_or(|object| {
+        let gone = |id: &ObjectId, uid: &Arc<str>| {
+            self.store.deployment(&id.key).is_none_or(|object| {
                 object.uid != *uid
                     || object
                         .spec
@@ -196,11 +192,11 @@ fn publish(fresh: &Fresh) {
 
 /// What apps are met by stays the same part while it says the same: connections to apps go by it.
 fn assert_no_new_connections(before: &Snapshot, after: &Snapshot) {
-    let by_deployment = |snapshot: &Snapshot| -> BTreeMap<ObjectKey, Arc<UpstreamTls>> {
+    let by_deployment = |snapshot: &Snapshot| -> BTreeMap<ObjectId, Arc<UpstreamTls>> {
         let hosts = snapshot.hosts.exact.iter().chain(snapshot.hosts.one_label.iter());
         let routes = hosts.flat_map(|(_, host)| host.routes.to_vec());
         routes
-            .map(|route| (route.deployment.key.clone(), route.upstream_tls))
+            .map(|route| (route.deployment.id.clone(), route.upstream_tls))
             .collect()
     };
     let before = by_deployment(before);
@@ -227,7 +223,7 @@ fn assert_all_published(snapshot: &Snapshot) {
                 let part = snapshot.policies.get(&policy.key).unwrap();
                 assert!(Arc::ptr_eq(part, policy), "a route has a policy of its own");
             }
-            let part = snapshot.deployments.get(&route.deployment.key).unwrap();
+            let part = snapshot.deployments.get(&route.deployment.id).unwrap();
             assert!(
                 Arc::ptr_eq(part, &route.deployment),
                 "a route has a Deployment of its own"
@@ -282,17 +278,7 @@ pub fn one_of_each(objects: Vec<Object>) -> Vec<Object> {
 }
 
 fn reports(previous: &Previous) -> Vec<Report> {
-    previous
-        .deployment_reports()
-        .map(|report| Report::clone(report))
-        .collect()
-}
-
-fn policy_reports(previous: &Previous) -> Vec<PolicyReport> {
-    previous
-        .policy_reports()
-        .map(|report| PolicyReport::clone(report))
-        .collect()
+    previous.reports().map(|report| Report::clone(report)).collect()
 }
 
 fn batch(event: Event) -> Batch {
@@ -580,10 +566,14 @@ fn tls() -> impl Strategy<Value = Tls> {
 }
 
 fn ca_ref() -> impl Strategy<Value = CaRef> {
-    (select(vec![CaKind::ConfigMap, CaKind::Secret]), select(NAMES.to_vec())).prop_map(|(kind, name)| CaRef {
-        kind,
-        name: name.to_owned(),
-    })
+    (
+        select(vec![HolderKind::ConfigMap, HolderKind::Secret]),
+        select(NAMES.to_vec()),
+    )
+        .prop_map(|(kind, name)| CaRef {
+            kind,
+            name: name.to_owned(),
+        })
 }
 
 fn client_tls() -> impl Strategy<Value = ClientTls> {
