@@ -26,13 +26,13 @@ use crate::body::incoming::Incoming;
 use crate::fields::X_REQUEST_ID;
 use crate::live::Live;
 use crate::matching::Head;
-use crate::policy::Refusal;
 use crate::policy::connection_limit::Lease;
+use crate::policy::{Passed, Refusal};
 use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::runtime::Traffic;
 use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Route, Snapshot};
-use crate::upstream::Protocol;
 use crate::upstream::tls::UpstreamTls;
+use crate::upstream::{Protocol, Upstream};
 use crate::websocket::handshake::Handshake;
 use crate::websocket::registry::OnClose;
 
@@ -203,6 +203,16 @@ struct Chosen {
     asks_clients: bool,
 }
 
+impl Chosen {
+    /// One of the backends by weight, with its TLS settings if it speaks TLS; an error if none can take the request.
+    fn choose_upstream(&self) -> Result<(&Arc<Upstream>, Option<&Arc<UpstreamTls>>), Reason> {
+        let upstream = balance::choose_backend(&self.backends)?;
+        // Most speak none, and one stands for all of those: every request would count on it.
+        let tls = self.upstream_tls.as_ref();
+        Ok((upstream, tls.filter(|_| upstream.protocol == Protocol::Https)))
+    }
+}
+
 impl RequestContext<'_> {
     /// `live` is the one look at the configuration that this request takes; it ends before anything is waited for.
     async fn run(
@@ -243,21 +253,8 @@ impl RequestContext<'_> {
                 Authorized::Answered(response) => return Ok(response),
             }
         }
-        let shown = client.peer.client_certificate().filter(|_| way.asks_clients);
-        if let Some(principal) = shown.and_then(|shown| shown.principal.as_ref()) {
-            passed.get_or_insert_default().fall_back(principal);
-        }
-        if let (Some(passed), Some(signer)) = (passed.as_mut(), &client.proxy.services.signer)
-            && let Ok(id) = deployment.id.to_str()
-        {
-            passed.sign(signer, &format!("{}/{id}", deployment.key.namespace));
-        }
-        let upstream = balance::choose_backend(&way.backends)?;
-        // Most speak none, and one stands for all of those: every request would count on it.
-        let upstream_tls = way
-            .upstream_tls
-            .as_ref()
-            .filter(|_| upstream.protocol == Protocol::Https);
+        self.name_principal(deployment, way.asks_clients, passed);
+        let (upstream, upstream_tls) = way.choose_upstream()?;
         let forward = Forward {
             client,
             deployment,
@@ -276,6 +273,19 @@ impl RequestContext<'_> {
             Some(handshake) => Box::pin(forward.upgrade(handshake, permit, attempted)).await?,
             None => forward.plain(incoming, attempted).await?,
         })
+    }
+
+    /// A client certificate names whom no rule has named, and the principal is signed for the app.
+    fn name_principal(&self, deployment: &Deployment, asks_clients: bool, passed: &mut Option<Box<Passed>>) {
+        let shown = self.client.peer.client_certificate().filter(|_| asks_clients);
+        if let Some(principal) = shown.and_then(|shown| shown.principal.as_ref()) {
+            passed.get_or_insert_default().fall_back(principal);
+        }
+        if let (Some(passed), Some(signer)) = (passed.as_mut(), &self.client.proxy.services.signer)
+            && let Ok(id) = deployment.id.to_str()
+        {
+            passed.sign(signer, &format!("{}/{id}", deployment.key.namespace));
+        }
     }
 
     /// The answer to an ACME server, on whichever port it asks.
