@@ -70,27 +70,7 @@ impl Manifests {
             {
                 documents.push(known.remove());
             } else {
-                let mut document = Document {
-                    hash,
-                    objects: Vec::new(),
-                    broken: false,
-                    whole: true,
-                };
-                let mut objects = Vec::new();
-                for parsed in part.parse() {
-                    let refused = match parsed {
-                        Ok(object) => {
-                            let reason = reason(&object).map(|reason| (part.line, reason.to_string()));
-                            objects.push(object);
-                            reason
-                        }
-                        Err(error) => Some((error.line, error.to_string())),
-                    };
-                    if let Some((line, reason)) = refused {
-                        document.broken = true;
-                        warn!(file = %path.display(), line, reason, "invalid manifest: its last good version stays in force");
-                    }
-                }
+                let (document, objects) = Document::parse(hash, path, part);
                 fresh.push((documents.len(), objects));
                 documents.push(document);
             }
@@ -102,18 +82,7 @@ impl Manifests {
             self.drop_claims(path, document.hash, &document.objects);
         }
         for (place, objects) in fresh {
-            let document = &mut documents[place];
-            for object in objects {
-                let id = object.id();
-                document.objects.push(id.clone());
-                let claim = Claim {
-                    file: file.clone(),
-                    document: document.hash,
-                    object: Arc::new(object),
-                };
-                self.claims.entry(id.clone()).or_default().push(claim);
-                self.touched.insert(id);
-            }
+            self.add_claims(&file, &mut documents[place], objects);
         }
         self.files.insert(file, documents);
     }
@@ -221,6 +190,20 @@ impl Manifests {
             .collect()
     }
 
+    fn add_claims(&mut self, file: &Arc<Path>, document: &mut Document, objects: Vec<Object>) {
+        for object in objects {
+            let id = object.id();
+            document.objects.push(id.clone());
+            let claim = Claim {
+                file: file.clone(),
+                document: document.hash,
+                object: Arc::new(object),
+            };
+            self.claims.entry(id.clone()).or_default().push(claim);
+            self.touched.insert(id);
+        }
+    }
+
     fn drop_claims(&mut self, path: &Path, document: u64, ids: &[ObjectId]) {
         for id in ids {
             if let Some(claims) = self.claims.get_mut(id) {
@@ -231,6 +214,35 @@ impl Manifests {
             }
             self.touched.insert(id.clone());
         }
+    }
+}
+
+impl Document {
+    /// A document that was not known before, and its objects, which it does not claim yet. What is wrong with it is logged
+    /// with file and line.
+    fn parse(hash: u64, file: &Path, part: files::Document<'_>) -> (Self, Vec<Object>) {
+        let mut document = Self {
+            hash,
+            objects: Vec::new(),
+            broken: false,
+            whole: true,
+        };
+        let mut objects = Vec::new();
+        for parsed in part.parse() {
+            let refused = match parsed {
+                Ok(object) => {
+                    let reason = reason(&object).map(|reason| (part.line, reason.to_string()));
+                    objects.push(object);
+                    reason
+                }
+                Err(error) => Some((error.line, error.to_string())),
+            };
+            if let Some((line, reason)) = refused {
+                document.broken = true;
+                warn!(file = %file.display(), line, reason, "invalid manifest: its last good version stays in force");
+            }
+        }
+        (document, objects)
     }
 }
 
