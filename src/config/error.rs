@@ -24,3 +24,8 @@ pub enum Invalid {
     #[error("{0}")]
     Value(String),
 }
+
+/// What is wrong with the value of this key, which is named as in the file.
+pub(super) fn invalid(key: &str, cause: impl ToString) -> Invalid {
+    Invalid::Key(key.to_owned(), cause.to_string())
+}
