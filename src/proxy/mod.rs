@@ -20,6 +20,7 @@ pub mod listener;
 pub mod peer;
 pub mod permit;
 pub mod request_log;
+mod route;
 pub mod target;
 pub mod tls;
 pub mod transport;
