@@ -37,6 +37,7 @@ pub struct Counters {
     pub undecodable: Counter,
 }
 
+/// Why the apiserver cannot even be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("neither a kubeconfig nor a ServiceAccount is usable: {0}")]

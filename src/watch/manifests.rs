@@ -20,6 +20,7 @@ use crate::store::{Event, Object};
 /// file after the other; a deletion closes sockets.
 pub const GRACE: Duration = Duration::from_millis(250);
 
+/// The files of a folder, and what they claim.
 #[derive(Default)]
 pub struct Manifests {
     files: BTreeMap<Arc<Path>, Vec<Document>>,
@@ -94,6 +95,7 @@ impl Manifests {
         }
     }
 
+    /// The paths of all known files, in their order.
     pub fn files(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.files.keys()
     }

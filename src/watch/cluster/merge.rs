@@ -16,6 +16,7 @@ pub(super) struct Merge<F> {
     scopes: Vec<Scope>,
     kind: Kind,
     trim: F,
+    /// Of this kind, all scopes together.
     pub(super) counters: Counters,
 }
 
