@@ -37,16 +37,20 @@ pub struct Flags {
 
 /// What the manifests say and what comes of it.
 pub struct World {
+    /// What Postern would serve.
     pub snapshot: Snapshot,
     /// By Deployment; one of another class has none.
     pub reports: BTreeMap<ObjectKey, Arc<Report>>,
+    /// All that the manifests hold, of other classes too.
     pub deployments: Vec<Arc<Deployment>>,
+    /// What is said to each SentinelPolicy.
     pub policies: Vec<Arc<PolicyReport>>,
     /// Documents that are no object, and objects that stand twice.
     pub problems: Vec<String>,
 }
 
 impl Flags {
+    /// The settings that compile reads. Fails if the settings file cannot be read, or if a flag or key means nothing.
     pub fn routing(&self) -> anyhow::Result<Routing> {
         let flags = config::Flags {
             class: self.class.clone(),
@@ -67,6 +71,8 @@ impl Flags {
 }
 
 impl World {
+    /// Compiles files, and the manifests in folders at any depth. Fails if a file or folder cannot be read; what is
+    /// wrong in one is among the problems.
     pub fn compile(paths: &[PathBuf], routing: &Routing) -> anyhow::Result<Self> {
         let mut problems = Vec::new();
         let mut objects = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+/// Why a start, or a reading of the file, has no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read the settings file {}: {cause}", path.display())]

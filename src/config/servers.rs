@@ -15,6 +15,7 @@ use crate::text::printed;
 pub struct Acme {
     /// An https URL.
     pub directory: String,
+    /// Told to the ACME server as the account's contact; None: no contact is told.
     pub email: Option<String>,
     /// None: the system's authorities vouch for the server.
     pub ca: Option<PathBuf>,
@@ -32,6 +33,7 @@ pub struct Traces {
 }
 
 impl Flags {
+    /// Fails for a directory that is no https URL, or an email that is no plain address.
     pub(super) fn acme(&self) -> Result<Acme, Invalid> {
         let directory = self.acme_directory.parse::<Uri>();
         if !directory.is_ok_and(|url| url.scheme_str() == Some("https") && url.host().is_some_and(|h| !h.is_empty())) {
@@ -55,6 +57,7 @@ impl Flags {
         })
     }
 
+    /// Fails for a share outside of 0 to 1, or an endpoint that is no plain URL.
     pub(super) fn traces(&self) -> Result<Traces, Invalid> {
         if !(0.0..=1.0).contains(&self.otlp_sample) {
             return Err(invalid("otlpSample", "must be between 0 and 1"));
@@ -84,6 +87,8 @@ impl Flags {
         })
     }
 
+    /// None: no store is set, and policies that need one are refused. Fails for a URL that cannot be understood, or
+    /// credentials without a URL.
     pub(super) fn store(&self) -> Result<Option<Store>, Invalid> {
         let Some(url) = &self.redis_url else {
             return match self.redis_credentials {

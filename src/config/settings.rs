@@ -28,46 +28,70 @@ use crate::text::printed;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
+    /// Where clients and probes connect to.
     pub listen: Listen,
+    /// Where objects come from.
     pub source: Source,
+    /// Threads of the data plane; one per core by default.
     pub workers: NonZeroUsize,
+    /// Levels by module, as `log::parse` reads them; `info` by default.
     pub log: String,
+    /// JSON by default.
     pub log_format: LogFormat,
+    /// Which requests get a line on stdout.
     pub access_log: AccessMode,
+    /// After SIGTERM, how long connections are still accepted while /readyz says no.
     #[serde(serialize_with = "duration_text")]
     pub shutdown_delay: Duration,
+    /// How long requests and sockets may take to end once nothing new is accepted.
     #[serde(serialize_with = "duration_text")]
     pub drain_deadline: Duration,
+    /// Whether open sockets are first kept for `linger`.
     pub drain_mode: DrainMode,
+    /// How long sockets stay open by `DrainMode::Linger`, unless all close earlier.
     #[serde(serialize_with = "duration_text")]
     pub linger: Duration,
+    /// What `status.addresses` says; empty: nothing is published.
     pub publish_addresses: Vec<String>,
+    /// The namespace of the Lease; None: the client's own.
     pub lease_namespace: Option<String>,
+    /// Empty: all namespaces.
     pub watch_namespaces: Vec<String>,
+    /// Where certificates are ordered, and as whom.
     pub acme: Acme,
+    /// Where spans go, and how many.
     pub traces: Traces,
     /// Where limits are counted that all replicas share.
     pub store: Option<Store>,
     /// Where URLs of policies may lead besides.
     #[serde(serialize_with = "printed::texts")]
     pub allow_egress: Box<[IpNet]>,
+    /// A private key in PEM; None: the principal is not signed.
     pub principal_signing_key: Option<PathBuf>,
+    /// What compile goes by.
     pub routing: Routing,
+    /// What each snapshot takes along for the data plane.
     pub listener: Arc<Listener>,
 }
 
+/// Addresses as they are set: one whose port is 0 gets its port when it is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listen {
     /// None: there is no plaintext port.
     pub http: Option<SocketAddr>,
+    /// For TLS clients.
     pub https: SocketAddr,
+    /// For probes, scrapes and debug pages.
     pub admin: SocketAddr,
 }
 
+/// Where objects are watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
+    /// An apiserver; without a kubeconfig the environment says which.
     Cluster { kubeconfig: Option<PathBuf> },
+    /// A folder, and all folders in it.
     Manifests(PathBuf),
 }
 
@@ -75,17 +99,22 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Routing {
+    /// Deployments with another className are left to others.
     pub class: Arc<str>,
     /// A plain name, no wildcard.
     pub apex_domain: Option<HostName>,
     /// By namespace. None: names are not granted, the oldest claim wins.
     pub hostname_grants: Option<BTreeMap<Arc<str>, Vec<HostName>>>,
+    /// Whether Services without a selector, whose endpoints anybody may write, are served.
     pub selectorless_services: bool,
     /// Whether limits may have the scope Shared.
     pub shared_store: bool,
+    /// For hostnames without a certificate of their own: the first that covers a name is used; empty: a self-signed one
+    /// is.
     pub default_tls_secrets: Box<[ObjectKey]>,
     /// A Deployment before which no SentinelPolicy is in force is not served.
     pub require_policy: bool,
+    /// Where an endpoint would lead into this process or machine.
     pub endpoints: EndpointRules,
 }
 

@@ -9,10 +9,13 @@ use super::tls::{Agreed, ClientCertificate};
 /// What a port's connections begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
+    /// HTTP, in plaintext.
     Plain,
+    /// A TLS handshake.
     Tls,
 }
 
+/// The client, or the proxy that speaks for it.
 #[derive(Debug)]
 pub struct Peer {
     /// An IPv4-mapped address in its IPv4 form; behind a proxy that speaks the PROXY protocol, what that said.

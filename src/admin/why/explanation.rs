@@ -12,11 +12,13 @@ use crate::reason::Reason;
 use crate::snapshot::{Action, Backend, Route};
 use crate::tls::Certificate;
 
+/// What answers for a URL, or which error does.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// As the proxy reads it: lower case, without port and trailing dot.
     pub host: String,
+    /// Verbatim, without the query.
     pub path: String,
     /// The name that answers for the host: itself, or a wildcard.
     pub hostname: Option<String>,
@@ -26,6 +28,7 @@ pub struct Explanation {
     pub client_tls: Option<String>,
     /// The paths that this hostname serves, in the order in which they are tried.
     pub paths: Vec<String>,
+    /// The route that is chosen; None: no route matches the host, path and conditions.
     pub route: Option<Found>,
     /// What stands before the app, in the order in which it is asked, up to the rule that refuses.
     pub rules: Vec<Rule>,
@@ -33,15 +36,19 @@ pub struct Explanation {
     pub error: Option<Refusal>,
 }
 
+/// A route, and the Deployment that it is of.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Found {
+    /// As objects have it: the kind of match and its text.
     pub path: String,
     /// Namespace and name of the Deployment.
     pub deployment: String,
+    /// Empty where the route refuses whatever comes.
     pub backends: Vec<Share>,
 }
 
+/// A certificate, by the Secret that it is from.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
@@ -57,9 +64,13 @@ pub struct Shown {
 pub struct Rule {
     /// Namespace and name of the SentinelPolicy.
     pub policy: String,
+    /// The rule's name within its policy.
     pub rule: String,
+    /// As it is written in objects, such as `rateLimit`.
     pub kind: String,
+    /// Whether what it decides is only counted and told: by its own mode or, without one, by its policy's.
     pub shadow: bool,
+    /// A sentence without its subject, such as "passes".
     pub outcome: String,
 }
 
@@ -67,16 +78,22 @@ pub struct Rule {
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Share {
+    /// The backend's share of requests, in proportion to the sum of the route's weights.
     pub weight: u32,
     /// None: the Service or its port does not exist.
     pub service: Option<String>,
+    /// Those that are ready. Empty: there is none, or no Service.
     pub endpoints: Vec<SocketAddr>,
 }
 
+/// The answer that Postern gives by itself.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub struct Refusal {
+    /// The HTTP status.
     pub status: u16,
+    /// As X-Postern-Error and the docs have it.
     pub code: String,
+    /// The sentence that clients read.
     pub detail: String,
 }
 
