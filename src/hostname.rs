@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+/// A name that is valid because it exists; it prints as it is written in objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostName {
+    /// This name alone.
     Exact(Arc<str>),
     /// What stands behind "*.".
     Wildcard(Arc<str>),

@@ -30,12 +30,17 @@ use question::Question;
 
 /// What the pages show.
 pub struct View {
+    /// What a scrape of `/metrics` is answered from.
     pub metrics: Arc<Metrics>,
+    /// The snapshot in force, which the debug pages show and ask.
     pub live: Arc<LiveCell>,
+    /// What rules are evaluated with when `/debug/why` is asked.
     pub services: Arc<Services>,
+    /// The settings in force, without secrets.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// What was bound, by the listener's name.
     pub addresses: BTreeMap<&'static str, SocketAddr>,
+    /// What `/readyz` goes by.
     pub readiness: Arc<Readiness>,
 }
 

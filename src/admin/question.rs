@@ -4,18 +4,23 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-// Not printed: its headers and its query may be credentials.
+/// Not printed: its headers and its query may be credentials.
 pub struct Question {
     /// May have a port.
     pub host: String,
     /// Path and query.
     pub uri: Uri,
+    /// GET unless it is said otherwise; it stays GET for a WebSocket.
     pub method: Method,
+    /// As they are sent, credentials among them.
     pub headers: HeaderMap,
+    /// The address that rules see as the client's; 127.0.0.1 unless it is said otherwise.
     pub client: IpAddr,
+    /// Whether the request is a WebSocket handshake; false by default.
     pub web_socket: bool,
 }
 
+/// What the admin port answers where a question cannot be understood.
 pub const USAGE: &str =
     "usage: /debug/why?host=HOST&path=/PATH[&method=METHOD][&ip=ADDRESS][&webSocket=true][&header=NAME:VALUE]...";
 
@@ -52,6 +57,7 @@ impl Question {
         Ok(question)
     }
 
+    /// As `from_query` reads it: the query of `/debug/why`, encoded.
     pub fn to_query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query

@@ -4,12 +4,12 @@ use std::fmt;
 
 use tokio::sync::watch;
 
+/// How far the process is on its way from its start to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// No full compile yet; what it still waits for.
-    Starting {
-        pending: Vec<String>,
-    },
+    Starting { pending: Vec<String> },
+    /// A snapshot of everything is in force, and traffic may come.
     Ready,
     /// Shutting down: still serving, but not to be sent anything new.
     Draining,
@@ -20,6 +20,7 @@ pub enum Phase {
 pub struct Readiness(watch::Sender<Phase>);
 
 impl Readiness {
+    /// The phase now; it may be another a moment later.
     pub fn phase(&self) -> Phase {
         self.0.borrow().clone()
     }
@@ -32,10 +33,12 @@ impl Readiness {
         );
     }
 
+    /// Ends the start; no effect while draining.
     pub fn ready(&self) {
         self.advance(|phase| matches!(phase, Phase::Starting { .. }), Phase::Ready);
     }
 
+    /// Begins to drain, whatever the phase was.
     pub fn drain(&self) {
         self.advance(|_| true, Phase::Draining);
     }

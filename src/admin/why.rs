@@ -1,93 +1,26 @@
 //! Which object, path and endpoints answer for a URL, or which error and why. Reads the snapshot as the proxy does, and
 //! sends nothing.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod explanation;
+
+pub use explanation::Explanation;
+
 use std::sync::OnceLock;
 
 use http::HeaderValue;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+use self::explanation::{Found, Refusal, Rule, Shown};
 use super::question::Question;
 use crate::hostname::normalize;
 use crate::matching::Head;
 use crate::policy::engine::Run;
 use crate::policy::mode::Mode;
-use crate::policy::trace::{Outcome, Step};
+use crate::policy::trace::Outcome;
 use crate::policy::{Passed, Request, Services};
 use crate::reason::Reason;
-use crate::snapshot::{Action, Backend, ClientTls, Host, ListenerKey, Route, Snapshot};
-use crate::tls::Certificate;
+use crate::snapshot::{Action, ClientTls, Host, ListenerKey, Route, Snapshot};
 
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Explanation {
-    /// As the proxy reads it: lower case, without port and trailing dot.
-    pub host: String,
-    pub path: String,
-    /// The name that answers for the host: itself, or a wildcard.
-    pub hostname: Option<String>,
-    /// What is shown to clients over TLS, the preferred first. Empty: a self-signed one.
-    pub certificates: Vec<Shown>,
-    /// What clients must or may show.
-    pub client_tls: Option<String>,
-    /// The paths that this hostname serves, in the order in which they are tried.
-    pub paths: Vec<String>,
-    pub route: Option<Found>,
-    /// What stands before the app, in the order in which it is asked, up to the rule that refuses.
-    pub rules: Vec<Rule>,
-    /// None: the request is forwarded.
-    pub error: Option<Refusal>,
-}
-
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Found {
-    pub path: String,
-    /// Namespace and name of the Deployment.
-    pub deployment: String,
-    pub backends: Vec<Share>,
-}
-
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Shown {
-    /// Namespace and name of the Secret.
-    pub secret: String,
-    /// As RFC 3339 has it.
-    pub not_after: String,
-}
-
-/// What one rule makes of the request.
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rule {
-    /// Namespace and name of the SentinelPolicy.
-    pub policy: String,
-    pub rule: String,
-    pub kind: String,
-    pub shadow: bool,
-    pub outcome: String,
-}
-
-/// One backend of a route.
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Share {
-    pub weight: u32,
-    /// None: the Service or its port does not exist.
-    pub service: Option<String>,
-    pub endpoints: Vec<SocketAddr>,
-}
-
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-pub struct Refusal {
-    pub status: u16,
-    pub code: String,
-    pub detail: String,
-}
-
+/// The answer to the question by this snapshot. Rules are evaluated as for a request, but count nothing and ask no server.
 pub async fn explain(snapshot: &Snapshot, question: &Question, services: &Services) -> Explanation {
     let host = normalize(&question.host);
     let path = question.uri.path();
@@ -198,138 +131,6 @@ fn rule(client: &ClientTls) -> String {
     format!("{:?}, signed by {}", client.mode, client.authorities.source)
 }
 
-impl From<&Step> for Rule {
-    fn from(step: &Step) -> Self {
-        Self {
-            policy: step.policy.to_string(),
-            rule: step.rule.to_string(),
-            kind: step.kind.to_owned(),
-            shadow: step.mode == Mode::Shadow,
-            outcome: match step.outcome {
-                Outcome::DoesNotApply => "does not apply".to_owned(),
-                Outcome::Passes => "passes".to_owned(),
-                Outcome::EndsPolicy => "passes, and skips the rest of its policy".to_owned(),
-                Outcome::Authenticates => "passes, and authenticates the client".to_owned(),
-                Outcome::Answers => "answers the preflight".to_owned(),
-                Outcome::Refuses(reason) => format!("refuses: {} {}", reason.status().as_u16(), reason.code()),
-                Outcome::NotAsked => "is evaluated for real requests only".to_owned(),
-            },
-        }
-    }
-}
-
-impl From<&Certificate> for Shown {
-    fn from(certificate: &Certificate) -> Self {
-        let not_after = Timestamp::from_second(certificate.not_after);
-        Self {
-            secret: certificate.secret.to_string(),
-            not_after: not_after.map_or_else(|_| certificate.not_after.to_string(), |at| at.to_string()),
-        }
-    }
-}
-
-impl From<&Route> for Found {
-    fn from(route: &Route) -> Self {
-        let backends = match &route.action {
-            Action::Forward(backends) => backends.iter().map(Share::from).collect(),
-            Action::Refuse(_) => Vec::new(),
-        };
-        Self {
-            path: route.matches.to_string(),
-            deployment: route.deployment.id.key.to_string(),
-            backends,
-        }
-    }
-}
-
-impl From<&Backend> for Share {
-    fn from(backend: &Backend) -> Self {
-        let upstream = backend.upstream.as_deref();
-        Self {
-            weight: backend.weight,
-            service: upstream.map(|u| format!("{}/{}:{}", u.key.namespace, u.key.service, u.key.port)),
-            endpoints: upstream.map_or_else(Vec::new, |u| u.endpoints.iter().map(|e| e.address).collect()),
-        }
-    }
-}
-
-impl From<Reason> for Refusal {
-    fn from(reason: Reason) -> Self {
-        Self {
-            status: reason.status().as_u16(),
-            code: reason.code().to_owned(),
-            detail: reason.detail().to_owned(),
-        }
-    }
-}
-
-/// For a terminal.
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}{}", self.host, self.path)?;
-        if let Some(hostname) = &self.hostname {
-            writeln!(f, "  hostname    {hostname}")?;
-            for Shown { secret, not_after } in &self.certificates {
-                writeln!(f, "  tls         Secret {secret}, until {not_after}")?;
-            }
-            if self.certificates.is_empty() {
-                writeln!(f, "  tls         a self-signed certificate")?;
-            }
-            if let Some(rule) = &self.client_tls {
-                writeln!(f, "  clients     certificate {rule}")?;
-            }
-        }
-        match &self.route {
-            Some(route) => {
-                writeln!(f, "  path        {}", route.path)?;
-                writeln!(f, "  deployment  {}", route.deployment)?;
-                for share in &route.backends {
-                    writeln!(f, "  backend     {share}")?;
-                }
-                for rule in &self.rules {
-                    let shadow = if rule.shadow { ", in Shadow mode" } else { "" };
-                    let Rule {
-                        policy,
-                        rule,
-                        kind,
-                        outcome,
-                        ..
-                    } = rule;
-                    writeln!(f, "  rule        {policy}/{rule} ({kind}{shadow}) {outcome}")?;
-                }
-            }
-            None if !self.paths.is_empty() => writeln!(f, "  its paths   {}", self.paths.join(", "))?,
-            None => {}
-        }
-        match &self.error {
-            None => write!(f, "  answer      the app's"),
-            Some(error) => write!(f, "  answer      {} {}: {}", error.status, error.code, error.detail),
-        }
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.service {
-            None => write!(
-                f,
-                "weight {}, the Service, port or TLS reference does not exist: its share of requests gets 503",
-                self.weight
-            ),
-            Some(service) => {
-                write!(f, "{service}, weight {}, ", self.weight)?;
-                match &self.endpoints[..] {
-                    [] => f.write_str("no ready endpoint"),
-                    endpoints => {
-                        let texts: Vec<_> = endpoints.iter().map(SocketAddr::to_string).collect();
-                        f.write_str(&texts.join(" "))
-                    }
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -341,7 +142,7 @@ mod tests {
     use crate::policy::path::AmbiguousPaths;
     use crate::proxy::balance::choose_backend;
     use crate::runtime::{Lazy, Slot};
-    use crate::snapshot::{Deployment, HostTable, HostTls, RunState, Timeouts};
+    use crate::snapshot::{Backend, Deployment, HostTable, HostTls, RunState, Timeouts};
     use crate::upstream::balance::Strategy;
     use crate::upstream::{Endpoint, Protocol, Upstream};
 

@@ -43,6 +43,7 @@ pub struct Clock {
     overdue: AtomicBool,
 }
 
+/// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing of a next request has come.
@@ -56,6 +57,7 @@ pub enum Phase {
 }
 
 impl Clock {
+    /// Begins in `Phase::Head`. `keep_alive` bounds the pause between an answer and the next head.
     pub fn new(keep_alive: Duration) -> Self {
         let clock = Self {
             keep_alive,
@@ -119,6 +121,7 @@ impl Clock {
         }
     }
 
+    /// Bytes have gone out to the client: its pause begins anew while an answer is on its way.
     pub fn wrote(&self) {
         let (phase, _) = self.read();
         if matches!(phase, Phase::Idle | Phase::Sending) {

@@ -13,24 +13,33 @@ use tokio::sync::oneshot;
 use super::clock::Clock;
 use super::room::Reservation;
 
+/// A request's or an answer's, whichever protocol it comes by.
 #[derive(Debug)]
 pub enum Incoming {
     /// None, as of an upgrade: what the client sends is the app's to frame.
     Empty,
+    /// As hyper decodes it.
     H1(hyper::body::Incoming),
+    /// Boxed, since it is larger than hyper's.
     H2(Box<H2Body>),
     /// One that has been read, or the beginning of it, since a rule had to look at it.
     Read(Box<ReadBody>),
 }
 
+/// A body of which some or all was read.
 #[derive(Debug)]
 pub struct ReadBody {
+    /// What was read, without what is still to come.
     pub data: Bytes,
+    /// What was not read yet.
     pub rest: Incoming,
+    /// Those that were read; None: there are none, or they are still to come.
     pub trailers: Option<HeaderMap>,
+    /// The room that `data` takes up, given back when it is dropped.
     pub held: Reservation,
 }
 
+/// The frames of one stream.
 #[derive(Debug)]
 pub struct H2Body {
     stream: RecvStream,
@@ -43,6 +52,7 @@ pub struct H2Body {
     wanted: Option<oneshot::Sender<()>>,
 }
 
+/// Why a body broke off, as its protocol says it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -52,6 +62,7 @@ pub enum Error {
 }
 
 impl Incoming {
+    /// An answer's body; `length` is its Content-Length, None where it has none.
     pub fn h2(stream: RecvStream, length: Option<u64>) -> Self {
         Self::H2(Box::new(H2Body::new(stream, length)))
     }

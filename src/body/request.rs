@@ -32,7 +32,9 @@ pub type Gate = Pin<Box<Timeout<oneshot::Receiver<()>>>>;
 /// With `Expect: 100-continue` the body waits for the app's 100: polling it makes hyper send the client one.
 #[derive(Debug)]
 pub enum Hold {
+    /// It goes at once.
     Free,
+    /// Until the gate opens.
     Waiting(Gate),
     /// The final answer came instead. The body stays where it is; the connection is closed after the answer.
     Refused,
@@ -45,6 +47,7 @@ pub struct Sent {
     pub whole: AtomicBool,
     /// Frames handed over so far.
     pub frames: AtomicU64,
+    /// Bytes of data handed over so far, without trailers.
     pub bytes: AtomicU64,
     /// A `Fault`, once there is one.
     fault: AtomicU8,
@@ -55,6 +58,7 @@ pub struct Sent {
 pub enum Fault {
     /// The client paused for too long.
     Paused = 1,
+    /// The exchange as a whole took longer than its Deployment allows.
     TotalTimeout,
     /// It broke its framing, or went away.
     Broken,
@@ -70,6 +74,7 @@ pub struct Pause {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+/// Why a body ends before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("no byte of the body arrived in time")]
@@ -86,6 +91,7 @@ impl ClientBody {
         Self::of(None, None, None)
     }
 
+    /// `idle` bounds each pause of the client, `end` the whole body; None: without a bound.
     pub fn new(incoming: Incoming, idle: Option<Duration>, end: Option<Instant>, hold: Hold) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self {
@@ -107,6 +113,7 @@ impl ClientBody {
         }
     }
 
+    /// Shared with the body: it tells how far that is, also once it is gone.
     pub fn sent(&self) -> Arc<Sent> {
         self.sent.clone()
     }
@@ -158,6 +165,7 @@ impl http_body::Body for ClientBody {
 }
 
 impl Sent {
+    /// None: nothing is known to be wrong with the body.
     pub fn fault(&self) -> Option<Fault> {
         let fault = self.fault.load(Relaxed);
         [Fault::Paused, Fault::TotalTimeout, Fault::Broken]
@@ -167,6 +175,7 @@ impl Sent {
 }
 
 impl Fault {
+    /// What the client is answered with.
     pub fn reason(self) -> Reason {
         match self {
             Self::Paused => Reason::RequestTimeout,
@@ -185,6 +194,7 @@ impl Fault {
 }
 
 impl Pause {
+    /// None: pauses, or all of it, have no bound.
     pub fn new(limit: Option<Duration>, end: Option<Instant>) -> Self {
         Self {
             limit,
@@ -194,6 +204,8 @@ impl Pause {
         }
     }
 
+    /// The next frame, less what no trailer may hold; an error once a pause is too long, the end is reached or the body
+    /// breaks.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -226,6 +238,7 @@ impl Pause {
     }
 }
 
+/// Bytes of data in the frame; 0 for trailers.
 pub fn length(frame: &Frame<Bytes>) -> u64 {
     frame.data_ref().map_or(0, |data| data.len() as u64)
 }

@@ -12,6 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
+/// An authority whose private key is never written anywhere.
 pub struct Authority {
     /// What clients are to trust.
     pub pem: String,
@@ -20,6 +21,7 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// Makes a key and a self-signed certificate for it. Fails only where the system gives no randomness.
     pub fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
         params

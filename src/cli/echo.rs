@@ -40,6 +40,7 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// After a failed accept, lest running out of descriptors spins.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Serves until a signal comes. Fails if the address cannot be listened on.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let listener = TcpListener::bind(args.address)

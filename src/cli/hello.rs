@@ -40,6 +40,8 @@ const GREETING: &str = "hello, socket";
 const EXCHANGE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Succeeds with the first exchange that works. Fails with the last error once `--wait` is over; one attempt takes at
+/// most 10 s.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut out = Terminal::stdout();
     let end = Instant::now() + args.wait.0;

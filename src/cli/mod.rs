@@ -46,6 +46,8 @@ enum Verb {
     Hello(hello::Args),
 }
 
+/// Runs the verb to its end. An error is for stderr and exit code 1; a verb that has said all itself returns its own
+/// code.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Run(args) => on_runtime(run::run(*args)),

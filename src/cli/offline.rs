@@ -36,6 +36,7 @@ pub struct Flags {
 
 /// What the manifests say and what comes of it.
 pub struct World {
+    /// What Postern would serve.
     pub snapshot: Snapshot,
     /// What came of it, object by object: one of another class has no report.
     pub compiled: Previous,
@@ -46,6 +47,7 @@ pub struct World {
 }
 
 impl Flags {
+    /// The settings that compile reads. Fails if the settings file cannot be read, or if a flag or key means nothing.
     pub fn routing(&self) -> anyhow::Result<Routing> {
         let flags = config::Flags {
             class: self.class.clone(),
@@ -66,6 +68,8 @@ impl Flags {
 }
 
 impl World {
+    /// Compiles files, and the manifests in folders at any depth. Fails if a file or folder cannot be read; what is
+    /// wrong in one is among the problems.
     pub fn compile(paths: &[PathBuf], routing: &Routing) -> anyhow::Result<Self> {
         let mut problems = Vec::new();
         let mut objects = Vec::new();

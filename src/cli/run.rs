@@ -11,6 +11,8 @@ use crate::app::App;
 use crate::config::{self, Args, Settings};
 use crate::telemetry::log::{self, Levels};
 
+/// Serves until a signal has ended it. Fails if the settings cannot be used, if the start fails, or if a part that must
+/// not end has ended.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let initial = config::load(&args)?;

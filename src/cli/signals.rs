@@ -11,6 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// Takes SIGINT and SIGTERM away from their defaults, from now on. Fails where the system registers no handler.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Stdout, Write, stdout};
 
+/// Stdout, written line by line. Each line fails if stdout does.
 pub struct Terminal {
     out: Stdout,
     colour: bool,
@@ -13,6 +14,7 @@ const GREEN: &str = "32";
 const CYAN: &str = "36";
 
 impl Terminal {
+    /// Coloured if stdout is a terminal and NO_COLOR is empty or not set.
     pub fn stdout() -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -25,26 +27,31 @@ impl Terminal {
         }
     }
 
+    /// A heading, after an empty line.
     pub fn title(&mut self, text: &str) -> io::Result<()> {
         let text = self.painted(BOLD, text);
         writeln!(self.out, "\n{text}")
     }
 
+    /// A label and its value, values in one column.
     pub fn row(&mut self, label: &str, value: &str) -> io::Result<()> {
         let label = self.painted(DIM, &format!("{label:<10}"));
         writeln!(self.out, "  {label}  {value}")
     }
 
+    /// A remark, dimmed.
     pub fn note(&mut self, text: &str) -> io::Result<()> {
         let text = self.painted(DIM, text);
         writeln!(self.out, "  {text}")
     }
 
+    /// What the client sent.
     pub fn sent(&mut self, text: &str) -> io::Result<()> {
         let mark = self.painted(CYAN, ">");
         writeln!(self.out, "  {mark} {text}")
     }
 
+    /// What came back.
     pub fn received(&mut self, text: &str) -> io::Result<()> {
         let mark = self.painted(GREEN, "<");
         writeln!(self.out, "  {mark} {text}")

@@ -46,6 +46,8 @@ const START: Duration = Duration::from_secs(20);
 const EXCHANGE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
+/// Starts an app and Postern before it, shows three exchanges, and serves on until a signal comes or, with `--once`,
+/// ends. Fails if the start or an exchange fails.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     // Removed with all that is in it when this ends, however it ends.

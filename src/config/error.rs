@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+/// Why a start, or a reading of the file, has no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read the settings file {}: {cause}", path.display())]
@@ -23,4 +24,9 @@ pub enum Invalid {
     Key(String, String),
     #[error("{0}")]
     Value(String),
+}
+
+/// What is wrong with the value of this key, which is named as in the file.
+pub(super) fn invalid(key: &str, cause: impl ToString) -> Invalid {
+    Invalid::Key(key.to_owned(), cause.to_string())
 }

@@ -11,6 +11,7 @@ use super::flags::{Flags, HOT};
 /// What a ConfigMap may hold at most; nobody writes more by hand.
 const MAX_SIZE: u64 = 1024 * 1024;
 
+/// The file's text. Fails if it cannot be read, is not UTF-8 or is larger than 1 MiB.
 pub fn read(path: &Path) -> Result<String, Error> {
     let unreadable = |cause| Error::Unreadable {
         path: path.to_owned(),

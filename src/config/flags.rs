@@ -31,6 +31,7 @@ pub struct Args {
     #[arg(long, env = "POSTERN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// All others; the file's keys go before them.
     #[command(flatten)]
     pub flags: Flags,
 }

@@ -4,13 +4,15 @@ pub mod error;
 mod file;
 mod flags;
 mod listeners;
+mod servers;
 mod settings;
 mod watch;
 
 pub use error::{Error, Invalid};
 pub use flags::{Args, DrainMode, Flags, HOT, HttpMode};
 pub use listeners::own_listeners;
-pub use settings::{Acme, EndpointRules, Listen, Routing, Settings, Source, Traces};
+pub use servers::{Acme, Traces};
+pub use settings::{EndpointRules, Listen, Routing, Settings, Source};
 pub use watch::watch;
 
 /// The settings as they are now: the file over the flags.

@@ -8,12 +8,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::error::Invalid;
+use super::error::{Invalid, invalid};
 use super::flags::{DrainMode, Flags, HttpMode};
+use super::servers::{Acme, Traces};
 use crate::api;
 use crate::hostname::HostName;
 use crate::limits::shared::Store;
@@ -27,85 +28,93 @@ use crate::text::printed;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
+    /// Where clients and probes connect to.
     pub listen: Listen,
+    /// Where objects come from.
     pub source: Source,
+    /// Threads of the data plane; one per core by default.
     pub workers: NonZeroUsize,
+    /// Levels by module, as `log::parse` reads them; `info` by default.
     pub log: String,
+    /// JSON by default.
     pub log_format: LogFormat,
+    /// Which requests get a line on stdout.
     pub access_log: AccessMode,
+    /// After SIGTERM, how long connections are still accepted while /readyz says no.
     #[serde(serialize_with = "duration_text")]
     pub shutdown_delay: Duration,
+    /// How long requests and sockets may take to end once nothing new is accepted.
     #[serde(serialize_with = "duration_text")]
     pub drain_deadline: Duration,
+    /// Whether open sockets are first kept for `linger`.
     pub drain_mode: DrainMode,
+    /// How long sockets stay open by `DrainMode::Linger`, unless all close earlier.
     #[serde(serialize_with = "duration_text")]
     pub linger: Duration,
+    /// What `status.addresses` says; empty: nothing is published.
     pub publish_addresses: Vec<String>,
+    /// The namespace of the Lease; None: the client's own.
     pub lease_namespace: Option<String>,
+    /// Empty: all namespaces.
     pub watch_namespaces: Vec<String>,
+    /// Where certificates are ordered, and as whom.
     pub acme: Acme,
+    /// Where spans go, and how many.
     pub traces: Traces,
     /// Where limits are counted that all replicas share.
     pub store: Option<Store>,
     /// Where URLs of policies may lead besides.
     #[serde(serialize_with = "printed::texts")]
     pub allow_egress: Box<[IpNet]>,
+    /// A private key in PEM; None: the principal is not signed.
     pub principal_signing_key: Option<PathBuf>,
+    /// What compile goes by.
     pub routing: Routing,
+    /// What each snapshot takes along for the data plane.
     pub listener: Arc<Listener>,
 }
 
+/// Addresses as they are set: one whose port is 0 gets its port when it is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listen {
     /// None: there is no plaintext port.
     pub http: Option<SocketAddr>,
+    /// For TLS clients.
     pub https: SocketAddr,
+    /// For probes, scrapes and debug pages.
     pub admin: SocketAddr,
 }
 
+/// Where objects are watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
+    /// An apiserver; without a kubeconfig the environment says which.
     Cluster { kubeconfig: Option<PathBuf> },
+    /// A folder, and all folders in it.
     Manifests(PathBuf),
-}
-
-/// Where certificates are ordered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Acme {
-    /// An https URL.
-    pub directory: String,
-    pub email: Option<String>,
-    /// None: the system's authorities vouch for the server.
-    pub ca: Option<PathBuf>,
-}
-
-/// Which requests are followed, and where that is told.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Traces {
-    /// Whole, with its path. None: no request is followed.
-    #[serde(serialize_with = "printed::option_text")]
-    pub endpoint: Option<Uri>,
-    /// From 0 to 1.
-    pub sample: f64,
 }
 
 /// The part of the settings that compile reads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Routing {
+    /// Deployments with another className are left to others.
     pub class: Arc<str>,
     /// A plain name, no wildcard.
     pub apex_domain: Option<HostName>,
     /// By namespace. None: names are not granted, the oldest claim wins.
     pub hostname_grants: Option<BTreeMap<Arc<str>, Vec<HostName>>>,
+    /// Whether Services without a selector, whose endpoints anybody may write, are served.
     pub selectorless_services: bool,
     /// Whether limits may have the scope Shared.
     pub shared_store: bool,
+    /// For hostnames without a certificate of their own: the first that covers a name is used; empty: a self-signed one
+    /// is.
     pub default_tls_secrets: Box<[ObjectKey]>,
     /// A Deployment before which no SentinelPolicy is in force is not served.
     pub require_policy: bool,
+    /// Where an endpoint would lead into this process or machine.
     pub endpoints: EndpointRules,
 }
 
@@ -172,104 +181,6 @@ impl Flags {
                 kubeconfig: kubeconfig.clone(),
             }),
         }
-    }
-
-    fn acme(&self) -> Result<Acme, Invalid> {
-        let directory = self.acme_directory.parse::<Uri>();
-        if !directory.is_ok_and(|url| url.scheme_str() == Some("https") && url.host().is_some_and(|h| !h.is_empty())) {
-            return Err(invalid("acmeDirectory", "is not an https:// URL"));
-        }
-        if let Some(email) = &self.acme_email {
-            // What else RFC 8555 section 7.3 lets a mailto: URI hold, servers refuse: lists and header fields.
-            let is_plain = |c: char| c.is_ascii_graphic() && !",?&%<>\"".contains(c);
-            let parts = email.split('@').collect::<Vec<_>>();
-            if email.len() > 254 || !email.chars().all(is_plain) || parts.len() != 2 || parts.contains(&"") {
-                return Err(invalid(
-                    "acmeEmail",
-                    "is not an address such as \"someone@example.com\"",
-                ));
-            }
-        }
-        Ok(Acme {
-            directory: self.acme_directory.clone(),
-            email: self.acme_email.clone(),
-            ca: self.acme_ca.clone(),
-        })
-    }
-
-    fn traces(&self) -> Result<Traces, Invalid> {
-        if !(0.0..=1.0).contains(&self.otlp_sample) {
-            return Err(invalid("otlpSample", "must be between 0 and 1"));
-        }
-        let endpoint = self.otlp_endpoint.as_deref().map(|text| {
-            // What it is stays unsaid: it may hold a password.
-            let not_like = |what: &str| {
-                let like = "expected a URL such as \"http://collector.monitoring:4318\"";
-                invalid("otlpEndpoint", format!("{what}: {like}"))
-            };
-            let url = text.parse::<Uri>().map_err(|_| not_like("is not a URL"))?;
-            let authority = url.authority().map_or("", |authority| authority.as_str());
-            if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
-                return Err(not_like("is not an http:// or https:// URL"));
-            }
-            if authority.contains('@') || url.query().is_some() {
-                return Err(not_like("contains credentials or a query"));
-            }
-            let base = text.trim_end_matches('/');
-            format!("{base}/v1/traces")
-                .parse()
-                .map_err(|_| not_like("is not a URL"))
-        });
-        Ok(Traces {
-            endpoint: endpoint.transpose()?,
-            sample: self.otlp_sample,
-        })
-    }
-
-    fn store(&self) -> Result<Option<Store>, Invalid> {
-        let Some(url) = &self.redis_url else {
-            return match self.redis_credentials {
-                None => Ok(None),
-                Some(_) => Err(invalid("redisCredentials", "needs redisUrl")),
-            };
-        };
-        let not_like = |what: &str| {
-            invalid(
-                "redisUrl",
-                format!("{what}: expected a URL such as \"rediss://redis.example:6379/0\""),
-            )
-        };
-        // What it is stays unsaid: it may hold a password.
-        let url = url.parse::<Uri>().map_err(|_| not_like("is not a URL"))?;
-        let tls = match url.scheme_str() {
-            Some("redis") => false,
-            Some("rediss") => true,
-            _ => return Err(not_like("is neither redis:// nor rediss://")),
-        };
-        if url
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return Err(invalid(
-                "redisUrl",
-                "contains credentials: put them into redisCredentials",
-            ));
-        }
-        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let database = url.path().trim_start_matches('/');
-        if host.is_empty() || url.query().is_some() {
-            return Err(not_like("has no host, or has a query"));
-        }
-        Ok(Some(Store {
-            tls,
-            host: host.to_owned(),
-            port: url.port_u16().unwrap_or(6379),
-            database: match database {
-                "" => 0,
-                number => number.parse().map_err(|_| not_like("has an invalid database number"))?,
-            },
-            credentials: self.redis_credentials.clone(),
-        }))
     }
 
     fn listener(&self, redirect: bool) -> Result<Listener, Invalid> {
@@ -408,10 +319,6 @@ fn no_empty(key: &str, items: &[String]) -> Result<Vec<String>, Invalid> {
         return Err(invalid(key, "contains an empty item"));
     }
     Ok(items.to_vec())
-}
-
-fn invalid(key: &str, cause: impl ToString) -> Invalid {
-    Invalid::Key(key.to_owned(), cause.to_string())
 }
 
 fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

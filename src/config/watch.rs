@@ -38,6 +38,7 @@ pub fn watch(args: Args) -> Result<watch::Receiver<Arc<Settings>>, Error> {
     Ok(receiver)
 }
 
+/// The settings file, and what of it applies.
 pub(super) struct Watched {
     path: PathBuf,
     /// Flags and environment, beneath the file.
@@ -51,6 +52,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// `base` is what the file overrides, `running` what applies until the file is read again.
     pub(super) fn new(path: PathBuf, base: Flags, running: Flags) -> Self {
         Self {
             path,
@@ -72,6 +74,8 @@ impl Watched {
         }
     }
 
+    /// Sends new settings if the file's text is another than last time and all of it can be used; an error is logged
+    /// once per text.
     pub(super) fn reread(&mut self, sender: &watch::Sender<Arc<Settings>>) {
         let read = file::read(&self.path).map_err(|error| error.to_string());
         if self.last.as_ref() == Some(&read) {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+/// Which addresses a tenant's URL may lead to.
 #[derive(Debug, Default)]
 pub struct Rules {
     /// Our own listeners, on each of our interfaces.

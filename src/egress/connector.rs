@@ -35,6 +35,7 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(1);
 /// For all of it. Who asked may have gone by then: the client lets a connection be made, for the next.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Resolves, checks, dials and encrypts, for the HTTP client.
 #[derive(Clone, Debug)]
 pub struct Connector {
     /// None: the URL's host is an address that was allowed before, or the operator's own.
@@ -49,6 +50,7 @@ pub struct Connector {
 pub struct Link(TokioIo<Stream>);
 
 impl Connector {
+    /// `rules` are those of tenants; None: every address may be dialled.
     pub fn new(rules: Option<Arc<ArcSwap<Rules>>>) -> Self {
         Self {
             rules,

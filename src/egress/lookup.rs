@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::net::lookup_host;
 use tokio::sync::{Semaphore, watch};
 
+/// Lookups that are under way, shared by all clones.
 #[derive(Clone, Debug)]
 pub struct Lookups(Arc<Shared>);
 

@@ -51,6 +51,7 @@ pub enum Reach {
 pub struct Limits {
     /// From the name's resolution to the body's last byte.
     pub time: Duration,
+    /// Bytes of the body.
     pub body: usize,
 }
 

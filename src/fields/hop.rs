@@ -22,6 +22,8 @@ pub fn is_framing_twin(name: &str) -> bool {
             .any(|framing| folds_to(name.as_bytes(), framing.as_bytes()))
 }
 
+/// Whether a trailer may hold the field: none that frames, routes or authenticates a message may (RFC 9110 section
+/// 6.5.1), none that concerns one connection, and none that is Postern's to say.
 pub fn is_allowed_in_trailers(name: &HeaderName) -> bool {
     let forbidden = [
         header::AUTHORIZATION,

@@ -16,6 +16,7 @@ pub fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &st
         .filter(|token| !token.is_empty())
 }
 
+/// The field's value where it stands on exactly one line; None: it is missing or repeated.
 pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())

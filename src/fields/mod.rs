@@ -6,14 +6,23 @@ pub mod reserved;
 
 use http::header::HeaderName;
 
+/// The largest head of a request, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
+/// The most header lines of a request.
 pub const MAX_HEADERS: usize = 100;
 
+/// The code of an answer that is Postern's own.
 pub const X_POSTERN_ERROR: HeaderName = HeaderName::from_static("x-postern-error");
+/// Kept of a trusted proxy, otherwise made anew; apps and clients both get it.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What a proxy says of its client's certificate: never a client's to say.
 pub const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// The client and the proxies after it, each of them told by the next.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The authority that the client asked for.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The port that the client connected to.
 pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// `http` or `https`, as the client connected.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

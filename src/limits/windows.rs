@@ -28,9 +28,11 @@ pub struct Windows(OnceLock<Box<Shards>>);
 /// `limit` units in a `window`, of which one request takes `cost`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Quota {
+    /// Units, at least one.
     pub limit: u32,
     /// In milliseconds, at most `MAX_WINDOW`.
     pub window: u64,
+    /// Units, at least one; a cost above the limit is never admitted.
     pub cost: u32,
 }
 
@@ -39,14 +41,18 @@ pub struct Quota {
 pub struct Counters {
     /// Milliseconds since the present window began.
     pub elapsed: u64,
+    /// Units that were admitted in the present window.
     pub current: u32,
+    /// Units that were admitted in the window before it.
     pub previous: u32,
 }
 
 /// What became of a request, and where its key stands now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
+    /// If not, nothing was taken.
     pub admitted: bool,
+    /// With the cost, if it was admitted.
     pub counters: Counters,
 }
 
@@ -113,6 +119,7 @@ impl Windows {
         lengths.sum()
     }
 
+    /// Whether no key is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -166,6 +173,8 @@ impl Shard {
 }
 
 impl Counters {
+    /// With the cost taken, or as they were where too little is left; either way in the window that is the present one
+    /// by now.
     pub fn take(self, quota: &Quota) -> Taken {
         let mut counters = self.turned(quota.window);
         let admitted = counters.left(quota) >= quota.cost;

@@ -11,6 +11,7 @@ use crate::text::printed;
 /// What a request path must look like.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum PathMatch {
+    /// Byte by byte, the trailing slash too.
     Exact(Arc<str>),
     /// By whole segments: `/chat` matches `/chat` and `/chat/x`, never `/chatter`. Without a trailing slash, but for "/".
     Prefix(Arc<str>),
@@ -20,6 +21,7 @@ pub enum PathMatch {
 }
 
 impl PathMatch {
+    /// `path` is compared as it is: whoever calls decides whether it is decoded.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,

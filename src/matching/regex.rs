@@ -34,6 +34,7 @@ impl Regex {
         Ok(Self { compiled, ignore_case })
     }
 
+    /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         self.compiled.is_match(text)
     }

@@ -21,12 +21,14 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// Verbatim.
     pub query: Option<&'a str>,
+    /// As they came, reserved ones included.
     pub headers: &'a HeaderMap,
 }
 
 /// All of a route's conditions; a request must meet every one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Matches {
+    /// What every route has.
     pub path: PathMatch,
     /// Boxed, since most routes match by path alone and a host's list of routes should stay small.
     #[serde(flatten)]
@@ -39,8 +41,10 @@ pub struct Conditions {
     /// None: any.
     #[serde(serialize_with = "printed::option_text", skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
+    /// All must hold; empty: any.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub headers: Box<[HeaderMatch]>,
+    /// All must hold; empty: any.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub query: Box<[QueryMatch]>,
 }
@@ -49,8 +53,10 @@ pub struct Conditions {
 /// Every client can send every header: a route that is chosen by one protects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct HeaderMatch {
+    /// In lower case, as `http` has all names.
     #[serde(serialize_with = "printed::text")]
     pub name: HeaderName,
+    /// Compared with all lines as one.
     pub value: Text,
 }
 
@@ -58,11 +64,14 @@ pub struct HeaderMatch {
 /// Gateway API recommends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct QueryMatch {
+    /// Decoded, case-sensitive.
     pub name: Box<str>,
+    /// Compared with the decoded value.
     pub value: Text,
 }
 
 impl Matches {
+    /// Conditions that ask for nothing cost no memory.
     pub fn new(path: PathMatch, conditions: Conditions) -> Self {
         let conditions = Some(conditions).filter(|conditions| *conditions != Conditions::default());
         Self {
@@ -76,6 +85,7 @@ impl Matches {
         self.conditions.is_none()
     }
 
+    /// Whether the request meets the path and every condition.
     pub fn holds(&self, head: &Head<'_>) -> bool {
         self.path.matches(head.path) && self.conditions.as_ref().is_none_or(|conditions| conditions.hold(head))
     }

@@ -18,13 +18,18 @@ pub struct Text {
     ignore_case: bool,
 }
 
+/// How a text is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextKind {
+    /// Equal.
     Exact,
+    /// It begins with the text.
     Prefix,
     /// A prefix of paths, by whole segments.
     Segments,
+    /// It ends with the text.
     Suffix,
+    /// All of it matches the pattern.
     Regex,
 }
 
@@ -52,6 +57,7 @@ impl Text {
         Ok(Self { pattern, ignore_case })
     }
 
+    /// Whether this text is equal, begins, ends or matches as it must.
     pub fn matches(&self, text: &str) -> bool {
         match &self.pattern {
             Pattern::Regex(regex) => regex.matches(text),

@@ -17,6 +17,7 @@ const MAX_REST: usize = 4096;
 pub enum ProxiedAddresses {
     /// The balancer speaks for itself (a health check), or of a client that has no address: the connection's own holds.
     Nothing,
+    /// The connection that the balancer forwards, as the balancer sees it.
     Client {
         source: SocketAddr,
         destination: SocketAddr,

@@ -9,13 +9,17 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+/// One socket, after the TLS handshake if there is one.
 #[derive(Debug)]
 pub enum Stream {
+    /// Bytes as they are on the wire.
     Plain(TcpStream),
+    /// Boxed, since the session's state is some kilobytes.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
+    /// The TCP socket below, for its options.
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(match self {
             Self::Plain(stream) => stream,

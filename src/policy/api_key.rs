@@ -22,11 +22,15 @@ use crate::object::{Data, Purpose};
 use crate::reason::Reason;
 use crate::tls::Fingerprint;
 
+/// A rule that wants one of its keys, unless it is optional.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKey {
+    /// The keys of all Secrets that the rule selects.
     pub keys: KeySet,
+    /// Where a key may stand, the first place that holds one first.
     pub from: Arc<[Source]>,
+    /// What a key's own permissions must meet; None: any key will do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
     /// Whether who shows no key goes on as nobody in particular.

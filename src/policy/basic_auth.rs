@@ -27,6 +27,7 @@ use crate::reason::Reason;
 use crate::text::printed;
 use crate::tls::Fingerprint;
 
+/// A rule that wants a user of the file with the right password.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct BasicAuth {
     users: Arc<Users>,
@@ -68,9 +69,11 @@ enum Scheme {
 pub struct UnusableLine {
     /// From 1.
     pub number: usize,
+    /// Why its user is refused.
     pub problem: Problem,
 }
 
+/// Why a line is of no use; an htpasswd file may hold other lines that are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error("not of the form user:hash")]
@@ -177,6 +180,7 @@ impl Users {
         (users, unusable)
     }
 
+    /// Whether no user can pass.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }

@@ -31,17 +31,20 @@ pub struct Keys {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum By {
+    /// The client's address, IPv4 whole.
     RemoteIp {
         /// One subscriber has a whole network of them: 64 bits as a rule.
         ipv6_prefix: u8,
     },
     /// All lines of it.
     Header(#[serde(serialize_with = "printed::text")] HeaderName),
+    /// The principal's subject.
     AuthenticatedSubject,
     /// All spellings that some app takes for one path are one, without query.
     Path,
     /// A field of the principal, such as `source.key.meta.plan`.
     PrincipalField(Box<str>),
+    /// The hostname of the request, in lower case and without port.
     Host,
 }
 

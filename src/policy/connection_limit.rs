@@ -18,11 +18,15 @@ use crate::limits::shared::{self, Full, Visit};
 use crate::limits::sockets::Counted;
 use crate::reason::Reason;
 
+/// A rule on sockets alone.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionLimit {
+    /// Whom it counts.
     pub keys: Keys,
+    /// Sockets of one key at once.
     pub max: u32,
+    /// Among whom `max` holds.
     pub scope: Scope,
 }
 

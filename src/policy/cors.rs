@@ -9,17 +9,22 @@ use super::origin::Origins;
 use super::request::Request;
 use crate::text::printed;
 
+/// A rule that tells browsers, and refuses nobody.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cors {
+    /// Pages of these may read answers.
     pub origins: Origins,
     /// As lists that are sent as they are; None: what is asked for is allowed.
     #[serde(serialize_with = "printed::option_value")]
     pub methods: Option<HeaderValue>,
+    /// Access-Control-Allow-Headers; None: what is asked for is allowed.
     #[serde(serialize_with = "printed::option_value")]
     pub headers: Option<HeaderValue>,
+    /// Access-Control-Expose-Headers; None: browsers show scripts the usual few.
     #[serde(serialize_with = "printed::option_value")]
     pub exposed: Option<HeaderValue>,
+    /// Whether answers to requests with cookies may be read.
     pub credentials: bool,
     /// Seconds.
     pub max_age: Option<u32>,
@@ -29,6 +34,7 @@ pub struct Cors {
 #[derive(Debug)]
 pub struct Grant(HeaderMap);
 
+/// Whether the request is a browser's question about the one that it wants to send (Fetch, section 3.2.2).
 pub fn is_preflight(request: &Request<'_>) -> bool {
     *request.method == Method::OPTIONS
         && request.headers.contains_key(header::ORIGIN)
@@ -62,6 +68,7 @@ impl Cors {
         response
     }
 
+    /// What the answer to the request is to carry. An origin that is not allowed gets nothing that allows it.
     pub fn grant(&self, request: &Request<'_>) -> Grant {
         let mut headers = HeaderMap::new();
         if self.allow(request, &mut headers) {

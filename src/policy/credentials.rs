@@ -18,38 +18,41 @@ use crate::fields::reserved::{folds_to, is_reserved};
 use crate::reason::Reason;
 use crate::text::printed;
 
+/// A place in requests, and whether what stands there stays in them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
+    /// Where it is looked for.
     pub place: Place,
     /// Whether the app is to see it.
     pub forward: bool,
 }
 
+/// Where a credential may stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Place {
     /// RFC 6750 section 2.1.
     Bearer,
+    /// The value of a field that stands there once.
     Header {
         #[serde(serialize_with = "printed::text")]
         name: HeaderName,
         /// What stands in front of it, in any case. A value without is no credential.
         prefix: Option<Box<str>>,
     },
-    Query {
-        name: Box<str>,
-    },
-    Cookie {
-        name: Box<str>,
-    },
+    /// A parameter of the query, by its decoded name.
+    Query { name: Box<str> },
+    /// A cookie, by its name.
+    Cookie { name: Box<str> },
     /// An entry of Sec-WebSocket-Protocol, where a browser's script can put one.
-    Subprotocol {
-        prefix: Box<str>,
-    },
+    Subprotocol { prefix: Box<str> },
 }
 
+/// A credential that stood in one of its places.
 pub struct Found<'a> {
+    /// The credential without scheme or prefix.
     pub value: Cow<'a, str>,
+    /// What the app does not see of it.
     pub credential: Credential,
 }
 
@@ -60,7 +63,9 @@ pub struct Credential(Arc<[Source]>);
 /// Who a rule has found the request to be from.
 #[derive(Clone, Debug)]
 pub struct Authenticated {
+    /// Whom the credential is of.
     pub principal: Arc<Principal>,
+    /// What the app does not see.
     pub credential: Credential,
 }
 
@@ -229,6 +234,7 @@ fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     found.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
+/// Whether the byte is one of ASCII's printable characters, the space among them.
 pub(super) fn is_printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }

@@ -9,12 +9,16 @@ use serde::{Serialize, Serializer};
 use crate::fields::reserved::{folds_to, is_framing, is_reserved};
 use crate::text::printed;
 
+/// What one rule changes in a head; the rule's removals and replacements come before its additions.
 #[derive(PartialEq, Serialize)]
 pub struct Edits {
+    /// In place of all lines of the name.
     #[serde(serialize_with = "pairs")]
     pub set: Box<[(HeaderName, HeaderValue)]>,
+    /// Beside the lines that are there.
     #[serde(serialize_with = "pairs")]
     pub add: Box<[(HeaderName, HeaderValue)]>,
+    /// All lines of the name.
     #[serde(serialize_with = "printed::texts")]
     pub remove: Box<[HeaderName]>,
 }

@@ -60,15 +60,14 @@ struct Budgets {
 
 const BUDGET: Duration = Duration::from_secs(5);
 
+/// How far the rules came.
 pub enum Progress {
+    /// All rules let the request pass.
     Passed,
     /// Nothing is left for the app.
     Answered(Response<Bytes>),
     /// The next rule looks at the body, which may have `limit` bytes. In the shadow it refuses none.
-    WantsBody {
-        limit: usize,
-        mode: Mode,
-    },
+    WantsBody { limit: usize, mode: Mode },
 }
 
 /// What a rule makes of a request that it does not refuse.

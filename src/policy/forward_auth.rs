@@ -26,10 +26,13 @@ use crate::text::printed;
 use crate::upstream::Upstream;
 use crate::upstream::balance::{Strategy, choose_endpoint};
 
+/// A rule that has a server decide.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ForwardAuth {
+    /// Whom it asks.
     pub target: Target,
+    /// For one decision, over all tries of it.
     #[serde(serialize_with = "printed::seconds")]
     pub timeout: Duration,
     /// The client's, which the service gets.
@@ -41,12 +44,16 @@ pub struct ForwardAuth {
     /// The header of an allowing answer that names the subject.
     #[serde(serialize_with = "printed::option_text", skip_serializing_if = "Option::is_none")]
     pub subject_header: Option<HeaderName>,
+    /// Whether requests pass while the server gives no decision. A target that may not be reached at all lets nobody
+    /// pass.
     pub fail_open: bool,
 }
 
+/// The server that decides.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Target {
+    /// Reached as a tenant's URL is: not inside, unless the operator allows it.
     #[serde(serialize_with = "printed::text")]
     Url(Uri),
     /// Spoken to in HTTP/1.1 and plaintext, whatever the port says.
@@ -57,8 +64,10 @@ pub enum Target {
     },
 }
 
+/// What an allowing answer says.
 #[derive(Default)]
 pub struct Allowed {
+    /// Whom the answer names by the subject's header; None: nobody.
     pub principal: Option<Arc<Principal>>,
     /// For the app. An empty value: nothing may stand under this name.
     pub told: HeaderMap,
@@ -84,6 +93,8 @@ const PASSED: [HeaderName; 7] = [
 ];
 
 impl ForwardAuth {
+    /// Asks about the request. A redirect or a 4xx refuses, and passes to the client; what is no decision refuses with
+    /// `Reason::AuthUnavailable`, or lets pass by `fail_open`.
     pub async fn check(&self, request: &Request<'_>, egress: &Egress) -> Result<Allowed, Refusal> {
         match self.ask(request, egress).await {
             Ok(answer) if answer.status().is_success() => self.allowed(&answer),

@@ -11,13 +11,17 @@ use crate::fields::reserved::folds_to;
 use crate::matching::query::decode;
 use crate::text::{printed, start};
 
+/// A rule that adds to records, and refuses nobody.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Logging {
+    /// Header fields of the request.
     #[serde(serialize_with = "printed::texts")]
     pub request_headers: Box<[HeaderName]>,
+    /// Header fields of the answer, as the client gets it.
     #[serde(serialize_with = "printed::texts")]
     pub response_headers: Box<[HeaderName]>,
+    /// Whether the query is told, less credentials.
     pub query: bool,
     /// The percentage of requests that is logged.
     pub sample: u8,
@@ -35,6 +39,7 @@ pub struct Redacted<'a> {
 }
 
 impl Logging {
+    /// Whether this request is one of the sample; each call decides anew.
     pub fn is_due(&self) -> bool {
         self.sample >= 100 || fastrand::u8(0..100) < self.sample
     }
@@ -68,6 +73,7 @@ impl<'a> Redacted<'a> {
         told
     }
 
+    /// The value as a record may hold it: cut to 1 KiB, and redacted where credentials stand in it.
     pub fn header<'b>(&self, name: &HeaderName, value: &'b HeaderValue) -> Cow<'b, str> {
         if self.hides(name) {
             return Cow::Borrowed(REDACTED);

@@ -10,42 +10,50 @@ use super::request::Request;
 use crate::matching::Text;
 use crate::text::printed;
 
+/// One condition of a rule.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
+    /// What is looked at.
     pub on: On,
+    /// Whether it holds where `on` does not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub not: bool,
 }
 
+/// A part of a request, and what it must be.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum On {
+    /// The decoded path without query; in every reading that some app has of it.
     Path(Text),
+    /// One of them.
     #[serde(serialize_with = "printed::texts")]
     Method(Box<[Method]>),
+    /// A field, in every spelling that some app folds into it.
     Header {
         #[serde(serialize_with = "printed::text")]
         name: HeaderName,
         value: Value,
     },
-    Query {
-        name: Box<str>,
-        value: Value,
-    },
-    Cookie {
-        name: Box<str>,
-        value: Value,
-    },
+    /// A decoded parameter of the query.
+    Query { name: Box<str>, value: Value },
+    /// A cookie of any Cookie line.
+    Cookie { name: Box<str>, value: Value },
+    /// The client's address is in one of them.
     #[serde(serialize_with = "printed::texts")]
     RemoteIp(Box<[IpNet]>),
+    /// Whether the request is a WebSocket handshake.
     WebSocket(bool),
 }
 
+/// What is asked of the values under one name.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Value {
+    /// There is one, whatever it is.
     Present,
+    /// There is none.
     Absent,
     /// One of the values, should the name stand there several times.
     Is(Text),
@@ -54,11 +62,14 @@ pub enum Value {
 /// Whether one reading of a path or method is enough to match, or all must. A rule that lets requests through requires all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
+    /// One is enough.
     AnyReading,
+    /// All must match.
     AllReadings,
 }
 
 impl Match {
+    /// Whether the condition holds for this request.
     pub fn holds(&self, request: &Request<'_>, care: Care) -> bool {
         match (&self.on, care) {
             (On::Path(text), Care::AnyReading) => request.readings().any(|path| text.matches(path) != self.not),

@@ -67,25 +67,33 @@ use mode::Mode;
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
+    /// The object's namespace and name.
     pub key: ObjectKey,
+    /// The mode of rules that have none of their own.
     pub mode: Mode,
     /// In their order; those that are not enabled are not here.
     pub rules: Box<[Rule]>,
 }
 
+/// One rule, compiled.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
+    /// Unique in its policy; metrics, records and counts go by it.
     pub name: Arc<str>,
+    /// The rule's own or, without one, its policy's.
     pub mode: Mode,
     /// All must hold.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub matches: Box<[Match]>,
+    /// What it does where it applies.
     pub kind: Kind,
+    /// Counts and limits, which outlive an edit of the rule.
     #[serde(skip)]
     pub runtime: Slot<state::RuleState>,
 }
 
+/// What a rule does, one variant for each kind of object's field.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
@@ -131,6 +139,7 @@ impl Kind {
 pub enum Action {
     /// Ends this policy's rules, not those of others.
     Allow,
+    /// Refuses.
     Deny,
 }
 

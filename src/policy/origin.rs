@@ -8,14 +8,17 @@ use super::refusal::Refusal;
 use super::request::Request;
 use crate::reason::Reason;
 
+/// A rule on the Origin of requests.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
+    /// The origins whose pages may come.
     pub allowed: Origins,
     /// Whether a request without an Origin passes: it is no browser's cross-site one.
     pub allow_missing: bool,
 }
 
+/// Patterns of origins; empty: none.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Origins(Box<[Pattern]>);
 
@@ -34,6 +37,7 @@ enum Pattern {
 }
 
 impl Origin {
+    /// Refuses an origin that is not allowed, is repeated, or is missing where it must not be.
     pub fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let mut lines = request.headers.get_all(header::ORIGIN).iter();
         let passes = match (lines.next(), lines.next()) {
@@ -66,6 +70,7 @@ impl Origins {
         self.0.iter().any(|pattern| pattern.is(&origin, request))
     }
 
+    /// Whether every origin is allowed.
     pub fn hold_any(&self) -> bool {
         self.0.contains(&Pattern::Any)
     }

@@ -16,9 +16,12 @@ use super::rate_limit::{LIMIT, Standing};
 use super::signer::Signer;
 use super::{Kind, Policy, unix_seconds};
 
+/// The principal in JSON, to the app; from a client it is dropped.
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");
+/// The principal as a JWT, to the app; from a client it is dropped.
 pub const X_POSTERN_PRINCIPAL_TOKEN: HeaderName = HeaderName::from_static("x-postern-principal-token");
 
+/// Starts empty, and goes with the request to the app and with the answer to the client.
 #[derive(Default)]
 pub struct Passed {
     /// The principal of the first rule that authenticated.
@@ -32,6 +35,7 @@ pub struct Passed {
     edits: Vec<(Arc<Policy>, usize)>,
     /// What another service's answer says to the app; an empty value: nothing may stand under this name.
     told: HeaderMap,
+    /// What browsers are told of the answer; None: no `cors` rule applies, or the request is a preflight.
     pub grant: Option<Grant>,
     /// The strictest limit's.
     standing: Option<Standing>,
@@ -42,6 +46,7 @@ pub struct Passed {
 }
 
 impl Passed {
+    /// The first principal stays; every credential is kept from the app.
     pub fn authenticate(&mut self, who: Authenticated) {
         self.principal.get_or_insert(who.principal);
         self.credentials.push(who.credential);
@@ -52,6 +57,7 @@ impl Passed {
         self.principal.get_or_insert_with(|| principal.clone());
     }
 
+    /// The last answer's word on a header counts; the first principal stays.
     pub fn allow(&mut self, allowed: Allowed) {
         if let Some(principal) = allowed.principal {
             self.principal.get_or_insert(principal);
@@ -69,10 +75,12 @@ impl Passed {
         }
     }
 
+    /// Of `policy`, the rule at this place edits the request or its answer.
     pub fn edit(&mut self, policy: &Arc<Policy>, rule: usize) {
         self.edits.push((policy.clone(), rule));
     }
 
+    /// Keeps the stricter of two.
     pub fn stand(&mut self, standing: Standing) {
         self.standing = Some(match self.standing.take() {
             Some(other) => other.stricter(standing),
@@ -80,6 +88,7 @@ impl Passed {
         });
     }
 
+    /// Keeps a lease until the request is refused, or its socket ends.
     pub fn hold(&mut self, lease: Lease) {
         self.leases.push(lease);
     }

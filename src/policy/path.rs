@@ -63,6 +63,7 @@ impl<'a> Readings<'a> {
         }
     }
 
+    /// Percent-decoded, dot segments resolved: as most apps read it.
     pub fn usual(&self) -> &str {
         &self.usual
     }
@@ -81,10 +82,12 @@ impl<'a> Readings<'a> {
         self.ambiguous
     }
 
+    /// Whether at least one reading matches.
     pub fn any(&self, mut matches: impl FnMut(&str) -> bool) -> bool {
         matches(&self.usual) || self.others().any(matches)
     }
 
+    /// Whether every reading matches.
     pub fn all(&self, mut matches: impl FnMut(&str) -> bool) -> bool {
         matches(&self.usual) && self.others().all(matches)
     }

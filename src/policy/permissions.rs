@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+/// An expression over permissions, parsed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Permissions(Expression);
 
@@ -14,6 +15,7 @@ enum Expression {
     Any(Box<[Expression]>),
 }
 
+/// Why a text is no expression. Positions count from 1.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     #[error("more than {MAX_LENGTH} characters")]
@@ -54,6 +56,7 @@ enum Token<'a> {
 }
 
 impl Permissions {
+    /// Fails for a text that is no expression, or is longer or deeper than the bounds.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         // Checked first: that a character is more than a byte is then found within bounds.
         if text.len() > MAX_LENGTH {
@@ -72,6 +75,7 @@ impl Permissions {
         }
     }
 
+    /// Whether these permissions meet the expression.
     pub fn allow<S: AsRef<str>>(&self, held: &[S]) -> bool {
         self.0.is_met_by(held)
     }
@@ -175,6 +179,7 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// Whether a permission could ever be held: letters, digits and `. _ - : * /`.
 pub(super) fn is_permission(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_permissions)
 }

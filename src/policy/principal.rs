@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Value, json};
 
+/// Immutable, and shared by all requests of whom it names.
 pub struct Principal {
     kind: Kind,
     subject: Box<str>,
@@ -17,19 +18,28 @@ pub struct Principal {
     header: HeaderValue,
 }
 
+/// What has authenticated whom it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Kind {
+    /// A key of an `apiKey` rule.
     ApiKey,
+    /// A token of a `jwt` rule.
     Jwt,
+    /// A user of a `basicAuth` rule.
     Basic,
+    /// The server of a `forwardAuth` rule.
     Forwarded,
+    /// A client certificate that Postern verified.
     ClientCertificate,
 }
 
 /// What there is to say of one.
 pub struct Parts<'a> {
+    /// Names the field of `source`.
     pub kind: Kind,
+    /// Unique within the kind, by the word of who authenticated.
     pub subject: &'a str,
+    /// What apps are told of the person or program behind the subject; None: nothing.
     pub identity: Option<Value>,
     /// What stands in `source`, under the kind's own name: a key's Secret, a token's claims.
     pub source: Value,
@@ -40,7 +50,9 @@ pub struct Parts<'a> {
 pub struct Holder {
     /// The distinguished name (RFC 4514). Empty where the names stand in the alternative ones alone.
     pub subject: String,
+    /// Alternative names that are URIs, in the certificate's order.
     pub uris: Vec<String>,
+    /// Alternative names that are DNS names, in the certificate's order.
     pub dns_names: Vec<String>,
     /// SHA-256 of the certificate, in hex.
     pub hash: String,
@@ -137,10 +149,12 @@ impl Principal {
         }
     }
 
+    /// What has authenticated it.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
+    /// As apps are told it.
     pub fn subject(&self) -> &str {
         &self.subject
     }

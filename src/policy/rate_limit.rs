@@ -18,14 +18,19 @@ use crate::limits::shared::Visit;
 use crate::limits::windows::{Quota, Taken, Windows};
 use crate::reason::Reason;
 
+/// A rule on requests, a handshake being one of them.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
     /// The rule's, as clients are told it.
     pub name: Arc<str>,
+    /// Whom it counts.
     pub keys: Keys,
+    /// How many, in what time.
     pub quota: Quota,
+    /// Among whom the quota holds.
     pub scope: Scope,
+    /// With `Scope::Replica` of no meaning.
     pub on_store_failure: OnStoreFailure,
 }
 
@@ -34,7 +39,9 @@ pub struct RateLimit {
 pub enum OnStoreFailure {
     /// This replica counts by itself.
     Local,
+    /// It is refused with `Reason::StoreUnavailable`.
     Deny,
+    /// It passes, and is not counted.
     Allow,
 }
 
@@ -42,6 +49,7 @@ pub enum OnStoreFailure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     name: Arc<str>,
+    /// Units in a window.
     pub limit: u32,
     /// Units that are free.
     pub remaining: u32,
@@ -139,6 +147,7 @@ impl Standing {
     }
 }
 
+/// Units in a window of the strictest limit; where it stands, all of the standing does.
 pub const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");

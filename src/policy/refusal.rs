@@ -7,7 +7,9 @@ use http::{HeaderMap, Response};
 
 use crate::reason::Reason;
 
+/// What ends a request's way through the rules.
 pub struct Refusal {
+    /// Status, code and text.
     pub reason: Reason,
     /// Beside those that go with the reason.
     pub headers: Box<HeaderMap>,

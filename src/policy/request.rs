@@ -12,9 +12,11 @@ use super::principal::Principal;
 use crate::fields::reserved::{folds_to, is_reserved};
 use crate::matching::query;
 
+/// The same for all rules of a request; what one of them works out, the others find.
 pub struct Request<'a> {
     /// GET for a WebSocket, over HTTP/2 too.
     pub method: &'a Method,
+    /// The client's own, reserved names among them: `header` leaves those out.
     pub headers: &'a HeaderMap,
     /// Verbatim, perhaps with a port.
     pub authority: &'a HeaderValue,
@@ -26,10 +28,13 @@ pub struct Request<'a> {
     pub client: IpAddr,
     /// Whether the peer is a trusted proxy.
     pub trusted: bool,
+    /// Whether the client came by TLS, here or at a trusted proxy.
     pub https: bool,
+    /// Whether it is a WebSocket handshake.
     pub web_socket: bool,
     /// The principal of a client certificate that Postern verified.
     pub certificate: Option<&'a Arc<Principal>>,
+    /// Filled by `readings` where a rule asks for the path.
     pub readings: OnceLock<Readings<'a>>,
 }
 
@@ -39,6 +44,7 @@ impl<'a> Request<'a> {
         self.readings().usual()
     }
 
+    /// The ways in which apps may read the path; worked out once.
     pub fn readings(&self) -> &Readings<'a> {
         self.readings.get_or_init(|| Readings::of(self.uri.path()))
     }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::principal::Principal;
 
+/// One private key, and the tokens that were signed with it of late.
 pub struct Signer {
     key: Key,
     /// As each token begins.
@@ -42,6 +43,7 @@ struct Signed {
     at: i64,
 }
 
+/// Why a key cannot sign. It quotes nothing of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
     #[error("cannot read the principal's signing key {}: {cause}", path.display())]
@@ -52,6 +54,7 @@ pub enum Invalid {
     OtherKind,
 }
 
+/// `iss` of every token.
 pub const ISSUER: &str = "postern";
 /// Seconds that a token holds, and that one is given again for.
 const LIFETIME: i64 = 60;
@@ -59,6 +62,7 @@ const REUSED: i64 = 30;
 const MAX_SIGNED: usize = 4096;
 
 impl Signer {
+    /// Fails if the file cannot be read or holds no key that can sign.
     pub fn open(path: &Path) -> Result<Self, Invalid> {
         let text = std::fs::read(path).map_err(|cause| Invalid::Unreadable {
             path: path.to_owned(),
@@ -67,6 +71,7 @@ impl Signer {
         Self::read(&text)
     }
 
+    /// Fails if the text is no private key in PEM, or is one of another kind than Ed25519 and P-256.
     pub fn read(pem: &[u8]) -> Result<Self, Invalid> {
         let key = match PrivateKeyDer::from_pem_slice(pem).map_err(|_| Invalid::NoKey)? {
             PrivateKeyDer::Pkcs8(der) => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der())
@@ -89,6 +94,7 @@ impl Signer {
         })
     }
 
+    /// The public half as a JSON Web Key Set.
     pub fn key_set(&self) -> &Bytes {
         &self.key_set
     }

@@ -15,19 +15,24 @@ use crate::limits::windows::Windows;
 use crate::object::ObjectKey;
 use crate::reason::Reason;
 
+/// Counts and limits of one rule.
 #[derive(Debug, Default)]
 pub struct RuleState {
     decisions: [[AtomicU64; Decision::VARIANTS.len()]; Mode::VARIANTS.len()],
     /// Each of a rule that has a use for it; empty ones cost next to nothing.
     pub passwords: Passwords,
+    /// Of a `rateLimit`.
     pub windows: Windows,
+    /// Of a `connectionLimit`.
     pub sockets: Sockets,
 }
 
 /// Stable through every edit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleKey {
+    /// The policy's namespace and name.
     pub policy: ObjectKey,
+    /// The rule's name in the policy.
     pub name: Arc<str>,
 }
 
@@ -35,23 +40,28 @@ pub struct RuleKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Decision {
+    /// It let the request go on.
     Passed,
+    /// It decided against the request.
     Refused,
     /// Something that it needs did not answer, or not in time.
     Failed,
 }
 
 impl RuleState {
+    /// One more; by the mode that it was decided in.
     pub fn count(&self, mode: Mode, decision: Decision) {
         self.decisions[mode as usize][decision as usize].fetch_add(1, Relaxed);
     }
 
+    /// Since the rule came.
     pub fn decisions(&self, mode: Mode, decision: Decision) -> u64 {
         self.decisions[mode as usize][decision as usize].load(Relaxed)
     }
 }
 
 impl Decision {
+    /// A refusal counts as failed where its reason is that somebody did not answer.
     pub fn of<T>(decided: &Result<T, Refusal>) -> Self {
         match decided {
             Ok(_) => Self::Passed,
@@ -64,6 +74,7 @@ impl Decision {
         }
     }
 
+    /// The metric's label.
     pub fn label(self) -> &'static str {
         self.into()
     }

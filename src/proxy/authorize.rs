@@ -25,12 +25,16 @@ use crate::upstream::dial::KERNEL_LIMIT;
 /// How long a rule in the shadow waits for a body.
 const SHADOW_BODY: Duration = Duration::from_secs(5);
 
+/// How the rules ended, where none refused.
 pub enum Authorized {
     /// With the body, whether it was looked at or not.
     Passed(Incoming),
+    /// A rule has answered by itself, as `cors` answers a preflight.
     Answered(Response<Body>),
 }
 
+/// Runs all rules over the request; what they say is in `passed`, also of one that is refused. The body is read where a
+/// rule asks for it.
 pub async fn run(
     context: &RequestContext<'_>,
     target: &Target,

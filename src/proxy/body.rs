@@ -24,6 +24,7 @@ use crate::websocket::registry::DeploymentState;
 pub enum Body {
     /// Postern's own words.
     Own(Full<Bytes>),
+    /// An app's; boxed, since Postern's own are many in a flood.
     App(Box<AppBody>),
 }
 
@@ -41,16 +42,24 @@ pub struct AppBody {
 /// Who is told how the exchange ended.
 #[derive(Debug)]
 pub struct ResponseGuard {
+    /// Its clock hears of the end.
     pub client: Arc<Client>,
+    /// Its traffic counts the answer.
     pub deployment: Arc<DeploymentState>,
+    /// What the app answered with.
     pub status: StatusCode,
+    /// When the request's head had come.
     pub started: std::time::Instant,
+    /// Of the body, passed on so far.
     pub bytes: u64,
+    /// Whether the body came to its end.
     pub complete: bool,
+    /// Written at the end; None: nobody asked for it, or it was not told of yet.
     pub log: Option<Box<RequestLog>>,
 }
 
 impl AppBody {
+    /// `idle` bounds each pause of the app, `end` all of the answer; None: without a bound.
     pub fn new(
         incoming: Incoming,
         connection: Connection,

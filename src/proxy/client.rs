@@ -17,15 +17,20 @@ use crate::websocket::tunnel::Opening;
 
 /// What bounds a connection's pauses, and tells it to finish; it is there from the first moment to the last.
 pub struct Bounds<'a, 'p> {
+    /// Runs out when a pause has lasted too long.
     pub tick: Pin<&'a mut Sleep>,
+    /// Resolves when connections are to finish.
     pub draining: Pin<&'a mut WaitForCancellationFuture<'p>>,
 }
 
 /// What the requests of one connection share.
 #[derive(Debug)]
 pub struct Client {
+    /// What it shares with all connections.
     pub proxy: Arc<Proxy>,
+    /// Whom the connection is from.
     pub peer: Arc<Peer>,
+    /// What its pauses are measured by.
     pub clock: Arc<Clock>,
     /// The place in line that the first request, if it is an upgrade, already has.
     permit: Mutex<Option<UpgradePermit>>,
@@ -36,6 +41,7 @@ pub struct Client {
 }
 
 impl Client {
+    /// `permit`: what the first request has waited for, if it was seen to be an upgrade.
     pub fn new(proxy: Arc<Proxy>, peer: Arc<Peer>, permit: Option<UpgradePermit>) -> Self {
         let keep_alive = proxy.listener().keep_alive_timeout;
         Self {
@@ -48,6 +54,7 @@ impl Client {
         }
     }
 
+    /// The permit of the first request; None: it was not seen to be an upgrade, or another request was the first.
     pub fn take_turn(&self) -> Option<UpgradePermit> {
         self.permit.lock().take()
     }
@@ -64,6 +71,7 @@ impl Client {
         }
     }
 
+    /// The upgrade that waits for the client's half; None: there is none.
     pub fn take_opening(&self) -> Option<Opening> {
         self.opening.lock().take()
     }

@@ -14,12 +14,17 @@ use crate::telemetry::traces::Scope;
 /// One request on its way through the phases.
 #[derive(Clone, Copy)]
 pub struct RequestContext<'a> {
+    /// The connection's.
     pub client: &'a Arc<Client>,
+    /// As it came; its target is not checked yet.
     pub head: &'a Parts,
+    /// Who asks, by the word of trusted proxies.
     pub origin: &'a Forwarded<'a>,
+    /// A trusted proxy's, or a new one.
     pub request_id: &'a HeaderValue,
     /// Its place in a trace; None: there is no collector.
     pub scope: Option<&'a Scope>,
+    /// When the head had come.
     pub started: Instant,
 }
 

@@ -13,7 +13,9 @@ use crate::reason::Reason;
 /// What an answer of ours is shaped by besides its reason.
 #[derive(Clone, Copy)]
 pub struct ErrorContext<'a> {
+    /// The request's header fields, of which Accept decides between problem+json and HTML.
     pub accept: &'a HeaderMap,
+    /// Told in the answer, so that a log entry can be found.
     pub request_id: &'a HeaderValue,
     /// In place of the reason's own.
     pub detail: Option<&'a str>,

@@ -7,32 +7,28 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body::Body as _;
-use http_body_util::Full;
 
 use super::authorize::{self, Authorized};
 use super::body::Body;
+use super::challenge;
 use super::client::Client;
 use super::context::{RequestContext, request_id};
 use super::error::{self, ErrorContext};
 use super::forward::Forward;
 use super::forwarded::Forwarded;
-use super::peer::Peer;
 use super::request_log::{Answered, RequestInfo, RequestLog, SocketLog};
+use super::route::Routed;
 use super::target::Target;
-use super::{balance, challenge};
 use crate::body::incoming::Incoming;
 use crate::fields::X_REQUEST_ID;
 use crate::live::Live;
-use crate::matching::Head;
-use crate::policy::Refusal;
 use crate::policy::connection_limit::Lease;
+use crate::policy::{Passed, Refusal};
 use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::runtime::Traffic;
-use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Route, Snapshot};
-use crate::upstream::Protocol;
-use crate::upstream::tls::UpstreamTls;
+use crate::snapshot::{Deployment, Snapshot};
 use crate::websocket::handshake::Handshake;
 use crate::websocket::registry::OnClose;
 
@@ -189,20 +185,6 @@ impl Drop for RequestGuard<'_> {
     }
 }
 
-/// What answers.
-enum Routed {
-    App(Chosen),
-    Redirect,
-}
-
-struct Chosen {
-    backends: Arc<[Backend]>,
-    /// Where one of them speaks TLS.
-    upstream_tls: Option<Arc<UpstreamTls>>,
-    /// Whether the host asks clients for certificates.
-    asks_clients: bool,
-}
-
 impl RequestContext<'_> {
     /// `live` is the one look at the configuration that this request takes; it ends before anything is waited for.
     async fn run(
@@ -243,21 +225,8 @@ impl RequestContext<'_> {
                 Authorized::Answered(response) => return Ok(response),
             }
         }
-        let shown = client.peer.client_certificate().filter(|_| way.asks_clients);
-        if let Some(principal) = shown.and_then(|shown| shown.principal.as_ref()) {
-            passed.get_or_insert_default().fall_back(principal);
-        }
-        if let (Some(passed), Some(signer)) = (passed.as_mut(), &client.proxy.services.signer)
-            && let Ok(id) = deployment.deployment_id.to_str()
-        {
-            passed.sign(signer, &format!("{}/{id}", deployment.id.namespace()));
-        }
-        let upstream = balance::choose_backend(&way.backends)?;
-        // Most speak none, and one stands for all of those: every request would count on it.
-        let upstream_tls = way
-            .upstream_tls
-            .as_ref()
-            .filter(|_| upstream.protocol == Protocol::Https);
+        self.name_principal(deployment, way.asks_clients, passed);
+        let (upstream, upstream_tls) = way.choose_upstream()?;
         let forward = Forward {
             client,
             deployment,
@@ -278,6 +247,19 @@ impl RequestContext<'_> {
         })
     }
 
+    /// A client certificate names whom no rule has named, and the principal is signed for the app.
+    fn name_principal(&self, deployment: &Deployment, asks_clients: bool, passed: &mut Option<Box<Passed>>) {
+        let shown = self.client.peer.client_certificate().filter(|_| asks_clients);
+        if let Some(principal) = shown.and_then(|shown| shown.principal.as_ref()) {
+            passed.get_or_insert_default().fall_back(principal);
+        }
+        if let (Some(passed), Some(signer)) = (passed.as_mut(), &self.client.proxy.services.signer)
+            && let Ok(id) = deployment.deployment_id.to_str()
+        {
+            passed.sign(signer, &format!("{}/{id}", deployment.id.namespace()));
+        }
+    }
+
     /// The answer to an ACME server, on whichever port it asks.
     fn challenge(&self, snapshot: &Snapshot, target: &Target) -> Option<Response<Body>> {
         let mut response = challenge::answer(snapshot, self.head, target)?;
@@ -290,94 +272,4 @@ impl RequestContext<'_> {
         self.client.clock.idle();
         Some(response)
     }
-
-    /// By host, then by route, then by weight.
-    fn route(
-        &self,
-        snapshot: &Snapshot,
-        target: &Target,
-        upgrade: bool,
-        info: &mut RequestInfo,
-    ) -> Result<Routed, Reason> {
-        let hostname = target.hostname();
-        let hosts = snapshot.hosts(self.client.peer.listener);
-        let host = hosts.find(&hostname).ok_or(Reason::HostNotFound)?;
-        let head = Head {
-            // A WebSocket in HTTP/2 is a CONNECT (RFC 8441 section 5), to routes a GET.
-            method: if upgrade { &Method::GET } else { &self.head.method },
-            path: target.path(),
-            query: target.uri.query(),
-            headers: &self.head.headers,
-        };
-        let route = host.find(&head).ok_or(Reason::PathNotFound)?;
-        info.deployment = Some(route.deployment.clone());
-        if !self.origin.https && (snapshot.listener.redirect || demands_certificate(route)) {
-            // A WebSocket client follows no redirect (RFC 6455 section 4.1): it is told.
-            return if upgrade {
-                Err(Reason::TlsRequired)
-            } else {
-                Ok(Routed::Redirect)
-            };
-        }
-        if !is_meant_here(&self.client.peer, snapshot, &hostname, host, route) {
-            return Err(Reason::Misdirected);
-        }
-        if host.is_read_past_rules(&head, route) {
-            return Err(Reason::AmbiguousPath);
-        }
-        match &route.action {
-            Action::Forward(backends) => {
-                let mut upstreams = backends.iter().filter_map(|backend| backend.upstream.as_ref());
-                info.policies = route.policies.clone();
-                let speaks_tls = upstreams.any(|upstream| upstream.protocol == Protocol::Https);
-                Ok(Routed::App(Chosen {
-                    backends: backends.clone(),
-                    upstream_tls: speaks_tls.then(|| route.upstream_tls.clone()),
-                    asks_clients: host.tls.client.is_some() || route.client_tls.is_some(),
-                }))
-            }
-            Action::Refuse(reason) => Err(*reason),
-        }
-    }
-
-    /// RFC 9110 section 15.4.9: the method stays. The port goes: whatever port plaintext came by, TLS has its own.
-    fn redirect(&self, target: &Target, found: Option<&Deployment>) -> Response<Body> {
-        // OPTIONS of the asterisk is for the host as such.
-        let path = if target.path() == "*" {
-            String::new()
-        } else {
-            target.uri.to_string()
-        };
-        let location = HeaderValue::try_from(format!("https://{}{path}", target.host_without_port()));
-        let mut response = Response::new(Body::Own(Full::default()));
-        *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
-        let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, self.request_id.clone());
-        if let Ok(location) = location {
-            headers.insert(header::LOCATION, location);
-        }
-        if let Some(deployment) = found {
-            let traffic = &deployment.runtime.get().traffic;
-            traffic.count_answer(StatusCode::PERMANENT_REDIRECT, self.started.elapsed());
-        }
-        self.client.clock.idle();
-        response
-    }
-}
-
-fn demands_certificate(route: &Route) -> bool {
-    let client = route.client_tls.as_ref();
-    client.is_some_and(|client| client.mode == ClientTlsMode::Required)
-}
-
-/// Whether this connection's handshake is the one that a client of this host would have had (RFC 9110 section 7.4): the same
-/// certificate, the same rule on the client's.
-fn is_meant_here(peer: &Peer, snapshot: &Snapshot, hostname: &str, host: &Host, route: &Route) -> bool {
-    let Some(agreed) = &peer.tls else {
-        return !demands_certificate(route);
-    };
-    let named = agreed.server_name.as_deref() == Some(hostname);
-    (named || agreed.identity.is_of(snapshot, peer.listener, hostname))
-        && agreed.client == host.tls.client
-        && (route.client_tls.is_none() || route.client_tls == agreed.client)
 }

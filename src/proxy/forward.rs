@@ -43,18 +43,27 @@ const EXPECT_LIMIT: Duration = Duration::from_secs(1);
 /// One request on its way to the app.
 #[derive(Clone, Copy)]
 pub struct Forward<'a> {
+    /// Who is to be answered.
     pub client: &'a Arc<Client>,
+    /// Whose timeouts and counters hold.
     pub deployment: &'a Arc<Deployment>,
+    /// Where endpoints are chosen from.
     pub upstream: &'a Arc<Upstream>,
     /// Where the upstream speaks TLS.
     pub upstream_tls: Option<&'a Arc<UpstreamTls>>,
+    /// The client's, as it came.
     pub head: &'a Parts,
+    /// Checked host and path.
     pub target: &'a Target,
+    /// What the app is told of the client.
     pub origin: &'a Forwarded<'a>,
+    /// What the app and the logs are told.
     pub request_id: &'a HeaderValue,
+    /// The request's place in a trace; None: there is no collector.
     pub scope: Option<&'a Scope>,
     /// What the rules before the app say to it.
     pub passed: Option<&'a Passed>,
+    /// When the head had come; the total timeout runs from here.
     pub started: std::time::Instant,
 }
 

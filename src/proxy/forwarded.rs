@@ -17,6 +17,7 @@ use crate::snapshot::Listener;
 const MAX_HOPS: usize = 64;
 const MAX_REQUEST_ID: usize = 128;
 
+/// Who a request is from, and what apps are told of its way.
 #[derive(Clone, Debug)]
 pub struct Forwarded<'a> {
     /// Whether the peer is one of `trustedProxies`.
@@ -27,7 +28,9 @@ pub struct Forwarded<'a> {
     pub client: Cow<'a, HeaderValue>,
     /// The client and the trusted proxies after it.
     pub forwarded_for: Cow<'a, HeaderValue>,
+    /// Whether the client came by TLS, to Postern or to a trusted proxy.
     pub https: bool,
+    /// The port that the client connected to.
     pub port: &'a HeaderValue,
     /// What the client asked for, where a trusted proxy says that it was another one than Host.
     pub host: Option<&'a HeaderValue>,
@@ -40,6 +43,8 @@ pub struct Forwarded<'a> {
 }
 
 impl<'a> Forwarded<'a> {
+    /// By the peer alone, unless the listener trusts it to speak for others; None: no listener is known yet, and nobody
+    /// is trusted.
     pub fn of(peer: &'a Peer, headers: &'a HeaderMap, listener: Option<&Listener>) -> Self {
         let direct = Self {
             trusted: false,

@@ -22,12 +22,17 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// What Postern tells the app about a request.
 #[derive(Clone, Copy)]
 pub struct AppHeaders<'a> {
+    /// Host, verbatim.
     pub host: &'a HeaderValue,
+    /// The client and its way here.
     pub origin: &'a Forwarded<'a>,
+    /// X-Request-Id.
     pub request_id: &'a HeaderValue,
     /// None: what the client says of a trace passes as it is.
     pub scope: Option<&'a Scope>,
+    /// X-Deployment-Id.
     pub deployment_id: &'a HeaderValue,
+    /// Whether it asks for a WebSocket.
     pub upgrade: bool,
     /// The app's own answer to `Expect` decides whether the client may send its body.
     pub expect: bool,

@@ -20,6 +20,7 @@ pub mod listener;
 pub mod peer;
 pub mod permit;
 pub mod request_log;
+mod route;
 pub mod target;
 pub mod tls;
 pub mod transport;
@@ -39,12 +40,17 @@ use crate::telemetry::Telemetry;
 /// What every connection shares.
 #[derive(Debug)]
 pub struct Proxy {
+    /// Where requests find the snapshot in force.
     pub live: Arc<LiveCell>,
+    /// Runtime state, which outlives every snapshot.
     pub state: Arc<State>,
+    /// What TLS handshakes go by.
     pub tls: tls::server::Server,
+    /// What rules are evaluated with.
     pub services: Arc<Services>,
     /// Whether HTTP/1 clients are told to come back by another connection.
     is_leaving: AtomicBool,
+    /// Where requests are told of.
     pub telemetry: Arc<Telemetry>,
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
@@ -54,6 +60,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Nothing is accepted yet: `listener` does that.
     pub fn new(
         live: Arc<LiveCell>,
         state: Arc<State>,

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::tls::{Agreed, ClientCertificate};
 use crate::snapshot::ListenerKey;
 
+/// The client, or the proxy that speaks for it.
 #[derive(Debug)]
 pub struct Peer {
     pub listener: ListenerKey,

@@ -14,6 +14,7 @@ pub struct UpgradePermit {
     line: Weak<Semaphore>,
     /// Until when the app must have answered, the time in line included.
     pub deadline: Instant,
+    /// Whether there was a line.
     pub waited: bool,
     /// None: the time is up.
     pub permit: Option<OwnedSemaphorePermit>,
@@ -34,6 +35,7 @@ impl UpgradePermit {
         }
     }
 
+    /// Whether it is a place among these.
     pub fn is_in_line_of(&self, line: &Arc<Semaphore>) -> bool {
         self.line.as_ptr() == Arc::as_ptr(line)
     }

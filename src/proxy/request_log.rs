@@ -23,11 +23,13 @@ use crate::websocket::socket::Closed;
 /// What is found out about a request on its way.
 #[derive(Default)]
 pub struct RequestInfo {
+    /// Whose route it is; None: no route was found.
     pub deployment: Option<Arc<Deployment>>,
     /// What stands before the app.
     pub policies: Option<Arc<[Arc<Policy>]>>,
     /// What they have said; None: there are none.
     pub passed: Option<Box<Passed>>,
+    /// The endpoint, and the body on its way to it.
     pub attempted: Attempted,
 }
 
@@ -43,9 +45,11 @@ pub struct Attempted {
 /// How a request was answered.
 #[derive(Clone, Copy)]
 pub struct Answered<'a> {
+    /// As the client gets it.
     pub status: StatusCode,
     /// None: by the app, or as it should be.
     pub code: Option<&'static str>,
+    /// As the client gets them; None: there is no answer.
     pub headers: Option<&'a HeaderMap>,
 }
 
@@ -94,6 +98,7 @@ impl RequestLog {
         self.end(telemetry, bytes, true);
     }
 
+    /// Writes the record and sends off the span. `complete`: the answer came to its end.
     pub fn end(self, telemetry: &Telemetry, bytes_out: u64, complete: bool) {
         let tail = Tail {
             duration: self.started.elapsed(),
@@ -138,6 +143,7 @@ impl RequestLog {
 }
 
 impl SocketLog {
+    /// Writes the closing record and sends off the span.
     pub fn closed(self, closed: Closed) {
         let by = closed.by.label();
         let tail = Tail {

@@ -17,6 +17,7 @@ use crate::reason::Reason;
 /// The longest path and query, in bytes. RFC 9112 section 3 asks for 8,000 octets at least; a head has 64 KiB in all.
 const MAX_TARGET: usize = 32 * 1024;
 
+/// What a request is for, as every reader after Postern reads it.
 pub struct Target {
     /// As the app sees it: verbatim, with its port.
     pub host: HeaderValue,
@@ -25,6 +26,8 @@ pub struct Target {
 }
 
 impl Target {
+    /// Refuses a target that is too long, malformed, or could be read in two ways; a CONNECT that opens no WebSocket;
+    /// and too many header lines.
     pub fn of(head: &Parts) -> Result<Self, Reason> {
         if head
             .uri
@@ -96,6 +99,7 @@ impl Target {
         }
     }
 
+    /// Verbatim, without the query.
     pub fn path(&self) -> &str {
         self.uri.path()
     }

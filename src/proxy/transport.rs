@@ -24,7 +24,9 @@ use crate::snapshot::ListenerKey;
 /// A connection on which HTTP may begin.
 #[derive(Debug)]
 pub struct Opened {
+    /// Nothing of HTTP was read from it.
     pub stream: Stream,
+    /// As the PROXY header has it, where there is one.
     pub peer: Arc<Peer>,
     /// Agreed on by ALPN.
     pub http2: bool,

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 pub struct Lazy<T>(OnceLock<Box<T>>);
 
 impl<T: Default> Lazy<T> {
+    /// The cache, empty at its first use.
     pub fn get(&self) -> &T {
         self.0.get_or_init(Box::default)
     }

@@ -14,11 +14,13 @@ impl<T: Default> Slot<T> {
         self.0.get_or_init(Default::default)
     }
 
+    /// Pairs the part with its state.
     pub fn fill(&self, state: Arc<T>) {
         // A second fill is a part published twice: it already holds the same state.
         let _ = self.0.set(state);
     }
 
+    /// Whether the part was paired.
     pub fn is_filled(&self) -> bool {
         self.0.get().is_some()
     }

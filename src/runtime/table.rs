@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
+/// Entries live as long as somebody else holds them; the table alone keeps none.
 #[derive(Debug)]
 pub struct Table<K, V> {
+    /// Some may be dead.
     pub entries: HashMap<K, Weak<V>>,
     /// Dead entries are swept when the table has grown past this.
     sweep_at: usize,
 }
 
 impl<K: Clone + Eq + Hash, V: Default> Table<K, V> {
+    /// The living state of this key, or a new one. Sweeps dead entries whenever the table has doubled.
     pub fn get_or_insert(&mut self, key: &K) -> Arc<V> {
         if let Some(state) = self.entries.get(key).and_then(Weak::upgrade) {
             return state;

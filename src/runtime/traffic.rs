@@ -18,18 +18,29 @@ pub struct Traffic {
     pub refused: Refusals,
     /// Requests whose client left before any answer.
     pub abandoned: AtomicU64,
+    /// From the head of a request to the end of its answer, an answer of Postern included; without sockets.
     pub duration: Histogram,
+    /// By how each attempt ended.
     pub dials: [AtomicU64; DialResult::VARIANTS.len()],
+    /// Connections to endpoints that carry a request; without sockets.
     pub connections_active: AtomicI64,
+    /// Connections to endpoints that wait for the next request.
     pub connections_idle: AtomicI64,
+    /// Open now.
     pub sockets_open: AtomicI64,
+    /// Ever opened.
     pub sockets_opened: AtomicU64,
+    /// Ever closed, by who ended them first.
     pub sockets_closed: [AtomicU64; ClosedBy::VARIANTS.len()],
+    /// From opening to close.
     pub socket_duration: Histogram,
+    /// Bytes from clients, in all sockets.
     pub socket_bytes_to_app: AtomicU64,
+    /// Bytes from apps, in all sockets.
     pub socket_bytes_to_client: AtomicU64,
 }
 
+/// A counter per reason.
 #[derive(Debug)]
 pub struct Refusals([AtomicU64; Reason::VARIANTS.len()]);
 
@@ -37,9 +48,13 @@ pub struct Refusals([AtomicU64; Reason::VARIANTS.len()]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum DialResult {
+    /// A connection stands.
     Connected,
+    /// The endpoint answered with a reset.
     Refused,
+    /// Nothing was answered in time.
     TimedOut,
+    /// No route leads to the address.
     Unroutable,
     /// Our own lack of descriptors or memory.
     NoDescriptors,
@@ -47,6 +62,7 @@ pub enum DialResult {
     NoPorts,
     /// Connected, but not to an app that TLS can be spoken with.
     TlsFailed,
+    /// Anything else that the system says.
     Failed,
 }
 
@@ -54,8 +70,11 @@ pub enum DialResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ClosedBy {
+    /// The app.
     App,
+    /// The client.
     Client,
+    /// Postern: by a limit of its own, a deletion or its end.
     Postern,
 }
 
@@ -72,12 +91,14 @@ pub const BOUNDS: [f64; 14] = [
 ];
 
 impl Traffic {
+    /// An answer with a status outside of 100 to 599 counts in the nearest class.
     pub fn count_answer(&self, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.answered[class].fetch_add(1, Relaxed);
         self.duration.observe(took);
     }
 
+    /// An answer that is Postern's own.
     pub fn count_refusal(&self, reason: Reason, took: Duration) {
         self.refused.count(reason);
         self.duration.observe(took);
@@ -85,10 +106,12 @@ impl Traffic {
 }
 
 impl Refusals {
+    /// One more.
     pub fn count(&self, reason: Reason) {
         self.0[reason as usize].fetch_add(1, Relaxed);
     }
 
+    /// Since the Deployment came.
     pub fn get(&self, reason: Reason) -> u64 {
         self.0[reason as usize].load(Relaxed)
     }
@@ -102,18 +125,21 @@ impl Default for Refusals {
 }
 
 impl DialResult {
+    /// The metric's label.
     pub fn label(self) -> &'static str {
         self.into()
     }
 }
 
 impl ClosedBy {
+    /// The metric's label.
     pub fn label(self) -> &'static str {
         self.into()
     }
 }
 
 impl Histogram {
+    /// Counts in the first bucket whose bound is not exceeded.
     pub fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS

@@ -10,6 +10,7 @@ use traces::Tracer;
 /// Where the data plane tells of what it does.
 #[derive(Debug)]
 pub struct Telemetry {
+    /// Who asked for what, line by line.
     pub access: AccessLog,
     /// None: there is no collector.
     pub tracer: Option<Tracer>,

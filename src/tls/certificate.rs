@@ -20,12 +20,15 @@ pub struct Fingerprint(pub [u8; 32]);
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Certificate {
+    /// Where it stands in the cluster.
     pub secret: ObjectKey,
     /// The DNS names that the leaf is for.
     pub names: Box<[HostName]>,
     /// In Unix seconds.
     pub not_after: i64,
+    /// Of the chain and the key.
     pub fingerprint: Fingerprint,
+    /// What handshakes use: the chain, and the key that signs.
     #[serde(skip)]
     pub key: Arc<CertifiedKey>,
 }
@@ -33,8 +36,11 @@ pub struct Certificate {
 /// Certificates of authorities.
 #[derive(Serialize)]
 pub struct Authorities {
+    /// The Secret or ConfigMap that they are from.
     pub source: ObjectKey,
+    /// Of the certificates.
     pub fingerprint: Fingerprint,
+    /// What chains must lead to.
     #[serde(skip)]
     pub roots: Arc<RootCertStore>,
 }

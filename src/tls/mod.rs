@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 /// Sessions that one configuration keeps to resume, for all the servers that it is used with.
 const SESSIONS: usize = 64;
 
+/// The cryptography of every handshake.
 pub fn provider() -> Arc<CryptoProvider> {
     // The process' own; a test that has none installs none.
     CryptoProvider::get_default()

@@ -42,9 +42,13 @@ fn least_open(endpoints: &[Endpoint], candidates: impl Iterator<Item = usize>) -
     best
 }
 
+/// How an endpoint is chosen among those that are ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Strategy {
+    /// The one with the fewest requests and sockets of this replica; ties are broken at random.
     LeastConnections,
+    /// Any, each with the same chance.
     Random,
+    /// One after the other, in the order of addresses.
     RoundRobin,
 }

@@ -34,6 +34,7 @@ pub enum Connection {
 /// How the endpoints of one upstream are reached.
 #[derive(Clone, Copy)]
 pub struct Dialer<'a> {
+    /// Whose endpoints they are.
     pub upstream: &'a Upstream,
     /// None in plaintext.
     pub tls: Option<&'a Arc<UpstreamTls>>,

@@ -12,6 +12,7 @@ use super::h2::shared::Connections;
 /// side that closes.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(4);
 
+/// What outlives each snapshot of an endpoint: connections, and what is under way on them.
 #[derive(Debug, Default)]
 pub struct EndpointState {
     /// Requests and sockets under way: what LeastConnections compares.
@@ -27,17 +28,20 @@ pub struct EndpointState {
 pub struct Open(Arc<EndpointState>);
 
 impl EndpointState {
+    /// Requests and sockets that are under way now, at this replica.
     pub fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
 }
 
 impl Open {
+    /// Counts one more, until this is dropped.
     pub fn at(endpoint: &Arc<EndpointState>) -> Self {
         endpoint.open.fetch_add(1, Relaxed);
         Self(endpoint.clone())
     }
 
+    /// Where it is counted.
     pub fn endpoint(&self) -> &Arc<EndpointState> {
         &self.0
     }

@@ -22,6 +22,7 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// The request may be sent again, by another connection.
     pub(super) fn unsent(body: ReplayableBody, error: impl Into<Error>) -> Self {
         Self::Unsent {
             body: Box::new(body),

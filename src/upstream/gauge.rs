@@ -14,6 +14,7 @@ pub struct GaugeGuard {
 }
 
 impl GaugeGuard {
+    /// Counts an active connection.
     pub fn active(traffic: &Arc<Traffic>) -> Self {
         traffic.connections_active.fetch_add(1, Relaxed);
         Self {
@@ -27,6 +28,7 @@ impl GaugeGuard {
         *self = Self::active(traffic);
     }
 
+    /// The connection waits for its next request: it counts as idle.
     pub fn rest(&mut self) {
         self.gauge().fetch_sub(1, Relaxed);
         self.idle = true;

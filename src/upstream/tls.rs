@@ -65,6 +65,7 @@ fn server_name<S: Serializer>(name: &Option<ServerName<'static>>, to: S) -> Resu
 /// What an app is met with.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a> {
+    /// Authorities, client certificate and expected name.
     pub tls: &'a UpstreamTls,
     /// Whose name is expected where `tls` says none.
     pub service: &'a UpstreamKey,

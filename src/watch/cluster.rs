@@ -1,6 +1,8 @@
 //! The apiserver as a source: one list and watch per kind (and namespace), forever. What arrives together is sent
 //! together; a list is sent whole, so that nobody ever sees half a world.
 
+mod merge;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::Path;
@@ -20,11 +22,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, warn};
 
+use self::merge::Merge;
 use super::trim;
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
-use crate::object::ObjectKey;
-use crate::store::{Batch, Event, Kind, Object};
+use crate::store::{Batch, Kind, Object};
 
 /// What a watch counts.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,7 @@ pub struct Counters {
     pub undecodable: Counter,
 }
 
+/// Why the apiserver cannot even be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("neither a kubeconfig nor a ServiceAccount is usable: {0}")]
@@ -67,52 +70,38 @@ pub async fn watch(
     sender: &Sender<Batch>,
     counters: impl Fn(Kind) -> Counters,
 ) {
-    let all = Select::default();
-    let labelled = Select {
-        labels: Some(trim::USE),
-        fields: None,
-    };
-    let tls_type = format!("type={}", trim::TLS);
-    let other_types = format!("type!={}", trim::TLS);
-    let tls = Select {
-        labels: None,
-        fields: Some(&tls_type),
-    };
-    let labelled_others = Select {
-        fields: Some(&other_types),
-        ..labelled
-    };
+    let all = [Select::default()];
     tokio::join!(
         watch_kind(
-            scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<Deployment>(&()), &[all]),
+            scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<Deployment>(&()), &all),
             Kind::Deployment,
             |object| Ok(trim::deployment(object).map(Object::Deployment)),
             sender,
             counters(Kind::Deployment),
         ),
         watch_kind(
-            scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<SentinelPolicy>(&()), &[all]),
+            scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<SentinelPolicy>(&()), &all),
             Kind::SentinelPolicy,
             |object| Ok(trim::policy(object).map(Object::SentinelPolicy)),
             sender,
             counters(Kind::SentinelPolicy),
         ),
         watch_kind(
-            scopes::<DeserializeGuard<core::Service>>(client, namespaces, &(), &[all]),
+            scopes::<DeserializeGuard<core::Service>>(client, namespaces, &(), &all),
             Kind::Service,
             |DeserializeGuard(object)| Ok(trim::service(object.map_err(|e| e.error)?).map(Object::Service)),
             sender,
             counters(Kind::Service),
         ),
         watch_kind(
-            scopes::<DeserializeGuard<discovery::EndpointSlice>>(client, namespaces, &(), &[all]),
+            scopes::<DeserializeGuard<discovery::EndpointSlice>>(client, namespaces, &(), &all),
             Kind::EndpointSlice,
             |DeserializeGuard(object)| Ok(trim::endpoint_slice(object.map_err(|e| e.error)?).map(Object::EndpointSlice)),
             sender,
             counters(Kind::EndpointSlice),
         ),
         watch_kind(
-            scopes::<DeserializeGuard<core::Secret>>(client, namespaces, &(), &[tls, labelled_others]),
+            scopes::<DeserializeGuard<core::Secret>>(client, namespaces, &(), &Select::secrets()),
             Kind::Secret,
             // The error could quote what must not be seen.
             |DeserializeGuard(object)| {
@@ -123,7 +112,7 @@ pub async fn watch(
             counters(Kind::Secret),
         ),
         watch_kind(
-            scopes::<DeserializeGuard<core::ConfigMap>>(client, namespaces, &(), &[labelled]),
+            scopes::<DeserializeGuard<core::ConfigMap>>(client, namespaces, &(), &Select::config_maps()),
             Kind::ConfigMap,
             |DeserializeGuard(object)| Ok(trim::config_map(object.map_err(|e| e.error)?).map(Object::ConfigMap)),
             sender,
@@ -132,21 +121,41 @@ pub async fn watch(
     );
 }
 
-/// Which objects of a kind are asked for.
-#[derive(Clone, Copy, Default)]
-struct Select<'a> {
-    labels: Option<&'a str>,
-    fields: Option<&'a str>,
+/// Which objects of a kind are asked for; by default all of them.
+#[derive(Default)]
+struct Select {
+    labels: Option<&'static str>,
+    fields: Option<String>,
 }
 
-impl Select<'_> {
-    fn config(self) -> watcher::Config {
+impl Select {
+    /// Certificates are known by their type, other Secrets by their label.
+    fn secrets() -> [Self; 2] {
+        let certificates = Self {
+            labels: None,
+            fields: Some(format!("type={}", trim::TLS)),
+        };
+        let labelled_others = Self {
+            labels: Some(trim::USE),
+            fields: Some(format!("type!={}", trim::TLS)),
+        };
+        [certificates, labelled_others]
+    }
+
+    fn config_maps() -> [Self; 1] {
+        [Self {
+            labels: Some(trim::USE),
+            fields: None,
+        }]
+    }
+
+    fn config(&self) -> watcher::Config {
         let config = watcher::Config::default()
             .timeout(WATCH.as_secs() as u32)
             .page_size(PAGE);
         watcher::Config {
             label_selector: self.labels.map(str::to_owned),
-            field_selector: self.fields.map(str::to_owned),
+            field_selector: self.fields.clone(),
             ..config
         }
     }
@@ -157,7 +166,7 @@ fn scopes<K>(
     client: &Client,
     namespaces: &[String],
     kind: &K::DynamicType,
-    selections: &[Select<'_>],
+    selections: &[Select],
 ) -> Vec<(Api<K>, watcher::Config)>
 where
     K: Resource<Scope: NamespaceScope> + Clone,
@@ -189,12 +198,7 @@ async fn watch_kind<K>(
 ) where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut merge = Merge {
-        scopes: scopes.iter().map(|_| Scope::default()).collect(),
-        kind,
-        trim,
-        counters,
-    };
+    let mut merge = Merge::new(scopes.len(), kind, trim, counters);
     let streams = scopes.into_iter().enumerate().map(|(scope, (api, config))| {
         watcher(api, config)
             .backoff(Delay::default())
@@ -214,7 +218,10 @@ async fn watch_kind<K>(
         for (scope, event) in arrived {
             match event {
                 Ok(event) => merge.take(scope, event, &mut events),
-                Err(error) => merge.failed(&error),
+                Err(error) => {
+                    merge.counters.restarts.inc();
+                    log_failure(kind, &error);
+                }
             }
         }
         if !events.is_empty() && sender.send(Batch { events, seen }).await.is_err() {
@@ -223,147 +230,31 @@ async fn watch_kind<K>(
     }
 }
 
-/// What is known of one kind, by scope: keys alone, for `Event::Listed` speaks of all scopes together.
-struct Merge<F> {
-    scopes: Vec<Scope>,
-    kind: Kind,
-    trim: F,
-    counters: Counters,
-}
-
-#[derive(Default)]
-struct Scope {
-    keys: BTreeSet<ObjectKey>,
-    listed: bool,
-    /// A list that is arriving. It may break off and start again.
-    arriving: Option<Arriving>,
-}
-
-#[derive(Default)]
-struct Arriving {
-    keys: BTreeSet<ObjectKey>,
-    events: Vec<Event>,
-}
-
-impl<F> Merge<F> {
-    fn take<K: Resource>(&mut self, scope: usize, event: watcher::Event<K>, events: &mut Vec<Event>)
-    where
-        F: Fn(K) -> Result<Option<Object>, String>,
-    {
-        let kind = self.kind;
-        match event {
-            watcher::Event::Init => self.scopes[scope].arriving = Some(Arriving::default()),
-            watcher::Event::InitApply(object) => {
-                let Some((key, object)) = self.trimmed(object) else {
-                    return;
-                };
-                let Some(arriving) = &mut self.scopes[scope].arriving else {
-                    return;
-                };
-                match object {
-                    Trimmed::Object(object) => arriving.events.push(Event::Apply(object)),
-                    // Its last good version, if there is one, stays.
-                    Trimmed::Undecodable => {}
-                    Trimmed::Irrelevant => return,
-                }
-                arriving.keys.insert(key);
-            }
-            watcher::Event::InitDone => {
-                let scope = &mut self.scopes[scope];
-                let Some(arrived) = scope.arriving.take() else { return };
-                scope.keys = arrived.keys;
-                scope.listed = true;
-                events.extend(arrived.events);
-                if self.scopes.iter().all(|scope| scope.listed) {
-                    let keys = self
-                        .scopes
-                        .iter()
-                        .flat_map(|scope| scope.keys.iter().cloned())
-                        .collect();
-                    events.push(Event::Listed(kind, keys));
-                }
-            }
-            watcher::Event::Apply(object) => {
-                let Some((key, object)) = self.trimmed(object) else {
-                    return;
-                };
-                match object {
-                    Trimmed::Object(object) => {
-                        self.scopes[scope].keys.insert(key);
-                        events.push(Event::Apply(object));
-                    }
-                    Trimmed::Undecodable => {}
-                    // It may have concerned us until now.
-                    Trimmed::Irrelevant => {
-                        self.forget(scope, key, events);
-                    }
-                }
-            }
-            watcher::Event::Delete(object) => {
-                let Some(key) = trim::key(object.meta()) else { return };
-                self.forget(scope, key, events);
-            }
-        }
-    }
-
-    /// An object that was made anew may be in another scope already: then it is not gone.
-    fn forget(&mut self, scope: usize, key: ObjectKey, events: &mut Vec<Event>) {
-        let gone = self.scopes[scope].keys.remove(&key);
-        if gone && !self.scopes.iter().any(|other| other.keys.contains(&key)) {
-            events.push(Event::Delete(self.kind, key));
-        }
-    }
-
-    fn trimmed<K: Resource>(&self, object: K) -> Option<(ObjectKey, Trimmed)>
-    where
-        F: Fn(K) -> Result<Option<Object>, String>,
-    {
-        let key = trim::key(object.meta())?;
-        let trimmed = match (self.trim)(object) {
-            Ok(Some(object)) => Trimmed::Object(object),
-            Ok(None) => Trimmed::Irrelevant,
-            Err(reason) => {
-                self.counters.undecodable.inc();
-                warn!(kind = ?self.kind, object = %key, reason, "invalid object: its last good version stays in force");
-                Trimmed::Undecodable
-            }
-        };
-        Some((key, trimmed))
-    }
-
-    fn failed(&self, failure: &watcher::Error) {
-        self.counters.restarts.inc();
-        let kind = self.kind;
-        let status = match failure {
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-            | watcher::Error::WatchFailed(kube::Error::Api(status))
-            | watcher::Error::WatchError(status) => Some(status),
-            _ => None,
-        };
-        match status {
-            Some(status) if status.code == 404 && matches!(kind, Kind::Deployment | Kind::SentinelPolicy) => error!(
+/// Says what a person can do about it, if anything.
+fn log_failure(kind: Kind, failure: &watcher::Error) {
+    let status = match failure {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    };
+    match status {
+        Some(status) if status.code == 404 && matches!(kind, Kind::Deployment | Kind::SentinelPolicy) => error!(
+            ?kind,
+            "a CRD of postern.dev is not installed: run `postern crds | kubectl apply --server-side -f -`"
+        ),
+        Some(status) if status.code == 403 || status.code == 401 => {
+            error!(
                 ?kind,
-                "a CRD of postern.dev is not installed: run `postern crds | kubectl apply --server-side -f -`"
-            ),
-            Some(status) if status.code == 403 || status.code == 401 => {
-                error!(
-                    ?kind,
-                    reason = status.message,
-                    "listing and watching is forbidden: check the ClusterRole"
-                );
-            }
-            // The apiserver keeps some minutes of history; a watch that was away for longer lists again.
-            Some(status) if status.code == 410 => debug!(?kind, "watch is too old, listing again"),
-            _ => warn!(?kind, error = %failure, "watch failed: trying again"),
+                reason = status.message,
+                "listing and watching is forbidden: check the ClusterRole"
+            );
         }
+        // The apiserver keeps some minutes of history; a watch that was away for longer lists again.
+        Some(status) if status.code == 410 => debug!(?kind, "watch is too old, listing again"),
+        _ => warn!(?kind, error = %failure, "watch failed: trying again"),
     }
-}
-
-enum Trimmed {
-    Object(Object),
-    Irrelevant,
-    Undecodable,
 }
 
 /// The apiserver's usual backoff, but what a short outage leaves stale is noticed soon after it.
@@ -390,6 +281,3 @@ const WATCH: Duration = Duration::from_secs(60);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 const PAGE: u32 = 500;
 const BATCH: usize = 512;
-
-#[cfg(test)]
-mod tests;

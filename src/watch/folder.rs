@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::manifests::{GRACE, Manifests};
 use crate::store::Batch;
 
+/// Why the folder is no source.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("{0} is not a folder")]
@@ -59,6 +60,7 @@ enum Look {
 }
 
 impl Folder {
+    /// Watches the folder and all folders in it, and reads nothing yet. Fails if it is no folder, or cannot be watched.
     pub fn open(root: &Path) -> Result<Self, FolderError> {
         if !root.is_dir() {
             return Err(FolderError::NotAFolder(root.to_owned()));

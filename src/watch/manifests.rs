@@ -20,6 +20,7 @@ use crate::store::{Event, Object};
 /// file after the other; a deletion closes sockets.
 pub const GRACE: Duration = Duration::from_millis(250);
 
+/// The files of a folder, and what they claim.
 #[derive(Default)]
 pub struct Manifests {
     files: BTreeMap<Arc<Path>, Vec<Document>>,
@@ -70,27 +71,7 @@ impl Manifests {
             {
                 documents.push(known.remove());
             } else {
-                let mut document = Document {
-                    hash,
-                    objects: Vec::new(),
-                    broken: false,
-                    whole: true,
-                };
-                let mut objects = Vec::new();
-                for parsed in part.parse() {
-                    let refused = match parsed {
-                        Ok(object) => {
-                            let reason = reason(&object).map(|reason| (part.line, reason.to_string()));
-                            objects.push(object);
-                            reason
-                        }
-                        Err(error) => Some((error.line, error.to_string())),
-                    };
-                    if let Some((line, reason)) = refused {
-                        document.broken = true;
-                        warn!(file = %path.display(), line, reason, "invalid manifest: its last good version stays in force");
-                    }
-                }
+                let (document, objects) = Document::parse(hash, path, part);
                 fresh.push((documents.len(), objects));
                 documents.push(document);
             }
@@ -102,18 +83,7 @@ impl Manifests {
             self.drop_claims(path, document.hash, &document.objects);
         }
         for (place, objects) in fresh {
-            let document = &mut documents[place];
-            for object in objects {
-                let id = object.id();
-                document.objects.push(id.clone());
-                let claim = Claim {
-                    file: file.clone(),
-                    document: document.hash,
-                    object: Arc::new(object),
-                };
-                self.claims.entry(id.clone()).or_default().push(claim);
-                self.touched.insert(id);
-            }
+            self.add_claims(&file, &mut documents[place], objects);
         }
         self.files.insert(file, documents);
     }
@@ -125,6 +95,7 @@ impl Manifests {
         }
     }
 
+    /// The paths of all known files, in their order.
     pub fn files(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.files.keys()
     }
@@ -221,6 +192,20 @@ impl Manifests {
             .collect()
     }
 
+    fn add_claims(&mut self, file: &Arc<Path>, document: &mut Document, objects: Vec<Object>) {
+        for object in objects {
+            let id = object.id();
+            document.objects.push(id.clone());
+            let claim = Claim {
+                file: file.clone(),
+                document: document.hash,
+                object: Arc::new(object),
+            };
+            self.claims.entry(id.clone()).or_default().push(claim);
+            self.touched.insert(id);
+        }
+    }
+
     fn drop_claims(&mut self, path: &Path, document: u64, ids: &[ObjectId]) {
         for id in ids {
             if let Some(claims) = self.claims.get_mut(id) {
@@ -231,6 +216,35 @@ impl Manifests {
             }
             self.touched.insert(id.clone());
         }
+    }
+}
+
+impl Document {
+    /// A document that was not known before, and its objects, which it does not claim yet. What is wrong with it is logged
+    /// with file and line.
+    fn parse(hash: u64, file: &Path, part: files::Document<'_>) -> (Self, Vec<Object>) {
+        let mut document = Self {
+            hash,
+            objects: Vec::new(),
+            broken: false,
+            whole: true,
+        };
+        let mut objects = Vec::new();
+        for parsed in part.parse() {
+            let refused = match parsed {
+                Ok(object) => {
+                    let reason = reason(&object).map(|reason| (part.line, reason.to_string()));
+                    objects.push(object);
+                    reason
+                }
+                Err(error) => Some((error.line, error.to_string())),
+            };
+            if let Some((line, reason)) = refused {
+                document.broken = true;
+                warn!(file = %file.display(), line, reason, "invalid manifest: its last good version stays in force");
+            }
+        }
+        (document, objects)
     }
 }
 

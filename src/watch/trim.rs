@@ -23,6 +23,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// What a Secret or ConfigMap may be used for, as its owner says: without it nobody but the owner's own TLS is served.
 pub const USE: &str = "postern.dev/use";
+/// The type of Secrets with a certificate and its key.
 pub const TLS: &str = "kubernetes.io/tls";
 
 const KEPT_OF_TLS: [&str; 2] = ["tls.crt", "tls.key"];
@@ -109,6 +110,7 @@ fn decoded<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Arc<str>
     })
 }
 
+/// Ports beyond 16 bits are left out. None: it has no name.
 pub fn service(object: core::Service) -> Option<Service> {
     let key = key(&object.metadata)?;
     let spec = object.spec.unwrap_or_default();

@@ -26,7 +26,9 @@ const UPGRADES_IN_FLIGHT: usize = 64;
 /// It outlives every snapshot: a change of configuration closes no socket.
 #[derive(Debug)]
 pub struct DeploymentState {
+    /// Counters of the Deployment.
     pub traffic: Arc<Traffic>,
+    /// Permits for handshakes with the app.
     pub upgrades: Arc<Semaphore>,
     sockets: Mutex<Sockets>,
     /// Notified when no socket is open any more.
@@ -86,10 +88,12 @@ impl DeploymentState {
         sockets.open.values().cloned().collect()
     }
 
+    /// After `close`: sockets may open again.
     pub fn reopen(&self) {
         self.lock().closed = false;
     }
 
+    /// Sockets that are open now.
     pub fn socket_count(&self) -> usize {
         self.lock().open.len()
     }
@@ -126,10 +130,12 @@ impl Registered {
         self.socket.is_ending(waker)
     }
 
+    /// For the bytes from the client.
     pub fn to_app(&self) -> Meter<'_> {
         self.socket.to_app()
     }
 
+    /// For the bytes from the app.
     pub fn to_client(&self) -> Meter<'_> {
         self.socket.to_client()
     }

@@ -22,15 +22,20 @@ pub struct Socket {
     bytes_to_app: AtomicU64,
     bytes_to_client: AtomicU64,
     tunnel: AtomicWaker,
+    /// Whose socket it is.
     pub(super) deployment: Arc<DeploymentState>,
 }
 
 /// How a socket has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
+    /// From the app's 101 to the end.
     pub open: Duration,
+    /// Bytes from the client.
     pub bytes_to_app: u64,
+    /// Bytes from the app.
     pub bytes_to_client: u64,
+    /// Who ended it first.
     pub by: ClosedBy,
 }
 
@@ -44,6 +49,7 @@ pub struct Meter<'a> {
 const STILL_OPEN: u8 = u8::MAX;
 
 impl Socket {
+    /// Opened now, by nobody's word closed.
     pub(super) fn new(deployment: Arc<DeploymentState>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -58,6 +64,7 @@ impl Socket {
         }
     }
 
+    /// Unique in this process.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -68,11 +75,13 @@ impl Socket {
         self.tunnel.wake();
     }
 
+    /// Whether `end` was called; if not yet, `waker` will hear of it.
     pub(super) fn is_ending(&self, waker: &Waker) -> bool {
         self.tunnel.register(waker);
         self.ending.load(Ordering::Acquire)
     }
 
+    /// Counts for the socket and its Deployment.
     pub(super) fn to_app(&self) -> Meter<'_> {
         Meter {
             own: &self.bytes_to_app,
@@ -80,6 +89,7 @@ impl Socket {
         }
     }
 
+    /// Counts for the socket and its Deployment.
     pub(super) fn to_client(&self) -> Meter<'_> {
         Meter {
             own: &self.bytes_to_client,
@@ -87,6 +97,7 @@ impl Socket {
         }
     }
 
+    /// The first word counts.
     pub(super) fn closed_by(&self, by: ClosedBy) {
         let _ = self
             .closed_by
@@ -106,6 +117,7 @@ impl Socket {
 }
 
 impl Meter<'_> {
+    /// Called by the tunnel alone: it does not count right from two tasks at once.
     pub fn add(self, bytes: usize) {
         let bytes = bytes as u64;
         // The tunnel alone writes it.

@@ -59,9 +59,11 @@ thread_local! {
 /// The app's half of an accepted upgrade.
 #[derive(Debug)]
 pub struct Opening<A = Stream> {
+    /// A connection whose 101 was read.
     pub app: A,
     /// What the app sent right behind its 101.
     pub early: Bytes,
+    /// Its place in the registry.
     pub socket: Registered,
     /// The handshake's place among those in flight, given back when the tunnel stands.
     pub permit: OwnedSemaphorePermit,
@@ -98,6 +100,7 @@ pub fn run<C, A>(client: C, early: Bytes, opening: Opening<A>) -> Tunnel<C, A> {
     }
 }
 
+/// A future that moves bytes between a client and an app until both have ended, or it is told to end.
 #[derive(Debug)]
 pub struct Tunnel<C, A = Stream> {
     client: C,

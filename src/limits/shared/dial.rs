@@ -27,6 +27,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Commands on their way to the connection; whoever comes when it is full waits, within his deadline.
 const QUEUE: usize = 1024;
 
+/// Why there is no connection. It quotes no credential.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read {0} in the folder of credentials: {1}")]
@@ -51,6 +52,7 @@ struct Credentials {
     authorities: Option<Vec<u8>>,
 }
 
+/// Reads the credentials, connects and authenticates, all of it within `TIMEOUT`. Fails as `Error` says.
 pub async fn dial(store: &Store) -> Result<(MultiplexedConnection, Driver), Error> {
     timeout(TIMEOUT, connect(store)).await.unwrap_or(Err(Error::TimedOut))
 }

@@ -41,9 +41,11 @@ pub struct Lease {
     known: bool,
 }
 
+/// The key and id of each lease that was dropped, for `Leases::keep`.
 pub type Released = mpsc::Receiver<(u128, u64)>;
 
 impl Leases {
+    /// No lease is held; whoever has the receiver gives up at the store what is dropped here.
     pub fn new() -> (Self, Released) {
         let (released, receiver) = mpsc::channel(QUEUE);
         let held = Mutex::default();

@@ -26,6 +26,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// What a new connection is tried with: no rule has this key.
 const TRIAL: (&str, [u64; 3]) = ("postern:rate:{trial}", [u32::MAX as u64, 1000, 1]);
 
+/// The one connection to the store, if there is one.
 #[derive(Debug)]
 pub struct Link {
     current: Mutex<Option<Connection>>,
@@ -74,6 +75,7 @@ impl Link {
         })
     }
 
+    /// Waits for a connection, however long there is none.
     pub async fn connected(&self) {
         // The sender is our own: it does not go away.
         let _ = self.up.subscribe().wait_for(|up| *up).await;

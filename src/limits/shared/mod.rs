@@ -87,6 +87,7 @@ impl Shared {
         }
     }
 
+    /// For one request: `DEADLINE` is what all its calls may wait, in sum.
     pub fn visit(&self) -> Visit<'_> {
         self.visit_within(DEADLINE)
     }

@@ -85,10 +85,12 @@ return 1
 );
 
 impl Script {
+    /// The short way; the store answers NOSCRIPT where it does not know the script.
     pub fn by_hash(&self, key: &str, arguments: &[u64]) -> Cmd {
         command("EVALSHA", &self.hash, key, arguments)
     }
 
+    /// With the whole text, by which the store learns the script.
     pub fn by_text(&self, key: &str, arguments: &[u64]) -> Cmd {
         command("EVAL", self.text, key, arguments)
     }

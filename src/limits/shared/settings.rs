@@ -9,9 +9,13 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Store {
+    /// Whether the connection is encrypted, and the server's certificate verified.
     pub tls: bool,
+    /// A name or an address, the latter without brackets.
     pub host: String,
+    /// 6379 by default.
     pub port: u16,
+    /// The number that SELECT takes; 0 by default.
     pub database: u16,
     /// A folder with `username`, `password` and `ca.crt`, as far as they are needed; read for each new connection.
     pub credentials: Option<PathBuf>,

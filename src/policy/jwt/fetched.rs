@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::keys::{Invalid, KeySet};
 use crate::egress::{self, Egress, Limits, Reach};
 
+/// The key set behind one URL, kept fresh by one task for all rules and requests.
 #[derive(Default)]
 pub struct Jwks {
     progress: watch::Sender<Progress>,

@@ -43,14 +43,18 @@ struct Key {
     parsed: Box<[(Algorithm, ParsedPublicKey)]>,
 }
 
+/// What a set says of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// One of the keys has made it.
     Verified,
+    /// None of the keys that it may be from has made it.
     Forged,
     /// No key of this set is the token's: a newer set may have it.
     UnknownKey,
 }
 
+/// Why a text is no key set that can be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     #[error("not a JSON Web Key Set")]
@@ -120,6 +124,7 @@ impl KeySet {
         })
     }
 
+    /// A sentence for each of them.
     pub fn unusable(&self) -> &[String] {
         &self.unusable
     }

@@ -27,43 +27,58 @@ use crate::text::printed;
 use token::Token;
 use verified::{Digest, Verified};
 
+/// A rule that wants a token of one issuer, unless it is optional.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Jwt {
+    /// The only `iss` that is accepted.
     pub issuer: Arc<str>,
     /// One of them has to be the token's. Empty: whomever it is for.
     pub audiences: Box<[Box<str>]>,
+    /// What verifies tokens.
     pub keys: Keys,
+    /// Those that a token may name; others are refused before any key is tried.
     pub algorithms: Box<[Algorithm]>,
     /// Seconds.
     pub clock_skew: u32,
+    /// The claim that holds the principal's subject.
     pub subject_claim: Box<str>,
+    /// All must be there.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub required_claims: Box<[RequiredClaim]>,
+    /// What the token's permissions must meet; None: any token will do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
+    /// The claim that holds the permissions.
     pub permissions_claim: Box<str>,
+    /// Where a token may stand, the first place that holds one first.
     pub from: Arc<[Source]>,
     /// Whether a request without a token goes on as anonymous.
     pub optional: bool,
+    /// Tokens that need no second verification.
     #[serde(skip)]
     pub verified: Lazy<Verified>,
 }
 
+/// Where the keys are.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Keys {
+    /// At the issuer; fetched in the background.
     Url {
         #[serde(serialize_with = "printed::text")]
         url: Uri,
         #[serde(skip)]
         fetched: Slot<fetched::Jwks>,
     },
+    /// In a Secret or ConfigMap.
     Set(Arc<KeySet>),
 }
 
+/// A claim that a token must have.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct RequiredClaim {
+    /// Its name at the top of the payload.
     pub claim: Box<str>,
     /// This text, or a list that holds it. None: anything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +89,8 @@ pub struct RequiredClaim {
 const KEYS_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Jwt {
+    /// `now` is in Unix seconds. None: there is no token, and the rule is optional. Refuses what is no single, valid token
+    /// of this rule, and every token while no keys are known.
     pub async fn check(&self, request: &Request<'_>, now: i64) -> Result<Option<Authenticated>, Refusal> {
         let found = credentials::find(&self.from, request);
         let Some(found) = found.map_err(|_| invalid(Flaw::Malformed))? else {

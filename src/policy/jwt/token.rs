@@ -13,10 +13,13 @@ use super::keys::Algorithm;
 
 /// Not yet verified.
 pub struct Token<'a> {
+    /// The header's, which is one of the rule's.
     pub algorithm: Algorithm,
+    /// Names a key of the set; None: any key may have made the signature.
     pub key_id: Option<Box<str>>,
     /// What is signed.
     pub message: &'a [u8],
+    /// Decoded; its length is not checked yet.
     pub signature: Vec<u8>,
     payload: &'a str,
 }
@@ -82,10 +85,12 @@ impl<'a> Token<'a> {
 }
 
 impl Claims {
+    /// None: the token lacks the claim.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
+    /// None: the token lacks the claim, or it is no text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }

@@ -30,12 +30,15 @@ struct Entry {
 const MAX_TOKENS: usize = 1024;
 
 impl Digest {
+    /// Of the token's text as it came.
     pub fn of(token: &str) -> Self {
         Self(Fingerprint::from(digest(&SHA256, token.as_bytes())).0)
     }
 }
 
 impl Verified {
+    /// Whom the token names; None: it is not remembered, was verified by other keys, or ends before `now`, in Unix
+    /// seconds.
     pub fn find(&self, token: &Digest, keys: &Arc<KeySet>, now: i64) -> Option<Arc<Principal>> {
         let entries = self.0.lock();
         let entry = entries.get(token)?;
@@ -43,6 +46,7 @@ impl Verified {
         holds.then(|| entry.principal.clone())
     }
 
+    /// `end` is in Unix seconds: from then on the token is verified again, and refused.
     pub fn remember(&self, token: Digest, keys: &Arc<KeySet>, principal: &Arc<Principal>, end: f64) {
         let entry = Entry {
             keys: keys.clone(),

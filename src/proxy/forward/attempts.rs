@@ -36,8 +36,11 @@ pub(super) struct Attempts<'t> {
 
 /// One endpoint's turn.
 pub(super) struct Attempt {
+    /// The endpoint's.
     pub(super) address: SocketAddr,
+    /// Counts the request at its endpoint while it is held.
     pub(super) open: Open,
+    /// How long the dial may take.
     pub(super) limit: Duration,
 }
 
@@ -123,6 +126,7 @@ impl Forward<'_> {
         }
     }
 
+    /// For connections to this upstream, counted for this Deployment.
     pub(super) fn dialer(&self) -> Dialer<'_> {
         Dialer {
             upstream: self.upstream,

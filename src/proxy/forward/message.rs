@@ -12,6 +12,7 @@ use crate::upstream::connection::Connection;
 use crate::websocket::handshake::Handshake;
 
 impl Forward<'_> {
+    /// The request as the app gets it. `expect`: the app decides whether the client may send its body.
     pub(super) fn request<B>(&self, body: B, upgrade: Option<&Handshake>, expect: bool) -> Request<B> {
         let told = AppHeaders {
             host: &self.target.host,

@@ -36,9 +36,11 @@ const MAX_BUFFER: usize = 128 * 1024;
 
 /// What is left of a connection when hyper is done with it.
 pub enum Ending {
+    /// A WebSocket; boxed, since the other endings are small.
     Socket(Box<Tunnel<Stream>>),
     /// Both ways are to be ended in order.
     Lingering(Stream),
+    /// Nothing is left to do.
     Closed,
 }
 
@@ -87,6 +89,7 @@ pub async fn serve(
 }
 
 impl Ending {
+    /// Lingers, or leaves the tunnel to a task of its own.
     pub async fn finish(self) {
         match self {
             // A new, small task: this one's memory goes with it.

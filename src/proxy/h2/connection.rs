@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -63,6 +63,8 @@ fn settings(listener: &Listener) -> Builder {
     builder
 }
 
+/// Until the connection ends: by the client, after `keep_alive` without a stream, at the drain of this process, or because
+/// the client floods it.
 async fn drive(
     connection: &mut server::Connection<Io, Bytes>,
     shared: &Arc<Shared>,
@@ -85,11 +87,8 @@ async fn drive(
         }
         let mut look = first || going_away || tick.is_elapsed();
         loop {
-            while let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                let Some(Ok((request, respond))) = accepted else {
-                    return Poll::Ready(());
-                };
-                tokio::spawn(request::serve(request, respond, Place::of(shared)));
+            if accept(connection, shared, cx).is_ready() {
+                return Poll::Ready(());
             }
             if !given_up && seen.flooded.load(Relaxed) {
                 given_up = true;
@@ -124,4 +123,15 @@ async fn drive(
         }
     })
     .await;
+}
+
+/// Moves frames, and makes a task of each stream that has arrived. Ready: the connection has ended.
+fn accept(connection: &mut server::Connection<Io, Bytes>, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Poll<()> {
+    while let Poll::Ready(accepted) = connection.poll_accept(cx) {
+        let Some(Ok((request, respond))) = accepted else {
+            return Poll::Ready(());
+        };
+        tokio::spawn(request::serve(request, respond, Place::of(shared)));
+    }
+    Poll::Pending
 }

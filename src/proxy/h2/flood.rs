@@ -42,6 +42,7 @@ pub struct Flood {
 pub struct TooMuch;
 
 impl Flood {
+    /// With all of `CAPACITY`, before the client's preface.
     pub fn new(now: Instant) -> Self {
         Self {
             skip: PREFACE,
@@ -53,6 +54,8 @@ impl Flood {
         }
     }
 
+    /// Takes note of what the client sent, in pieces of any size. Fails once it has sent too many frames for too
+    /// little.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), TooMuch> {
         loop {
             let skipped = self.skip.min(bytes.len());

@@ -12,17 +12,20 @@ use crate::proxy::peer::Peer;
 /// What the streams of one connection share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// What it shares with all connections.
     pub(super) proxy: Arc<Proxy>,
     peer: Arc<Peer>,
     load: Mutex<Load>,
 }
 
+/// What is open on a connection.
 #[derive(Debug)]
 pub(super) struct Load {
     requests: usize,
     sockets: usize,
     /// Since when it has had neither, if it has neither.
     idle_since: Instant,
+    /// Whether the connection lives.
     pub(super) open: bool,
     counted: Option<TaskTrackerToken>,
 }
@@ -35,6 +38,7 @@ pub struct Place {
 }
 
 impl Shared {
+    /// No stream yet: the connection is idle from now on.
     pub(super) fn new(peer: Arc<Peer>, proxy: Arc<Proxy>) -> Self {
         let load = Load {
             requests: 0,
@@ -50,6 +54,7 @@ impl Shared {
         }
     }
 
+    /// Changes the load; then notes since when it is idle, and whether a drain waits for it.
     pub(super) fn change(&self, change: impl FnOnce(&mut Load)) {
         let mut load = self.lock();
         change(&mut load);
@@ -63,6 +68,7 @@ impl Shared {
         }
     }
 
+    /// Held for a few instructions, never across a wait.
     pub(super) fn lock(&self) -> MutexGuard<'_, Load> {
         self.load.lock()
     }
@@ -74,12 +80,14 @@ impl Load {
         self.open && (self.requests > 0 || self.sockets == 0)
     }
 
+    /// None: a request or a socket is open.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.requests + self.sockets == 0).then_some(self.idle_since)
     }
 }
 
 impl Place {
+    /// Counts a request on the connection until it is dropped.
     pub(super) fn of(shared: &Arc<Shared>) -> Self {
         shared.change(|load| load.requests += 1);
         Self {
@@ -88,14 +96,17 @@ impl Place {
         }
     }
 
+    /// The connection's.
     pub fn proxy(&self) -> &Arc<Proxy> {
         &self.shared.proxy
     }
 
+    /// The connection's.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.shared.peer
     }
 
+    /// Once, when the request has become a socket: a drain no longer waits for it.
     pub fn is_socket_now(&mut self) {
         self.is_socket = true;
         self.shared.change(|load| {

@@ -26,6 +26,7 @@ use crate::proxy::client::Client;
 use crate::proxy::exchange;
 use crate::websocket::tunnel::{self, Opening};
 
+/// Answers one stream, to the end of its answer; a WebSocket goes on in a task of its own.
 pub async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, place: Place) {
     let client = Arc::new(Client::new(place.proxy().clone(), place.peer().clone(), None));
     client.clock.busy();

@@ -10,6 +10,7 @@ use http_body::Body as _;
 use crate::body::clock::Clock;
 use crate::proxy::body::Body;
 
+/// An answer's body on its way to the client, as far as its windows admit.
 pub struct Sending<'a> {
     to: SendStream<Bytes>,
     body: Body,
@@ -28,6 +29,7 @@ enum Cut {
 }
 
 impl<'a> Sending<'a> {
+    /// `clock` hears of the client's pauses.
     pub fn new(to: SendStream<Bytes>, body: Body, clock: &'a Clock) -> Self {
         Self {
             to,

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::place::Place;
 use crate::websocket::tunnel::Side;
 
+/// A stream as bytes both ways (RFC 8441 section 5). It keeps its connection's place until it is dropped.
 #[derive(Debug)]
 pub struct Socket {
     from: RecvStream,
@@ -23,6 +24,7 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Both halves of a stream whose handshake was accepted.
     pub fn new(from: RecvStream, to: SendStream<Bytes>, place: Place) -> Self {
         Self {
             from,

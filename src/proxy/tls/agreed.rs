@@ -6,12 +6,16 @@ use super::client_certificate::ClientCertificate;
 use crate::object::ObjectKey;
 use crate::snapshot::{ClientTls, ListenerKey, Snapshot};
 
+/// One handshake's outcome.
 #[derive(Debug)]
 pub struct Agreed {
     /// Lower case, without trailing dot.
     pub server_name: Option<Arc<str>>,
+    /// The certificates that its client was shown.
     pub identity: Identity,
+    /// The rule by which it was asked for a certificate; None: it was not.
     pub client: Option<Arc<ClientTls>>,
+    /// What it showed and Postern verified; None: nothing.
     pub client_certificate: Option<ClientCertificate>,
 }
 
@@ -25,6 +29,7 @@ impl Identity {
         Self(Self::secrets(snapshot, listener, host).cloned().collect())
     }
 
+    /// Whether a client of `host` would be shown the same by this snapshot.
     pub fn is_of(&self, snapshot: &Snapshot, listener: ListenerKey, host: &str) -> bool {
         self.0.iter().eq(Self::secrets(snapshot, listener, host))
     }

@@ -30,6 +30,7 @@ const MAX_NAMES: usize = 8;
 const MAX_TEXT: usize = 1024;
 
 impl ClientCertificate {
+    /// A certificate that is verified already: what cannot be parsed is told of by its hash alone.
     pub fn read(certificate: &CertificateDer<'_>) -> Self {
         let hash = Hex(digest(&SHA256, certificate).as_ref()).to_string();
         let parsed = X509Certificate::from_der(certificate).ok();

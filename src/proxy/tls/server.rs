@@ -31,12 +31,17 @@ pub struct Server {
 
 /// A finished handshake.
 pub struct Accepted {
+    /// For the connection's bytes.
     pub stream: TlsStream<TcpStream>,
+    /// What requests are held against.
     pub agreed: Agreed,
+    /// Agreed on by ALPN.
     pub http2: bool,
+    /// Whether the client brought a session along.
     pub resumed: bool,
 }
 
+/// Why no TLS client could be served.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotStart {
     #[error("cannot create a self-signed certificate: {0}")]
@@ -55,6 +60,8 @@ struct Resolver {
 const SELF_SIGNED: &str = "no-certificate.postern.invalid";
 
 impl Server {
+    /// Makes the self-signed certificate and the configurations without client certificates. Fails if the cryptography
+    /// does.
     pub fn new(live: Arc<LiveCell>) -> Result<Self, CannotStart> {
         let resolver = Arc::new(Resolver {
             live: live.clone(),

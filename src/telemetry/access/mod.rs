@@ -28,6 +28,7 @@ pub enum Mode {
     Off,
 }
 
+/// Lines of JSON, one for each request and two for each socket.
 #[derive(Debug)]
 pub struct AccessLog {
     mode: AtomicU8,
@@ -38,12 +39,17 @@ pub struct AccessLog {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity<'a> {
+    /// X-Request-Id, as the app gets it.
     pub request_id: &'a str,
+    /// In hexadecimal; None: the request is in no trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// The client's.
     pub remote_ip: IpAddr,
+    /// The Deployment's; None: no route was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<&'a str>,
+    /// The Deployment's name; None: no route was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deployment: Option<&'a str>,
 }
@@ -52,27 +58,41 @@ pub struct Identity<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Head<'a> {
+    /// Not repeated: a line begins with it.
     #[serde(skip)]
     pub identity: Identity<'a>,
+    /// As in `HTTP/1.1`.
     pub protocol: &'static str,
+    /// `http` or `https`, as the client came.
     pub scheme: &'static str,
+    /// As it was sent.
     pub method: &'a str,
+    /// Verbatim; None: the request has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<&'a str>,
+    /// Without the query, cut to 2 KiB.
     pub path: &'a str,
+    /// Less credentials; None: there is none, or no rule asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// 499: the client left before an answer.
     pub status: u16,
+    /// None: by the app, or as it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
+    /// The endpoint that was tried last; None: none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
+    /// The principal's subject; None: nobody was authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<&'a str>,
+    /// Redacted, and cut to 1 KiB; None: the client sent none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Cow<'a, str>>,
+    /// Those that rules ask for, redacted.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub request_headers: Map<String, Value>,
+    /// Those that rules ask for, redacted.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub response_headers: Map<String, Value>,
 }
@@ -84,11 +104,15 @@ struct Stamp {
     event: Event,
 }
 
+/// What a line tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Event {
+    /// A request's end.
     Request,
+    /// A socket's beginning, with its request's record.
     SocketOpened,
+    /// A socket's end, by its identity alone.
     SocketClosed,
 }
 
@@ -96,15 +120,19 @@ pub enum Event {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tail {
+    /// Of the request; of a socket that closes, its own. Milliseconds in the line.
     #[serde(rename = "durationMs", serialize_with = "millis")]
     pub duration: Duration,
+    /// Of the request's body, or from the socket's client; None: a socket has just opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_in: Option<u64>,
+    /// Of the answer's body, or to the socket's client; None: a socket has just opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<u64>,
     /// False: the answer broke off.
     #[serde(skip_serializing_if = "Clone::clone")]
     pub complete: bool,
+    /// Who ended the socket first; None: it is no socket's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<&'static str>,
 }
@@ -143,6 +171,7 @@ impl AccessLog {
         mode == Mode::All as u8 || asked && mode == Mode::Rules as u8
     }
 
+    /// Never waits: a line that has no room is dropped, and counted.
     pub fn write(&self, event: Event, record: &Record, tail: &Tail) {
         let time = format!("{:.3}", jiff::Timestamp::now());
         let mut line = Vec::with_capacity(record.json.len() + 256);
@@ -162,6 +191,7 @@ impl AccessLog {
 }
 
 impl Record {
+    /// None: it cannot be written down.
     pub fn of(head: &Head<'_>) -> Option<Self> {
         let mut json = serde_json::to_vec(&head.identity).ok()?;
         let identity = u32::try_from(json.len() - 1).ok()?;

@@ -16,6 +16,7 @@ const PLENTY: usize = CAPACITY / 8;
 /// Otherwise lines gather for so long: waking a thread for each would cost more than the line does.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// Lines between those who are served and the thread that writes.
 #[derive(Debug)]
 pub struct Queue {
     lines: Mutex<Lines>,
@@ -37,6 +38,7 @@ struct Lines {
 }
 
 impl Queue {
+    /// `dropped` counts lines that had no room.
     pub fn new(dropped: Arc<AtomicU64>) -> Self {
         Self {
             lines: Mutex::default(),
@@ -46,6 +48,7 @@ impl Queue {
         }
     }
 
+    /// Never waits; a line that has no room is dropped.
     pub fn push(&self, line: &[u8]) {
         let mut lines = self.lock();
         if lines.bytes.len() + line.len() > CAPACITY {
@@ -61,6 +64,7 @@ impl Queue {
         }
     }
 
+    /// Waits until all lines so far are written, but no longer than `limit`.
     pub fn flush(&self, limit: Duration) {
         let end = Instant::now() + limit;
         let mut lines = self.lock();

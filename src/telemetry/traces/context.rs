@@ -4,20 +4,27 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+/// The trace, its span and its flags (W3C Trace Context section 3.2).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What vendors add (section 3.3); it passes as it is.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A place in a trace: the span of whoever says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
+    /// The same for all spans of a trace.
     pub trace: TraceId,
+    /// Whose it is.
     pub span: SpanId,
+    /// Whether the trace is recorded, by the word of who began it.
     pub sampled: bool,
 }
 
+/// Prints as 32 hexadecimal digits; never zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(pub u128);
 
+/// Prints as 16 hexadecimal digits; never zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(pub u64);
 

@@ -26,13 +26,17 @@ const LIMITS: Limits = Limits {
 /// Before each further attempt with a batch.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
+/// The task that sends spans to the collector.
 pub struct Exporter {
+    /// Ends when the tracer is gone.
     pub spans: mpsc::Receiver<Message>,
+    /// Goes wherever the operator's setting says.
     pub egress: Arc<Egress>,
     /// Whole, with its path.
     pub endpoint: Uri,
     /// Names this replica.
     pub instance: String,
+    /// What came of each span.
     pub counts: Arc<Counts>,
 }
 

@@ -18,6 +18,7 @@ use context::{Context, SpanId, TraceId};
 /// Spans that the collector may be behind. One that has no room is dropped.
 const QUEUE: usize = 2048;
 
+/// Begins and ends spans, and never waits for the collector.
 #[derive(Debug)]
 pub struct Tracer {
     /// The share of traces begun here that is sampled, from 0 to 1, as the bits of an f64.
@@ -29,6 +30,7 @@ pub struct Tracer {
 /// What came of spans.
 #[derive(Debug, Default)]
 pub struct Counts {
+    /// The collector took them.
     pub exported: AtomicU64,
     /// The queue was full.
     pub dropped: AtomicU64,
@@ -36,7 +38,9 @@ pub struct Counts {
     pub failed: AtomicU64,
 }
 
+/// What the exporter gets.
 pub enum Message {
+    /// One that has ended.
     Span(Box<Span>),
     /// All before it is to be sent at once; tells when it was.
     Flush(oneshot::Sender<()>),
@@ -57,25 +61,35 @@ pub struct Scope {
 pub struct Span {
     context: Context,
     parent: Option<SpanId>,
+    /// The method if it is a usual one, else `HTTP`; of a socket `WebSocket`.
     pub name: &'static str,
+    /// Whether the status is a 5xx.
     pub is_error: bool,
+    /// Named by OpenTelemetry's semantic conventions.
     pub attributes: Vec<(&'static str, Value)>,
+    /// In the order in which they happened.
     pub events: Vec<Event>,
     begun: SystemTime,
     started: Instant,
     took: Duration,
 }
 
+/// A moment within a span.
 #[derive(Debug)]
 pub struct Event {
+    /// As in `socket.open`.
     pub name: &'static str,
+    /// What is told of the moment.
     pub attributes: Vec<(&'static str, Value)>,
     after: Duration,
 }
 
+/// An attribute's.
 #[derive(Debug)]
 pub enum Value {
+    /// A text.
     Text(String),
+    /// A number.
     Number(i64),
 }
 
@@ -151,16 +165,19 @@ impl Scope {
         })
     }
 
+    /// `traceparent`, toward the app.
     pub fn header(&self) -> HeaderValue {
         self.context.header()
     }
 }
 
 impl Span {
+    /// Adds an attribute, without a look at whether it is there.
     pub fn text(&mut self, name: &'static str, value: impl Into<String>) {
         self.attributes.push((name, Value::Text(value.into())));
     }
 
+    /// Adds an attribute; what is more than an i64 holds is the most that it holds.
     pub fn number(&mut self, name: &'static str, value: u64) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         self.attributes.push((name, Value::Number(value)));

@@ -34,6 +34,7 @@ pub struct UpgradeConnection {
 
 /// The app's answer to an upgrade.
 pub enum Upgraded {
+    /// A 101 that the handshake agrees with: the connection is the app's half of a socket.
     Accepted {
         head: response::Parts,
         app: Stream,
@@ -46,6 +47,8 @@ pub enum Upgraded {
 }
 
 impl UpgradeConnection {
+    /// Dials a connection of its own, with TLS where `tls` is given. `limit` bounds all of it; fails as the dial does,
+    /// which `traffic` counts.
     pub async fn open(
         open: Open,
         address: SocketAddr,

@@ -58,6 +58,7 @@ struct SharedConnection {
 #[derive(Debug)]
 pub struct StreamSlot {
     connection: u64,
+    /// Sends the request, once.
     pub(super) sender: SendRequest<Bytes>,
     /// The task that sends the rest of the request.
     pub(super) upload: Option<AbortOnDropHandle<()>>,

@@ -19,11 +19,13 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// A body that was sent before begins with what was kept of it.
     pub fn new(body: ReplayableBody, stream: SendStream<Bytes>) -> Self {
         let again = body.kept().is_some();
         Self { body, stream, again }
     }
 
+    /// The body as far as it was not sent, for another attempt.
     pub fn into_body(self) -> ReplayableBody {
         self.body
     }

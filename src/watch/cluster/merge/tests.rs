@@ -1,3 +1,4 @@
+use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event as Seen;
 
@@ -17,16 +18,12 @@ fn service(namespace: &str, name: &str) -> core::Service {
 
 /// Objects named "alien" do not concern us, those named "broken" cannot be understood.
 fn merge(scopes: usize) -> Merge<impl Fn(core::Service) -> Result<Option<Object>, String>> {
-    Merge {
-        scopes: (0..scopes).map(|_| Scope::default()).collect(),
-        kind: Kind::Service,
-        trim: |object: core::Service| match object.metadata.name.as_deref() {
-            Some("alien") => Ok(None),
-            Some("broken") => Err("no sense".to_owned()),
-            _ => Ok(trim::service(object).map(Object::Service)),
-        },
-        counters: Counters::default(),
-    }
+    let trim = |object: core::Service| match object.metadata.name.as_deref() {
+        Some("alien") => Ok(None),
+        Some("broken") => Err("no sense".to_owned()),
+        _ => Ok(trim::service(object).map(Object::Service)),
+    };
+    Merge::new(scopes, Kind::Service, trim, Counters::default())
 }
 
 /// Events as text: "+n/a" applied, "-n/a" deleted, "=n/a,n/b" listed.
