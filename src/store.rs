@@ -8,8 +8,8 @@ mod table;
 pub use crate::object::Kind;
 pub use changes::Changes;
 pub use objects::{
-    ConfigMap, Deployment, EndpointSlice, Holder, Labels, Policy, Secret, Service, ServicePort, SliceEndpoint,
-    SlicePort, Targets, selects,
+    ConfigMap, Deployment, EndpointSlice, Holder, Labels, Policy, Resource, Secret, Service, ServicePort,
+    SliceEndpoint, SlicePort, Targets, selects,
 };
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ use table::{AnyTable, Slices, Stored, Table};
 #[derive(Clone, Debug)]
 pub enum Event {
     Apply(Object),
-    Delete(Kind, ObjectKey),
+    Delete(ObjectId),
     /// A list of this kind is complete: what it does not hold has vanished, however many deletions were missed.
     Listed(Kind, BTreeSet<ObjectKey>),
 }
@@ -104,7 +104,7 @@ impl Store {
         for event in batch.events {
             match event {
                 Event::Apply(object) => self.tables.put(object),
-                Event::Delete(kind, key) => self.tables.of_mut(kind).remove(&key),
+                Event::Delete(id) => self.tables.of_mut(id.kind).remove(&id.key),
                 Event::Listed(kind, keys) => {
                     let table = self.tables.of_mut(kind);
                     for key in table.missing(&keys) {

@@ -9,9 +9,9 @@ use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
 use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
 use crate::object::{Data, ObjectKey};
 
-/// A Postern Deployment as far as compile and status need it.
+/// An object of a kind that routes come from, as far as compile and status need it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Deployment {
+pub struct Resource<Spec, Status> {
     pub key: ObjectKey,
     pub uid: Arc<str>,
     pub generation: i64,
@@ -19,10 +19,12 @@ pub struct Deployment {
     pub created: i64,
     pub labels: Labels,
     /// What the object asks for, or why it could not be decoded: a broken object costs only itself.
-    pub spec: Result<Arc<DeploymentSpec>, Arc<str>>,
+    pub spec: Result<Arc<Spec>, Arc<str>>,
     /// The status as last seen at the source, so that equal statuses are not written again. Compile never reads it.
-    pub status: Option<Arc<DeploymentStatus>>,
+    pub status: Option<Arc<Status>>,
 }
+
+pub type Deployment = Resource<DeploymentSpec, DeploymentStatus>;
 
 /// A SentinelPolicy as far as compile and status need it. It is decoded in two steps, so that one whose rules are not
 /// understood still says whom it concerns.
@@ -131,7 +133,7 @@ pub struct Holder<'a> {
     pub data: &'a Data,
 }
 
-impl Stored for Deployment {
+impl<Spec: PartialEq, Status: PartialEq> Stored for Resource<Spec, Status> {
     fn key(&self) -> &ObjectKey {
         &self.key
     }

@@ -121,7 +121,7 @@ fn a_slice_whose_label_changes_moves_and_both_services_changed() {
     assert_eq!(names(changes.of(Kind::Service)), ["new", "old"]);
     assert_eq!(store.slices(&key("old")).count(), 0);
     assert_eq!(store.slices(&key("new")).count(), 1);
-    store.apply(batch([Event::Delete(Kind::EndpointSlice, key("s"))]));
+    store.apply(batch([Event::Delete(ObjectId::new(Kind::EndpointSlice, key("s")))]));
     assert_eq!(names(store.take_changes().of(Kind::Service)), ["new"]);
     assert_eq!(store.count(Kind::EndpointSlice), 0);
 }
@@ -158,7 +158,9 @@ fn the_store_is_complete_once_every_kind_was_listed() {
 fn deleting_what_is_not_there_is_no_change() {
     let mut store = Store::default();
     store.apply(batch(
-        Kind::VARIANTS.iter().map(|kind| Event::Delete(*kind, key("nothing"))),
+        Kind::VARIANTS
+            .iter()
+            .map(|kind| Event::Delete(ObjectId::new(*kind, key("nothing")))),
     ));
     assert_eq!(store.take_changes(), Changes::default());
 }

@@ -75,7 +75,7 @@ pub async fn watch(
         watch_kind(
             scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<Deployment>(&()), &all),
             Kind::Deployment,
-            |object| Ok(trim::deployment(object).map(Object::Deployment)),
+            |object| Ok(trim::resource(object).map(Object::Deployment)),
             sender,
             counters(Kind::Deployment),
         ),

@@ -16,7 +16,7 @@ use super::trim;
 use crate::api::deployment::Deployment;
 use crate::api::{GROUP, VERSION};
 use crate::object::ObjectKey;
-use crate::store::{Kind, Object};
+use crate::store::{self, Kind, Object};
 
 /// A document, or an item of a List, that is no object for us although it claims to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +172,7 @@ impl Document<'_> {
             unknown_fields(spec, schema, "spec", &mut unknown);
         }
         let object = self.object::<DynamicObject>(Kind::Deployment, value)?;
-        Ok(trim::deployment(object).map(|mut deployment| {
+        Ok(trim::resource(object).map(|mut deployment: store::Deployment| {
             if !unknown.is_empty() {
                 deployment.spec = Err(format!("unknown fields: {}", unknown.join(", ")).into());
             }

@@ -132,7 +132,7 @@ impl Manifests {
                     if now.duration_since(since) >= GRACE {
                         self.vanishing.remove(&id);
                         self.told.remove(&id);
-                        events.push(Event::Delete(id.kind, id.key));
+                        events.push(Event::Delete(id));
                     }
                 }
                 (None, None) => {}

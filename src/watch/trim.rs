@@ -15,7 +15,7 @@ use crate::api::policy::LabelSelector;
 use crate::api::policy::{Mode, TargetRef};
 use crate::object::{ObjectKey, Purpose};
 use crate::store::{
-    ConfigMap, Deployment, EndpointSlice, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort, Targets,
+    ConfigMap, EndpointSlice, Policy, Resource, Secret, Service, ServicePort, SliceEndpoint, SlicePort, Targets,
 };
 
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
@@ -35,13 +35,17 @@ pub fn key(metadata: &ObjectMeta) -> Option<ObjectKey> {
 }
 
 /// Metadata, spec and status are decoded apart: one that cannot be understood does not take the others along.
-pub fn deployment(object: DynamicObject) -> Option<Deployment> {
+pub fn resource<Spec, Status>(object: DynamicObject) -> Option<Resource<Spec, Status>>
+where
+    Spec: DeserializeOwned,
+    Status: DeserializeOwned,
+{
     let key = key(&object.metadata)?;
     let mut data = object.data;
     let mut take = |field: &str| data.get_mut(field).map(Value::take).filter(|value| !value.is_null());
     let spec = take("spec").unwrap_or_else(|| Value::Object(Default::default()));
     let status = take("status").and_then(|status| serde_json::from_value(status).ok());
-    Some(Deployment {
+    Some(Resource {
         created: created(&object.metadata),
         uid: object.metadata.uid.unwrap_or_default().into(),
         generation: object.metadata.generation.unwrap_or_default(),
@@ -254,6 +258,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
+    use crate::store::Deployment;
 
     #[test]
     fn unknown_endpoint_conditions_mean_what_kubernetes_says() {
@@ -302,7 +307,7 @@ mod tests {
             "spec": {"hostnames": "not a list"},
             "status": {"hostnames": ["a.example.com"]},
         });
-        let trimmed = deployment(from_value(object).unwrap()).unwrap();
+        let trimmed: Deployment = resource(from_value(object).unwrap()).unwrap();
         assert_eq!(trimmed.key, ObjectKey::new("n", "a"));
         assert_eq!((trimmed.generation, trimmed.created), (3, 60));
         assert!(trimmed.spec.unwrap_err().starts_with("spec.hostnames: invalid type"));

@@ -7,7 +7,7 @@ use kube::runtime::watcher;
 use tracing::warn;
 
 use super::Counters;
-use crate::object::ObjectKey;
+use crate::object::{ObjectId, ObjectKey};
 use crate::store::{Event, Kind, Object};
 use crate::watch::trim;
 
@@ -102,7 +102,7 @@ impl<F> Merge<F> {
     fn forget(&mut self, scope: usize, key: ObjectKey, events: &mut Vec<Event>) {
         let gone = self.scopes[scope].keys.remove(&key);
         if gone && !self.scopes.iter().any(|other| other.keys.contains(&key)) {
-            events.push(Event::Delete(self.kind, key));
+            events.push(Event::Delete(ObjectId::new(self.kind, key)));
         }
     }
 

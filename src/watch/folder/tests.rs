@@ -50,8 +50,8 @@ impl Source {
                     self.services
                         .insert(service.key.name.to_string(), service.ports[0].port);
                 }
-                Event::Delete(Kind::Service, key) => {
-                    self.services.remove(&*key.name);
+                Event::Delete(id) if id.kind == Kind::Service => {
+                    self.services.remove(&*id.key.name);
                     self.deleted += 1;
                 }
                 Event::Listed(kind, keys) => {

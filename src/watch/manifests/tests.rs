@@ -33,7 +33,9 @@ impl Receiver {
                     };
                     self.objects.insert(object.key, text);
                 }
-                Event::Delete(Kind::Deployment, key) => assert!(self.objects.remove(&key).is_some()),
+                Event::Delete(id) if id.kind == Kind::Deployment => {
+                    assert!(self.objects.remove(&id.key).is_some());
+                }
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
-use postern::object::ObjectKey;
+use postern::object::{ObjectId, ObjectKey};
 use postern::snapshot::{Action, ListenerKey, Snapshot};
 use postern::store::{Batch, Event, Kind, Store};
 use postern::watch::files;
@@ -60,7 +60,7 @@ impl World {
     }
 
     fn delete(&mut self, kind: Kind, name: &str) {
-        self.take(vec![Event::Delete(kind, ObjectKey::new("acme", name))]);
+        self.take(vec![Event::Delete(ObjectId::new(kind, ObjectKey::new("acme", name)))]);
     }
 
     fn take(&mut self, events: Vec<Event>) {

@@ -59,7 +59,7 @@ impl World {
     }
 
     fn delete(&mut self, kind: Kind, name: &str) {
-        self.take(vec![Event::Delete(kind, ObjectKey::new("acme", name))]);
+        self.take(vec![Event::Delete(ObjectId::new(kind, ObjectKey::new("acme", name)))]);
     }
 
     fn take(&mut self, events: Vec<Event>) {

@@ -291,7 +291,7 @@ fn batch(event: Event) -> Batch {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => object().prop_map(Event::Apply).prop_map(Step::Event),
-        3 => (select(Kind::VARIANTS.to_vec()), any_key()).prop_map(|(kind, key)| Step::Event(Event::Delete(kind, key))),
+        3 => (select(Kind::VARIANTS.to_vec()), any_key()).prop_map(|(kind, key)| Step::Event(Event::Delete(ObjectId::new(kind, key)))),
         1 => (select(Kind::VARIANTS.to_vec()), subsequence(all_keys(), 0..=all_keys().len())).prop_map(|(kind, keys)| {
             Step::Event(Event::Listed(kind, BTreeSet::from_iter(keys)))
         }),

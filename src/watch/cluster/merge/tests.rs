@@ -37,7 +37,7 @@ fn feed(
     }
     let text = |event: Event| match event {
         Event::Apply(Object::Service(service)) => format!("+{}", service.key),
-        Event::Delete(_, key) => format!("-{key}"),
+        Event::Delete(id) => format!("-{}", id.key),
         Event::Listed(_, keys) => format!(
             "={}",
             keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
