@@ -19,6 +19,12 @@ use super::*;
 
 const MILLI: Duration = Duration::from_millis(1);
 
+/// A test that is stuck fails. Far above the limits that a paused clock runs to.
+async fn within<T>(wait: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, wait).await.expect("an end")
+}
+
 /// An endpoint, the Deployment that counts, and the app's side of one connection.
 struct World {
     endpoint: Arc<EndpointState>,
@@ -95,7 +101,7 @@ impl World {
 
     /// Waits for the app to see the end of the connection.
     async fn closed(&mut self) {
-        assert_eq!(self.app.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(within(self.app.read(&mut [0])).await.unwrap(), 0);
     }
 
     fn gauges(&self) -> (i64, i64) {
@@ -109,9 +115,12 @@ impl World {
 
     /// Waits until the connection's task has ended and nothing counts it any more.
     async fn gone(&self) {
-        while self.gauges() != (0, 0) {
-            tokio::task::yield_now().await;
-        }
+        within(async {
+            while self.gauges() != (0, 0) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
@@ -161,7 +170,7 @@ async fn a_lease_that_is_dropped_does_not_wait_for_its_answer() {
         .try_send_request(request);
     assert_eq!(world.app.read_u8().await.unwrap(), b'G');
     drop(lease);
-    while world.app.read(&mut [0; 64]).await.unwrap() > 0 {}
+    within(async { while world.app.read(&mut [0; 64]).await.unwrap() > 0 {} }).await;
 }
 
 #[tokio::test]
