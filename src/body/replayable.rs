@@ -1,4 +1,13 @@
 //! A request body that can be sent once more as long as little of it has left.
+//!
+//! | State     | What has left                         | Next, by what `poll_next` returns                                   |
+//! |-----------|---------------------------------------|---------------------------------------------------------------------|
+//! | `Nothing` | nothing                               | `First`: data of up to `MAX_KEPT`, or the end. `Lost`: anything else |
+//! | `First`   | one frame, which is kept; `last`: all | `First`, `last`: the end. `Lost`: anything else                     |
+//! | `Lost`    | more than is kept                     | `Lost`                                                              |
+//!
+//! "Anything else" is more data, trailers or an error. While nothing comes, nothing changes. An attempt that follows another
+//! sends what is kept first, then goes on with `poll_next`; of a body that is lost there is no such attempt.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -97,3 +106,6 @@ impl ReplayableBody {
         Poll::Ready(polled)
     }
 }
+
+#[cfg(test)]
+mod tests;

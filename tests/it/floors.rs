@@ -94,6 +94,13 @@ const RINGS: [(&[&str], &str); 1] = [(
     "an endpoint owns its connections, of which each is driven by a task that points back at it",
 )];
 
+/// Folders that could be crates: the parts of ours that they may name. From outside they are named by their mod.rs alone.
+const DOORS: [(&str, &[&str], &str); 1] = [(
+    "policy/openapi",
+    &["fields"],
+    "the validator is large, and has an interface of its own",
+)];
+
 fn tree() -> BTreeMap<PathBuf, String> {
     imports::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
 }
@@ -182,6 +189,11 @@ fn inside_a_part_no_three_files_import_each_other_in_a_ring() {
 }
 
 #[test]
+fn what_could_be_a_crate_has_one_door() {
+    assert_eq!(past_doors(&Source::new(tree())), BTreeSet::new());
+}
+
+#[test]
 fn the_picture_in_architecture_md_is_this_table() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
     let (_, rest) = page
@@ -218,6 +230,16 @@ fn planted_imports_are_found() {
         ("live/mod.rs", "fn planted() { crate::compile::compile(); }"),
     ] {
         assert_eq!(upward(&planted(file, line)).len(), 1, "{file}: {line}");
+    }
+    // Past a door: inwards by a deep path, relative, and through an alias; outwards to a part, and to a neighbour.
+    for (file, line) in [
+        ("compile/mod.rs", "use crate::policy::openapi::document::Document;"),
+        ("policy/engine.rs", "use super::openapi::{violation::Violation, Parts};"),
+        ("policy/engine.rs", "fn planted() { openapi::json::read(); }"),
+        ("policy/openapi/schema.rs", "use crate::text::cut;"),
+        ("policy/openapi/mod.rs", "use super::matcher::Matcher;"),
+    ] {
+        assert_eq!(past_doors(&planted(file, line)).len(), 1, "{file}: {line}");
     }
     // A detour: compile re-exports a type of the API, and a part that may name compile hands it to the data plane.
     let mut files = tree();
@@ -270,6 +292,25 @@ fn upward(source: &Source) -> BTreeSet<String> {
         .filter(|(from, to)| floor(&imports::part(from)) <= floor(&imports::part(to)))
         .map(|(from, to)| format!("{} names {}", from.display(), to.display()))
         .collect()
+}
+
+/// Every import past a door, inwards or outwards.
+fn past_doors(source: &Source) -> BTreeSet<String> {
+    let mut past = BTreeSet::new();
+    for (folder, parts, because) in DOORS {
+        let door = Path::new(folder).join("mod.rs");
+        for (from, to) in source.named() {
+            let allowed = match (from.starts_with(folder), to.starts_with(folder)) {
+                (true, false) => parts.contains(&imports::part(&to).as_str()),
+                (false, true) => to == door,
+                _ => true,
+            };
+            if !allowed {
+                past.insert(format!("{} names {}: {because}", from.display(), to.display()));
+            }
+        }
+    }
+    past
 }
 
 /// What of the control plane the data plane's parts reach over any number of imports.

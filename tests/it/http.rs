@@ -4,28 +4,19 @@
 use std::time::Duration;
 
 use crate::support::apps::curl;
-use crate::support::backend::{Backend, echoing_bodies, next};
+use crate::support::backend::{Backend, echoing_bodies};
+use crate::support::exchange::{GET, HOST, exchange, in_front_of};
 use crate::support::noise;
-use crate::support::postern::Postern;
-use crate::support::site::Site;
 use crate::support::wire::{Chunk, Wire};
 
-const HOST: &str = "app.example.test";
 const MIB: usize = 1 << 20;
-const GET: &str = "GET / HTTP/1.1\r\nHost: app.example.test\r\n\r\n";
-
-async fn in_front_of(backend: &Backend) -> Postern {
-    Postern::start(&[Site::new("app", HOST).to(backend.address)]).await
-}
 
 #[tokio::test]
 async fn server_sent_events_arrive_one_by_one() {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    client.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
     app.wire
         .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
@@ -44,13 +35,12 @@ async fn upload_is_answered_while_it_is_sent() {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    client
-        .send(format!(
-            "POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"
-        ))
-        .await;
-    let mut app = next(&mut visits).await;
-    let request = app.request_head().await;
+    let (mut app, request) = exchange(
+        &mut client,
+        &mut visits,
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    )
+    .await;
     assert_eq!(request.get("transfer-encoding"), Some("chunked"));
     app.wire
         .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -141,11 +131,12 @@ async fn trailers_pass_both_ways() {
     let lines = "TE: trailers\r\nTrailer: X-Sum, Content-Length, X-Deployment-Id\r\nTransfer-Encoding: chunked\r\n";
     // A trailer may not change what the head has said (RFC 9110 section 6.5.1).
     let body = "3\r\nabc\r\n0\r\nX-Sum: up\r\nContent-Length: 99\r\nX-Deployment-Id: forged\r\n\r\n";
-    client
-        .send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n{body}"))
-        .await;
-    let mut app = next(&mut visits).await;
-    let request = app.request_head().await;
+    let (mut app, request) = exchange(
+        &mut client,
+        &mut visits,
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n{body}"),
+    )
+    .await;
     assert_eq!(request.get("te"), Some("trailers"));
     let (body, trailers) = app.wire.body(&request).await;
     assert_eq!(body, b"abc");
@@ -170,13 +161,12 @@ async fn expect_continue_is_answered_once_the_app_wants_the_body() {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    client
-        .send(format!(
-            "POST / HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-        ))
-        .await;
-    let mut app = next(&mut visits).await;
-    let request = app.request_head().await;
+    let (mut app, request) = exchange(
+        &mut client,
+        &mut visits,
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
+    )
+    .await;
     assert_eq!(request.get("expect"), Some("100-continue"));
     assert!(
         client.quiet_for(Duration::from_millis(100)).await,
@@ -195,13 +185,12 @@ async fn refused_expectation_reaches_the_client_before_the_body() {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    client
-        .send(format!(
-            "POST / HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-        ))
-        .await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(
+        &mut client,
+        &mut visits,
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
+    )
+    .await;
     app.wire
         .send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
         .await;
@@ -341,11 +330,12 @@ async fn cut_upload_is_never_a_clean_end() {
         ("Transfer-Encoding: chunked", "5\r\nshort\r\nxyz\r\n"),
     ] {
         let mut client = Wire::connect(postern.http).await;
-        client
-            .send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\n{body}"))
-            .await;
-        let mut app = next(&mut visits).await;
-        app.request_head().await;
+        let (mut app, _) = exchange(
+            &mut client,
+            &mut visits,
+            format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\n{body}"),
+        )
+        .await;
         client.finish().await;
         let (rest, _) = app.wire.rest().await;
         let rest = String::from_utf8_lossy(&rest);
@@ -361,9 +351,7 @@ async fn client_that_leaves_cancels_its_request() {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    client.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
     client.reset();
     // The app sees it, long before any timeout.
     app.wire.rest().await;
@@ -374,13 +362,12 @@ async fn early_answer_reaches_a_client_that_still_sends() {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    client
-        .send(format!(
-            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000000\r\n\r\nsome"
-        ))
-        .await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(
+        &mut client,
+        &mut visits,
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000000\r\n\r\nsome"),
+    )
+    .await;
     app.wire
         .send("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig")
         .await;
@@ -393,9 +380,7 @@ async fn client_that_does_not_read_slows_the_app_down() {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect_narrow(postern.http).await;
-    client.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
     app.wire
         .send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
         .await;

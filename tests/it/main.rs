@@ -41,6 +41,7 @@ mod misdirected;
 mod observability;
 mod plaintext;
 mod policy;
+mod probes;
 mod rotation;
 mod scan;
 mod shared_limits;

@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::backend::{Backend, next};
+use crate::support::exchange::{GET, HOST, exchange};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::{Wire, get};
-
-const HOST: &str = "app.example.test";
-const GET: &str = "GET / HTTP/1.1\r\nHost: app.example.test\r\n\r\n";
 
 #[tokio::test]
 async fn app_that_does_not_answer_is_504() {
@@ -42,9 +40,7 @@ async fn total_timeout_counts_from_the_request() {
     );
     // A body that keeps coming ends with it, too, and not cleanly.
     let mut client = Wire::connect(postern.http).await;
-    client.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
     app.wire
         .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
@@ -66,9 +62,7 @@ async fn idle_timeout_cuts_a_stalled_body_and_no_other() {
         .spec(json!({"timeouts": {"idle": "2s"}}));
     let postern = Postern::start(&[site]).await;
     let mut client = Wire::connect(postern.http).await;
-    client.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
     app.wire
         .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
@@ -98,13 +92,12 @@ async fn idle_timeout_cuts_a_stalled_upload() {
         .spec(json!({"timeouts": {"idle": "300ms"}}));
     let postern = Postern::start(&[site]).await;
     let mut client = Wire::connect(postern.http).await;
-    client
-        .send(format!(
-            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nshort"
-        ))
-        .await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(
+        &mut client,
+        &mut visits,
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nshort"),
+    )
+    .await;
     let start = Instant::now();
     let (rest, _) = app.wire.rest().await;
     assert_eq!(rest, b"short");
@@ -126,9 +119,7 @@ async fn long_limits_are_kept_too() {
     let postern = Postern::start(&[site]).await;
     let start = Instant::now();
     let mut stalled = Wire::connect(postern.http).await;
-    stalled.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut stalled, &mut visits, GET).await;
     app.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx").await;
     let mut silent = Wire::connect(postern.http).await;
     silent.send(GET).await;
@@ -141,9 +132,7 @@ async fn long_limits_are_kept_too() {
     let took = start.elapsed();
     assert!(took > Duration::from_secs(10), "after {took:?}");
     // The connection that got the 504 serves on, and its next request has all of its time.
-    silent.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut silent, &mut visits, GET).await;
     app.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     assert_eq!(silent.answer().await.text(), "ok");
 }

@@ -3,18 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::backend::{Backend, echoing_bodies, next};
-use crate::support::postern::Postern;
-use crate::support::site::Site;
+use crate::support::backend::{Backend, echoing_bodies};
+use crate::support::exchange::{GET, HOST, exchange, in_front_of};
 use crate::support::wire::{Wire, ask, get};
 
-const HOST: &str = "app.example.test";
-const GET: &str = "GET / HTTP/1.1\r\nHost: app.example.test\r\n\r\n";
 const EMPTY_POST: &str = "POST / HTTP/1.1\r\nHost: app.example.test\r\nContent-Length: 0\r\n\r\n";
-
-async fn in_front_of(backend: &Backend) -> Postern {
-    Postern::start(&[Site::new("app", HOST).to(backend.address)]).await
-}
 
 #[tokio::test]
 async fn http10_answer_of_the_app_keeps_an_http11_client() {
@@ -22,9 +15,7 @@ async fn http10_answer_of_the_app_keeps_an_http11_client() {
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
     for _ in 0..2 {
-        client.send(GET).await;
-        let mut app = next(&mut visits).await;
-        app.request_head().await;
+        let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
         app.wire.send("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
         let answer = client.answer().await;
         assert_eq!(
@@ -53,9 +44,7 @@ async fn close_of_the_app_is_its_own_affair() {
     let mut client = Wire::connect(postern.http).await;
     // The client's connection stays; the next request, one that must not be repeated, goes over a new one.
     for _ in 0..3 {
-        client.send(EMPTY_POST).await;
-        let mut app = next(&mut visits).await;
-        app.request_head().await;
+        let (mut app, _) = exchange(&mut client, &mut visits, EMPTY_POST).await;
         app.wire
             .send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
             .await;
@@ -70,9 +59,7 @@ async fn body_without_length_goes_to_the_end_of_the_connection() {
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
     for _ in 0..2 {
-        client.send(GET).await;
-        let mut app = next(&mut visits).await;
-        app.request_head().await;
+        let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
         app.wire.send("HTTP/1.1 200 OK\r\n\r\nall there is").await;
         drop(app);
         assert_eq!(client.answer().await.text(), "all there is");
@@ -209,9 +196,7 @@ async fn kept_idle(line: &str) -> Duration {
     let (backend, mut visits) = Backend::visits().await;
     let postern = in_front_of(&backend).await;
     let mut client = Wire::connect(postern.http).await;
-    client.send(GET).await;
-    let mut app = next(&mut visits).await;
-    app.request_head().await;
+    let (mut app, _) = exchange(&mut client, &mut visits, GET).await;
     app.wire
         .send(format!("HTTP/1.1 200 OK\r\n{line}Content-Length: 2\r\n\r\nok"))
         .await;

@@ -13,6 +13,7 @@ pub mod chromium;
 pub mod collector;
 pub mod control_plane;
 pub mod documentation;
+pub mod exchange;
 pub mod firefox;
 pub mod frames;
 pub mod front;

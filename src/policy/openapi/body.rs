@@ -173,10 +173,7 @@ fn check_form(schema: &Schema, notations: &BTreeMap<Box<str>, Notation>, body: &
                 if values.next().is_some() {
                     return Err(under(name, mismatch("is given more than once")));
                 }
-                let json = crate::policy::openapi::json::read(
-                    text(value)?.as_bytes(),
-                    schema.validator.depth.saturating_sub(1),
-                );
+                let json = super::json::read(text(value)?.as_bytes(), schema.validator.depth.saturating_sub(1));
                 object.insert(
                     name.to_string(),
                     json.map_err(|message| under(name, mismatch(message)))?.value,

@@ -19,13 +19,13 @@ use super::path::Paths;
 use super::schema::{DIALECTS, Schemas};
 use super::servers::bases;
 use super::validator::Compiler;
-use crate::tls::Fingerprint;
 
 pub struct Document {
     title: String,
     version: String,
     operations: usize,
-    fingerprint: Fingerprint,
+    /// SHA-256 of its text, in hexadecimal: equal texts are the same document.
+    fingerprint: Box<str>,
     paths: Paths<Methods>,
 }
 
@@ -48,7 +48,7 @@ struct Summary<'d> {
     title: &'d str,
     version: &'d str,
     operations: usize,
-    fingerprint: Fingerprint,
+    fingerprint: &'d str,
 }
 
 /// What a ConfigMap can hold.
@@ -104,7 +104,7 @@ impl Document {
             title: &self.title,
             version: &self.version,
             operations: self.operations,
-            fingerprint: self.fingerprint,
+            fingerprint: &self.fingerprint,
         }
     }
 }
@@ -157,6 +157,11 @@ fn yaml(text: &str) -> Result<json::Json, String> {
     .map_err(|error| error.to_string())
 }
 
+fn fingerprint(text: &[u8]) -> Box<str> {
+    let digest = digest(&SHA256, text);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn read(text: &[u8], value: &Value) -> Result<Document, Invalid> {
     let root = Node::root(value);
     let version = root.text("openapi")?;
@@ -197,7 +202,7 @@ fn read(text: &[u8], value: &Value) -> Result<Document, Invalid> {
         title: shortened(info.text("title")?).to_owned(),
         version: shortened(info.text("version")?).to_owned(),
         operations,
-        fingerprint: digest(&SHA256, text).into(),
+        fingerprint: fingerprint(text),
         paths,
     })
 }

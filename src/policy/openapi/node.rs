@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use super::invalid::Invalid;
 use super::schema::{MAX_HOPS, reference};
-use crate::text::start;
 
 #[derive(Clone, Debug)]
 pub struct Node<'d> {
@@ -102,5 +101,5 @@ pub fn escape(key: &str) -> Cow<'_, str> {
 
 /// For a message: a document may hold names as long as itself.
 pub fn shortened(text: &str) -> &str {
-    start(text, 120)
+    &text[..text.floor_char_boundary(120)]
 }

@@ -277,7 +277,7 @@ pub fn reference(object: &Map<String, Value>, pointer: &str) -> Result<String, I
         .strip_prefix('#')
         .filter(|fragment| fragment.is_empty() || fragment.starts_with('/'));
     let fragment = local.ok_or_else(|| Invalid::at(pointer, "refers to something outside this document"))?;
-    let decoded = crate::policy::openapi::decode::component(fragment);
+    let decoded = super::decode::component(fragment);
     decoded
         .map(std::borrow::Cow::into_owned)
         .ok_or_else(|| Invalid::at(pointer, "has a $ref that is not properly encoded"))

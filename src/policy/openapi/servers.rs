@@ -85,8 +85,8 @@ fn expand(server: &Node<'_>, path: &str) -> Result<Vec<String>, Invalid> {
 mod tests {
     use serde_json::json;
 
+    use super::super::node::Node;
     use super::bases;
-    use crate::policy::openapi::node::Node;
 
     #[test]
     fn only_the_path_of_a_server_matters() {

@@ -110,7 +110,7 @@ fn from_pairs(parameter: &Parameter, pairs: &[(Cow<'_, str>, &str)], size: usize
                 return Err(mismatch("is given more than once"));
             }
             match content {
-                Content::Json(schema) => schema.check_json(crate::policy::openapi::parameter::text(value)?.as_bytes()),
+                Content::Json(schema) => schema.check_json(super::parameter::text(value)?.as_bytes()),
                 _ => Ok(()),
             }
         }

@@ -4,7 +4,6 @@
 use std::fmt;
 
 use super::validator::Mismatch;
-use crate::text::start;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -49,7 +48,7 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = if self.pointer.is_empty() { "" } else { " at " };
         let text = format!("{}{at}{} {}", self.place, self.pointer, self.message);
-        f.write_str(start(&text, MAX_MESSAGE))
+        f.write_str(&text[..text.floor_char_boundary(MAX_MESSAGE)])
     }
 }
 

@@ -1,17 +1,19 @@
-//! The idle HTTP/1.1 connections to one endpoint. Each watches its own idle time; taking one and its giving up are one atomic step, so
-//! that a request never gets a connection that Postern itself is closing.
+//! The idle HTTP/1.1 connections to one endpoint, and the leases by which requests use them. Each connection is driven by a
+//! task of its own, which also watches how long it is idle. What a connection goes through, and how its task and its user
+//! agree on it, is `idle`'s.
+
+mod idle;
+mod sync;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::body::request::{ClientBody, Sent};
@@ -20,12 +22,10 @@ use crate::runtime::Traffic;
 use crate::upstream::endpoint::{EndpointState, IDLE_LIMIT, Open};
 use crate::upstream::gauge::GaugeGuard;
 use crate::upstream::tls::UpstreamTls;
-
-/// Connections kept per endpoint.
-const MAX_IDLE: usize = 256;
+use idle::{ConnectionState, IdleList, Kept, Look};
 
 #[derive(Debug, Default)]
-pub struct Pool(Mutex<Vec<PooledConnection>>);
+pub struct Pool(IdleList<PooledConnection>);
 
 /// A connection to the app, in use or idle.
 #[derive(Debug)]
@@ -33,7 +33,6 @@ struct PooledConnection {
     sender: SendRequest<ClientBody>,
     /// The settings of its TLS handshake; None in plaintext.
     tls: Option<Arc<UpstreamTls>>,
-    state: Arc<ConnectionState>,
     gauge: GaugeGuard,
 }
 
@@ -41,80 +40,22 @@ struct PooledConnection {
 #[derive(Debug)]
 pub struct Lease {
     /// None once it was put back: then somebody else may use it.
-    connection: Option<PooledConnection>,
+    kept: Option<Kept<PooledConnection>>,
     open: Open,
     request: Option<Arc<Sent>>,
     reusable: bool,
     pub reused: bool,
 }
 
-/// The state that a connection's task and its user share: busy, idle or closed, and since when.
-#[derive(Debug)]
-struct ConnectionState {
-    phase: AtomicU8,
-    /// Milliseconds after `born`.
-    idle_since: AtomicU64,
-    idle_limit: AtomicU64,
-    born: Instant,
-    task: AtomicWaker,
-}
-
-const BUSY: u8 = 0;
-const IDLE: u8 = 1;
-const CLOSED: u8 = 2;
-
-impl Pool {
-    /// An idle connection that is still open and whose TLS is `tls`, the latest used first.
-    fn take(&self, tls: Option<&Arc<UpstreamTls>>) -> Option<PooledConnection> {
-        loop {
-            let mut connections = self.lock();
-            // One that was put back a moment ago may not be ready yet: its task has still to say so.
-            let ready = connections
-                .iter()
-                .rposition(|connection| connection.sender.is_ready() && connection.has_tls(tls))?;
-            let connection = connections.remove(ready);
-            drop(connections);
-            if connection.state.take() {
-                return Some(connection);
-            }
-            connection.state.close();
-        }
-    }
-
-    fn put(&self, connection: PooledConnection) {
-        let mut connections = self.lock();
-        // Looked at under the lock: what closes later finds itself here, and is swept.
-        if connections.len() < MAX_IDLE && connection.state.phase.load(Ordering::Acquire) == IDLE {
-            connections.push(connection);
-        } else {
-            connection.state.close();
-        }
-    }
-
-    /// Takes out what has closed.
-    fn sweep(&self) {
-        self.lock()
-            .retain(|connection| connection.state.phase.load(Ordering::Relaxed) == IDLE);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<PooledConnection>> {
-        self.0.lock()
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.lock().iter().for_each(|connection| connection.state.close());
-    }
-}
-
 impl Lease {
     /// Takes an idle connection into use.
     pub fn reuse(open: Open, tls: Option<&Arc<UpstreamTls>>, traffic: &Arc<Traffic>) -> Result<Self, Open> {
-        match open.endpoint().pool.take(tls) {
-            Some(mut connection) => {
-                connection.gauge.activate(traffic);
-                Ok(Self::new(connection, open, true))
+        // One that was put back a moment ago may not be ready yet: its task has still to say so.
+        let fits = |connection: &PooledConnection| connection.sender.is_ready() && connection.has_tls(tls);
+        match open.endpoint().pool.0.take(Instant::now(), fits) {
+            Some(mut kept) => {
+                kept.connection.gauge.activate(traffic);
+                Ok(Self::new(kept, open, true))
             }
             None => Err(open),
         }
@@ -128,21 +69,20 @@ impl Lease {
         tls: Option<&Arc<UpstreamTls>>,
         traffic: &Arc<Traffic>,
     ) -> Self {
-        let state = Arc::new(ConnectionState::new());
+        let state = Arc::new(ConnectionState::new(Instant::now(), IDLE_LIMIT));
         tokio::spawn(drive(connection, state.clone(), Arc::downgrade(open.endpoint())));
         let gauge = GaugeGuard::active(traffic);
         let connection = PooledConnection {
             sender,
             tls: tls.cloned(),
-            state,
             gauge,
         };
-        Self::new(connection, open, false)
+        Self::new(Kept { connection, state }, open, false)
     }
 
-    fn new(connection: PooledConnection, open: Open, reused: bool) -> Self {
+    fn new(kept: Kept<PooledConnection>, open: Open, reused: bool) -> Self {
         Self {
-            connection: Some(connection),
+            kept: Some(kept),
             open,
             request: None,
             reusable: true,
@@ -153,7 +93,7 @@ impl Lease {
     /// None only after `release`.
     pub fn sender(&mut self, request: Arc<Sent>) -> Option<&mut SendRequest<ClientBody>> {
         self.request = Some(request);
-        self.connection.as_mut().map(|connection| &mut connection.sender)
+        self.kept.as_mut().map(|kept| &mut kept.connection.sender)
     }
 
     /// The answer's framing is doubtful: nothing may follow it on this connection.
@@ -163,12 +103,9 @@ impl Lease {
 
     /// The app said how long it keeps an idle connection: `Keep-Alive: timeout=N`.
     pub fn keep_alive(&self, timeout: Duration) {
-        if let Some(connection) = &self.connection {
+        if let Some(kept) = &self.kept {
             let limit = timeout.saturating_sub(Duration::from_secs(1)).min(IDLE_LIMIT);
-            connection
-                .state
-                .idle_limit
-                .store(limit.as_millis() as u64, Ordering::Relaxed);
+            kept.state.limit_idling(limit);
         }
     }
 
@@ -178,19 +115,18 @@ impl Lease {
         let whole = request.is_some_and(|request| request.whole.load(Ordering::Relaxed));
         if self.reusable
             && whole
-            && let Some(mut connection) = self.connection.take_if(|connection| connection.is_reusable())
+            && let Some(mut kept) = self.kept.take_if(|kept| is_reusable(kept))
         {
-            connection.gauge.rest();
-            connection.state.rest();
-            self.open.endpoint().pool.put(connection);
+            kept.connection.gauge.rest();
+            self.open.endpoint().pool.0.put(kept, Instant::now());
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.state.close();
+        if let Some(kept) = &self.kept {
+            kept.state.close();
         }
     }
 }
@@ -204,64 +140,10 @@ impl PooledConnection {
             _ => false,
         }
     }
-
-    fn is_reusable(&self) -> bool {
-        self.state.idle_limit.load(Ordering::Relaxed) > 0 && !self.sender.is_closed()
-    }
 }
 
-impl ConnectionState {
-    fn new() -> Self {
-        Self {
-            phase: AtomicU8::new(BUSY),
-            idle_since: AtomicU64::new(0),
-            idle_limit: AtomicU64::new(IDLE_LIMIT.as_millis() as u64),
-            born: Instant::now(),
-            task: AtomicWaker::new(),
-        }
-    }
-
-    fn rest(&self) {
-        self.idle_since
-            .store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
-        self.phase.store(IDLE, Ordering::Release);
-    }
-
-    fn take(&self) -> bool {
-        // The task looks at its clock only every few seconds; the app may have closed by what it said.
-        self.due() > Instant::now()
-            && self
-                .phase
-                .compare_exchange(IDLE, BUSY, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    fn close(&self) {
-        self.phase.store(CLOSED, Ordering::Release);
-        self.task.wake();
-    }
-
-    /// When to look again; None: it was idle for too long and is now closed.
-    fn check(&self) -> Option<Instant> {
-        let now = Instant::now();
-        if self.phase.load(Ordering::Acquire) != IDLE {
-            return Some(now + IDLE_LIMIT);
-        }
-        let due = self.due();
-        if due > now {
-            return Some(due);
-        }
-        let given_up = self
-            .phase
-            .compare_exchange(IDLE, CLOSED, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
-        (!given_up).then(|| now + IDLE_LIMIT)
-    }
-
-    fn due(&self) -> Instant {
-        let millis = self.idle_since.load(Ordering::Relaxed) + self.idle_limit.load(Ordering::Relaxed);
-        self.born + Duration::from_millis(millis)
-    }
+fn is_reusable(kept: &Kept<PooledConnection>) -> bool {
+    kept.state.may_idle() && !kept.connection.sender.is_closed()
 }
 
 /// Drives one connection until it ends, is given up by its user, or has been idle for too long.
@@ -274,23 +156,26 @@ async fn drive(
     let mut tick = pin!(tokio::time::sleep(IDLE_LIMIT));
     let mut unset = true;
     poll_fn(|cx| {
-        state.task.register(cx.waker());
-        if state.phase.load(Ordering::Acquire) == CLOSED || Pin::new(&mut connection).poll(cx).is_ready() {
+        if state.poll_closed(cx) || Pin::new(&mut connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         // Polled once, it has the task's waker; polling it again would only cost.
         let look = std::mem::take(&mut unset) || tick.is_elapsed();
         while look && tick.as_mut().poll(cx).is_ready() {
-            match state.check() {
-                Some(next) => tick.as_mut().reset(next),
-                None => return Poll::Ready(()),
+            match state.check(Instant::now()) {
+                Look::Busy => tick.as_mut().reset(Instant::now() + IDLE_LIMIT),
+                Look::Idle(due) => tick.as_mut().reset(due),
+                Look::Closed => return Poll::Ready(()),
             }
         }
         Poll::Pending
     })
     .await;
-    state.phase.store(CLOSED, Ordering::Release);
+    state.end();
     if let Some(endpoint) = endpoint.upgrade() {
-        endpoint.pool.sweep();
+        endpoint.pool.0.sweep();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ fn apps() -> Vec<Row> {
         ("a whole exchange; 0s means no limit", Figure::Deployment("timeouts.total"), "`upstream:timeout`, or the exchange ends"),
         ("the answer to an upgrade", Figure::Deployment("webSocket.handshakeTimeout"), "`upstream:timeout`"),
         ("upgrades of one Deployment in progress, per replica", Count("websocket/registry.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
-        ("idle connections to an endpoint, per replica", Count("upstream/h1/pool.rs", "MAX_IDLE"), "others close"),
+        ("idle connections to an endpoint, per replica", Count("upstream/h1/pool/idle.rs", "MAX_IDLE"), "others close"),
         ("idle time of a connection to an endpoint", Time("upstream/endpoint.rs", "IDLE_LIMIT"), "it closes"),
         ("a WebSocket that one side has closed", Time("websocket/tunnel.rs", "HALF_CLOSE"), "the other side is closed as well"),
         ("WebSockets of a Deployment that is deleted or Stopped", Time("publish.rs", "END_WINDOW"), "all are closed, spread evenly over that time"),

@@ -58,15 +58,24 @@ impl Source {
         parts.filter(|part| part != "lib" && part != "main").collect()
     }
 
-    /// Pairs of files: the first names something of the second.
+    /// Pairs of files: the first names something that the second defines.
     pub fn edges(&self) -> BTreeSet<(PathBuf, PathBuf)> {
+        self.pairs(true)
+    }
+
+    /// Pairs of files: the first names something by the second, which may have it from elsewhere.
+    pub fn named(&self) -> BTreeSet<(PathBuf, PathBuf)> {
+        self.pairs(false)
+    }
+
+    fn pairs(&self, through: bool) -> BTreeSet<(PathBuf, PathBuf)> {
         let mut edges = BTreeSet::new();
         for (file, uses) in &self.files {
             if matches!(part(file).as_str(), "lib" | "main") {
                 continue;
             }
             for path in &uses.paths {
-                let to = self.resolve(&module(file), path, 0);
+                let to = self.resolve(&module(file), path, through, 0);
                 edges.extend(to.filter(|to| to != file).map(|to| (file.clone(), to)));
             }
         }
@@ -105,8 +114,9 @@ impl Source {
         rings.into_iter().collect()
     }
 
-    /// The file that defines what `path` means in `module`; None: it is another crate's, or local.
-    fn resolve(&self, module: &[String], path: &[String], depth: usize) -> Option<PathBuf> {
+    /// The file that defines what `path` means in `module`, or by which it is named if re-exports are not looked through;
+    /// None: it is another crate's, or local.
+    fn resolve(&self, module: &[String], path: &[String], through: bool, depth: usize) -> Option<PathBuf> {
         let (mut at, mut rest): (Module, &[String]) = match path.first()?.as_str() {
             "crate" => (Vec::new(), &path[1..]),
             "self" => (module.to_vec(), &path[1..]),
@@ -122,7 +132,7 @@ impl Source {
                     if depth > 8 || target.first() == path.first() {
                         return None;
                     }
-                    return self.resolve(module, &[target.as_slice(), &path[1..]].concat(), depth + 1);
+                    return self.resolve(module, &[target.as_slice(), &path[1..]].concat(), through, depth + 1);
                 }
             }
         };
@@ -141,7 +151,9 @@ impl Source {
         let file = self.modules.get(&at)?;
         match rest.first().and_then(|name| self.files[file].aliases.get(name)) {
             // Re-exported: it is defined elsewhere.
-            Some(target) if depth < 8 => self.resolve(&at, target, depth + 1).or_else(|| Some(file.clone())),
+            Some(target) if through && depth < 8 => self
+                .resolve(&at, target, through, depth + 1)
+                .or_else(|| Some(file.clone())),
             _ => Some(file.clone()),
         }
     }
