@@ -28,7 +28,7 @@ use crate::live::{Live, LiveCell, Retired};
 use crate::metrics::Published;
 use crate::object::{Kind, ObjectId};
 use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
-use crate::status::{Mailbox, Status, Update};
+use crate::status::{self, Mailbox, Status, Update};
 use crate::store::{Batch, Changes, Store};
 use crate::websocket::registry::end_spread;
 use crate::websocket::socket::Socket;
@@ -240,9 +240,9 @@ impl Publisher {
             .chain(changes.ids([Kind::SentinelPolicy]))
             .chain(changes.observed.iter().cloned())
             .collect();
-        leader.status.post(touched.into_iter().map(|id| {
-            let update = update(store, previous, &id);
-            (id, update)
+        leader.status.post(touched.into_iter().filter_map(|id| {
+            let update = update(store, previous, &id)?;
+            Some((id, update))
         }));
     }
 
@@ -276,23 +276,23 @@ impl Publisher {
     }
 }
 
-/// What the status of an object should say, and what it says.
-fn update(store: &Store, previous: &Previous, id: &ObjectId) -> Update {
+/// What the status of an object should say, and what it says. None: its kind has no status of ours.
+fn update(store: &Store, previous: &Previous, id: &ObjectId) -> Option<Update> {
+    status::resource(id.kind)?;
     let observed = match id.kind {
         Kind::SentinelPolicy => {
-            let status = store.policy(&id.key).and_then(|policy| policy.status.clone());
-            status.map(Status::SentinelPolicy)
+            let policy = store.policy(&id.key);
+            policy.and_then(|policy| Some(Status::SentinelPolicy(policy.status.clone()?)))
         }
         _ => {
             let deployment = store.deployment(&id.key);
-            let status = deployment.and_then(|deployment| deployment.status.clone());
-            status.map(Status::Deployment)
+            deployment.and_then(|deployment| Some(Status::Deployment(deployment.status.clone()?)))
         }
     };
-    Update {
+    Some(Update {
         report: previous.report(id).filter(|report| report.is_ours()).cloned(),
         observed,
-    }
+    })
 }
 
 fn is_stopped(deployment: &&Arc<Deployment>) -> bool {

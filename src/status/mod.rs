@@ -10,7 +10,7 @@ mod writer;
 
 pub use failures::Failures;
 pub use update::{Mailbox, Status, Update};
-pub use writer::Counters;
+pub use writer::{Counters, resource};
 
 use std::sync::Arc;
 

@@ -290,14 +290,22 @@ impl Writer {
     }
 }
 
+/// The kinds whose status is ours to write, as the apiserver knows them. None: it is not.
+pub fn resource(kind: Kind) -> Option<ApiResource> {
+    match kind {
+        Kind::Deployment => Some(ApiResource::erase::<Deployment>(&())),
+        Kind::SentinelPolicy => Some(ApiResource::erase::<SentinelPolicy>(&())),
+        _ => None,
+    }
+}
+
 /// Server-side apply: what we no longer say goes, what others say stays.
 ///
 /// On the status subresource the apiserver ignores a uid that is sent along, so a new object of the same name may get
 /// its predecessor's status. The answer tells; its own status follows.
 async fn write(client: Client, ObjectId { key, kind }: &ObjectId, uid: &str, status: Status) -> Outcome {
-    let resource = match kind {
-        Kind::SentinelPolicy => ApiResource::erase::<SentinelPolicy>(&()),
-        _ => ApiResource::erase::<Deployment>(&()),
+    let Some(resource) = resource(*kind) else {
+        return Outcome::Gone;
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &resource);
     let body = json!({

@@ -27,14 +27,13 @@ use crate::api::policy::{Mode, SentinelPolicySpec};
 use crate::condition::ConditionReason;
 use crate::config::Routing;
 use crate::object::{Kind, ObjectId, ObjectKey};
-use crate::policy::{self, Policy, mode};
+use crate::policy::{Policy, mode};
 use crate::store::{self, Changes, Labels, Store, selects};
 use attach::{Attachments, Reach, within};
 use keys::{Changed, Keys};
 use known::{Found, Good, Known, Standing};
 use lookups::Lookups;
 use references::{Reference, Sources, references};
-use rule::Rules;
 
 /// All policies of all namespaces: they have no class.
 #[derive(Default)]
@@ -189,7 +188,7 @@ impl Policies {
             store,
             routing,
         };
-        let mut found = judge(&known.object, &mut self.good, &lookups);
+        let mut found = Found::of(&known.object, &mut self.good, &lookups);
         if let Standing::InForce(new) = &mut found.standing {
             match &known.found.standing {
                 // An equal policy stays the same part, with its runtime state.
@@ -337,67 +336,4 @@ fn enforces(standing: &[&Known]) -> bool {
         Standing::Refusing | Standing::Absent => false,
     };
     standing.iter().any(in_force)
-}
-
-/// The rules as written if they compile and their references resolve; else the last good version if its references still
-/// resolve; else none: Enforce then refuses every request, Shadow lets them pass.
-fn judge(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: &Lookups<'_>) -> Found {
-    let last_mode = good.get(&object.key).map(|good| good.spec.mode);
-    let mode = object.mode.or(last_mode).unwrap_or_default();
-    let broken = match (&object.targets, &object.spec) {
-        (Ok(targets), Ok(spec)) => {
-            let Rules {
-                rules,
-                broken,
-                left_out,
-                notes,
-            } = rule::rules(spec, mode, lookups);
-            if broken.is_empty() {
-                let new = Good {
-                    uid: object.uid.clone(),
-                    targets: targets.clone(),
-                    spec: spec.clone(),
-                };
-                good.insert(object.key.clone(), new);
-                return Found {
-                    standing: Standing::InForce(compiled(object, mode, rules)),
-                    broken,
-                    left_out,
-                    notes,
-                };
-            }
-            broken
-        }
-        (Err(error), _) | (_, Err(error)) => vec![Problem::of_object(ConditionReason::Invalid, &**error)],
-    };
-    let last = good
-        .get(&object.key)
-        .filter(|good| object.spec.as_ref() != Ok(&good.spec));
-    let last = last.map(|good| rule::rules(&good.spec, mode, lookups));
-    let (standing, left_out, notes) = match last.filter(|last| last.broken.is_empty()) {
-        Some(last) => (
-            Standing::InForce(compiled(object, mode, last.rules)),
-            last.left_out,
-            last.notes,
-        ),
-        None if mode == Mode::Shadow && !object.has_enforced_rule => (Standing::Absent, Vec::new(), Vec::new()),
-        None => (Standing::Refusing, Vec::new(), Vec::new()),
-    };
-    Found {
-        standing,
-        broken,
-        left_out,
-        notes,
-    }
-}
-
-fn compiled(object: &store::Policy, mode: Mode, rules: Vec<policy::Rule>) -> Arc<Policy> {
-    Arc::new(Policy {
-        key: object.key.clone(),
-        mode: match mode {
-            Mode::Enforce => mode::Mode::Enforce,
-            Mode::Shadow => mode::Mode::Shadow,
-        },
-        rules: rules.into(),
-    })
 }

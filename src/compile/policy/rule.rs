@@ -125,10 +125,7 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
     } = rule;
     has_one_kind(rule)?;
     if let Some(firewall) = firewall {
-        Ok(Kind::Firewall(match firewall.action {
-            policy::Action::Allow => Action::Allow,
-            policy::Action::Deny => Action::Deny,
-        }))
+        Ok(Kind::Firewall(action(firewall.action)))
     } else if let Some(api_key) = api_key {
         let make = |notes: &mut _| authentication::api_key(api_key, lookups, notes);
         noted(".apiKey", notes, make).map(Kind::ApiKey)
@@ -163,6 +160,13 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
     } else {
         // One of them is given.
         Err(Invalid::new("has no kind: it needs exactly one"))
+    }
+}
+
+fn action(action: policy::Action) -> Action {
+    match action {
+        policy::Action::Allow => Action::Allow,
+        policy::Action::Deny => Action::Deny,
     }
 }
 

@@ -106,10 +106,14 @@ fn print(peers: &[Kind], rows: &[Row], samples: &[Vec<Vec<Sample>>]) {
             .collect()
     };
     let place = |kind| peers.iter().position(|&peer| peer == kind);
-    let ratio = place(Kind::Postern).zip(place(Kind::Nginx));
+    let other = peers
+        .iter()
+        .copied()
+        .find(|kind| matches!(kind, Kind::Nginx | Kind::PosternBefore));
+    let ratio = place(Kind::Postern).zip(other.and_then(place));
 
     let mut cpu = vec![names("CPU in µs per unit, median (least)")];
-    cpu[0].extend(ratio.map(|_| "postern/nginx".to_owned()));
+    cpu[0].extend(other.map(|other| format!("postern/{}", other.name())));
     let mut rate = vec![names("units per second; p50 / p99 / p99.9 in µs")];
     for ((name, ..), row) in rows.iter().zip(samples) {
         let micros: Vec<Vec<f64>> = row

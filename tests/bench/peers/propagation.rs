@@ -110,7 +110,14 @@ impl World {
             Layout::OneFile => std::fs::write(manifests.join("all.yaml"), one_file(&texts))?,
         }
         let (http, admin) = (proxy::free_address()?, proxy::free_address()?);
-        let mut process = proxy::postern(&manifests, http, None, admin, "off")?;
+        let mut process = proxy::postern(
+            &manifests,
+            &proxy::Kind::Postern.postern_binary()?,
+            http,
+            None,
+            admin,
+            "off",
+        )?;
         proxy::wait_served(&mut process, http, &hostname(deployments - 1))?;
         Ok(Self {
             process,

@@ -22,6 +22,8 @@ pub enum Kind {
     Haproxy,
     /// Without an access log, as the others.
     Postern,
+    /// Another build of Postern, the program that POSTERN_BEFORE names: what a change costs shows in one run.
+    PosternBefore,
     /// With the access log that it keeps unasked.
     PosternLogging,
     /// With nginx' usual access log.
@@ -41,8 +43,17 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Postern => "postern",
+            Self::PosternBefore => "postern, before",
             Self::PosternLogging => "postern, logging",
             Self::NginxLogging => "nginx, logging",
+        }
+    }
+
+    /// The one that Cargo built for this bench, or another one that the environment names.
+    pub fn postern_binary(self) -> anyhow::Result<String> {
+        match self {
+            Self::PosternBefore => std::env::var("POSTERN_BEFORE").context("POSTERN_BEFORE names no program"),
+            _ => Ok(std::env::var("POSTERN_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_postern").to_owned())),
         }
     }
 
@@ -56,7 +67,7 @@ impl Kind {
         let (program, flag) = match self {
             Self::Nginx | Self::NginxLogging => ("nginx".to_owned(), "-v"),
             Self::Haproxy => ("haproxy".to_owned(), "-v"),
-            Self::Postern | Self::PosternLogging => (postern_binary(), "--version"),
+            Self::Postern | Self::PosternBefore | Self::PosternLogging => (self.postern_binary()?, "--version"),
         };
         let output = Command::new(&program).arg(flag).output();
         let output =
@@ -99,13 +110,14 @@ impl Kind {
                 )?;
                 Process::spawn("haproxy", &["-f".into(), path])?
             }
-            Self::Postern | Self::PosternLogging => {
+            Self::Postern | Self::PosternBefore | Self::PosternLogging => {
                 write(&folder, "bench.yaml", &manifests::app("bench", wire::HOST, app))?;
                 if let Some(certificate) = certificate {
                     write(&folder, "certificate.yaml", &certificate.secret())?;
                 }
                 let log = if self == Self::PosternLogging { "all" } else { "off" };
-                postern(folder.path(), http, https, free_address()?, log)?
+                let binary = self.postern_binary()?;
+                postern(folder.path(), &binary, http, https, free_address()?, log)?
             }
         };
         let mut proxy = Proxy {
@@ -147,6 +159,7 @@ pub fn wait_served(process: &mut Process, address: SocketAddr, host: &str) -> an
 /// Postern on a folder of manifests. With an address for TLS, these have the certificate as well.
 pub fn postern(
     folder: &Path,
+    binary: &str,
     http: SocketAddr,
     https: Option<SocketAddr>,
     admin: SocketAddr,
@@ -163,12 +176,7 @@ pub fn postern(
     );
     let mut arguments: Vec<String> = flags.split(' ').map(str::to_owned).collect();
     arguments.extend(["--manifests".to_owned(), folder.display().to_string()]);
-    Process::spawn(&postern_binary(), &arguments)
-}
-
-/// The one that Cargo built for this bench, or another to compare with.
-fn postern_binary() -> String {
-    std::env::var("POSTERN_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_postern").to_owned())
+    Process::spawn(binary, &arguments)
 }
 
 /// A port that was free a moment ago: not every proxy can be told to pick one and say which.
