@@ -65,6 +65,13 @@ macro_rules! kinds {
                     $(Self::$kind(object) => ObjectId::new(Kind::$kind, object.key().clone()),)*
                 }
             }
+
+            /// Why the object could not be decoded. None: all of it is understood.
+            pub fn undecodable(&self) -> Option<&Arc<str>> {
+                match self {
+                    $(Self::$kind(object) => object.undecodable(),)*
+                }
+            }
         }
 
         impl Tables {

@@ -157,6 +157,10 @@ impl<Spec: PartialEq, Status: PartialEq> Stored for Resource<Spec, Status> {
             && *spec == other.spec
     }
 
+    fn undecodable(&self) -> Option<&Arc<str>> {
+        self.spec.as_ref().err()
+    }
+
     fn has_same_status(&self, before: Option<&Self>) -> bool {
         before.and_then(|before| before.status.as_ref()) == self.status.as_ref()
     }
@@ -189,6 +193,10 @@ impl Stored for Policy {
             && *has_enforced_rule == other.has_enforced_rule
             && *priority == other.priority
             && *spec == other.spec
+    }
+
+    fn undecodable(&self) -> Option<&Arc<str>> {
+        self.targets.as_ref().err().or(self.spec.as_ref().err())
     }
 
     fn has_same_status(&self, before: Option<&Self>) -> bool {

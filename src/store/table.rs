@@ -16,6 +16,11 @@ pub trait Stored: PartialEq {
         self == other
     }
 
+    /// Why the object could not be decoded. None: all of it is understood.
+    fn undecodable(&self) -> Option<&Arc<str>> {
+        None
+    }
+
     /// Whether the status at the source is still that of the version before. A kind without a status has always the same.
     fn has_same_status(&self, _before: Option<&Self>) -> bool {
         true

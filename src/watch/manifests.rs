@@ -233,7 +233,7 @@ impl Document {
         for parsed in part.parse() {
             let refused = match parsed {
                 Ok(object) => {
-                    let reason = reason(&object).map(|reason| (part.line, reason.to_string()));
+                    let reason = object.undecodable().map(|reason| (part.line, reason.to_string()));
                     objects.push(object);
                     reason
                 }
@@ -256,7 +256,7 @@ fn keep_last_good(documents: &mut Vec<Document>, fresh: &mut [(usize, Vec<Object
         .flat_map(|document| document.objects.iter().cloned())
         .collect();
     for (_, objects) in fresh.iter_mut() {
-        objects.retain(|object| reason(object).is_none() || !last.contains(&object.id()));
+        objects.retain(|object| object.undecodable().is_none() || !last.contains(&object.id()));
     }
     let known = documents.iter().flat_map(|document| document.objects.iter().cloned());
     let new: BTreeSet<ObjectId> = known
@@ -278,15 +278,6 @@ fn keep_last_good(documents: &mut Vec<Document>, fresh: &mut [(usize, Vec<Object
         // What was replaced is dropped as if it had stood in a document of its own.
         document.objects = replaced;
         old.insert(document.hash, document);
-    }
-}
-
-/// Why an object cannot be served, if it could not be decoded.
-fn reason(object: &Object) -> Option<&Arc<str>> {
-    match object {
-        Object::Deployment(deployment) => deployment.spec.as_ref().err(),
-        Object::SentinelPolicy(policy) => policy.targets.as_ref().err().or(policy.spec.as_ref().err()),
-        Object::ConfigMap(_) | Object::EndpointSlice(_) | Object::Secret(_) | Object::Service(_) => None,
     }
 }
 
