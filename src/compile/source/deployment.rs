@@ -6,7 +6,8 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderValue;
 
-use super::{Asked, Candidate, Reading, Source, Undecodable, deployment_tls, right};
+use super::deployment_tls;
+use super::reading::{Asked, Candidate, Reading, Source, Undecodable, right};
 use crate::api::deployment::{self, BackendRef, DeploymentSpec, PathRule, PathType, ServiceRef};
 use crate::compile::intent::{
     BackendIntent, BackendList, HostnameIntent, Intent, Parent, PolicyIntent, Right, RuleIntent,

@@ -3,56 +3,13 @@
 
 pub mod deployment;
 pub mod deployment_tls;
+mod reading;
 
-use std::sync::Arc;
+pub use reading::{Asked, Candidate, Reading, Source, Undecodable};
 
-use super::intent::{Intent, Right};
-use crate::config::Routing;
-use crate::hostname::HostName;
-use crate::object::{Kind, ObjectKey};
-use crate::store::{Labels, Store};
-
-/// One kind that routes come from.
-pub struct Source {
-    pub kind: Kind,
-    /// None: there is no such object.
-    pub read: fn(&Store, &ObjectKey, &Routing) -> Option<Reading>,
-}
+use crate::object::Kind;
 
 pub const SOURCES: [Source; 1] = [deployment::SOURCE];
-
-/// What an object says.
-pub struct Reading {
-    pub candidate: Candidate,
-    pub asked: Asked,
-}
-
-/// The object as policies see it that apply to it. Objects of every class count, since a policy's status tells of them all.
-#[derive(PartialEq)]
-pub struct Candidate {
-    /// creationTimestamp in Unix seconds.
-    pub created: i64,
-    pub labels: Labels,
-    /// The policies that it names itself.
-    pub policies: Box<[ObjectKey]>,
-    /// None: it cannot be decoded.
-    pub class: Option<Box<str>>,
-}
-
-/// What an object asks for of this installation.
-pub enum Asked {
-    /// It is of another class.
-    Nothing,
-    Intent(Box<Intent>),
-    /// Its class is not known: it may be ours, and saying nothing about a broken object helps nobody.
-    Undecodable(Undecodable),
-}
-
-pub struct Undecodable {
-    pub uid: Arc<str>,
-    pub generation: i64,
-    pub error: Arc<str>,
-}
 
 impl Source {
     /// The source that reads this kind. None: no routes come from it.
@@ -60,22 +17,4 @@ impl Source {
         const ALL: &[Source] = &SOURCES;
         ALL.iter().find(|source| source.kind == kind)
     }
-}
-
-/// By what right an object of this namespace may have the hostname that it lists.
-fn right(name: &HostName, namespace: &str, routing: &Routing) -> Right {
-    let Some(grants) = &routing.hostname_grants else {
-        return Right::Age;
-    };
-    let patterns = grants.get(namespace).map_or(&[][..], Vec::as_slice);
-    if patterns.iter().any(|pattern| grants_name(pattern, name)) {
-        Right::Given
-    } else {
-        Right::None
-    }
-}
-
-/// A pattern grants the names that it would serve, and itself.
-fn grants_name(pattern: &HostName, name: &HostName) -> bool {
-    pattern == name || matches!(name, HostName::Exact(name) if pattern.covers(name))
 }

@@ -133,10 +133,11 @@ fn outcome(text: &str) -> Value {
     let mut reports = Map::new();
     let mut policies = Map::new();
     for report in previous.reports() {
-        let key = report.id.key.to_string();
+        let id = serde_json::to_value(&report.id).unwrap();
+        let key = id.as_str().unwrap().to_owned();
         match &report.details {
             Details::Routes(details) => reports.insert(key, printed(report, details)),
-            Details::Policy(details) => policies.insert(key, printed_policy(report, details)),
+            Details::Policy(details) => policies.insert(report.id.key.to_string(), printed_policy(report, details)),
         };
     }
     let mut outcome = json!({"snapshot": snapshot, "reports": reports});
