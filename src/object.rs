@@ -36,6 +36,7 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// Copies both.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
             namespace: namespace.into(),
@@ -76,18 +77,22 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
+    /// An object of this kind, whether it exists or not.
     pub fn new(kind: Kind, key: ObjectKey) -> Self {
         Self { key, kind }
     }
 
+    /// A Secret's identity.
     pub fn secret(namespace: &str, name: &str) -> Self {
         Self::new(Kind::Secret, ObjectKey::new(namespace, name))
     }
 
+    /// A ConfigMap's identity.
     pub fn config_map(namespace: &str, name: &str) -> Self {
         Self::new(Kind::ConfigMap, ObjectKey::new(namespace, name))
     }
 
+    /// The namespace that the object is in.
     pub fn namespace(&self) -> &Arc<str> {
         &self.key.namespace
     }
@@ -156,6 +161,7 @@ impl Purpose {
 }
 
 impl Data {
+    /// None: there is no such key.
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.0.get(key).map(AsRef::as_ref)
     }

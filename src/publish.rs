@@ -38,6 +38,7 @@ const END_WINDOW: Duration = Duration::from_secs(30);
 /// How soon a retired snapshot is dropped that a request still looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// What publishing needs of the rest of the process.
 pub struct Publisher {
     pub live: Arc<LiveCell>,
     pub state: Arc<State>,

@@ -60,6 +60,7 @@ macro_rules! kinds {
         }
 
         impl Object {
+            /// The identity of the object.
             pub fn id(&self) -> ObjectId {
                 match self {
                     $(Self::$kind(object) => ObjectId::new(Kind::$kind, object.key().clone()),)*
@@ -136,6 +137,7 @@ impl Store {
             .filter(|kind| !self.listed.contains(kind))
     }
 
+    /// What has changed since this was called last.
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
         for &kind in Kind::VARIANTS {
@@ -144,22 +146,27 @@ impl Store {
         changes
     }
 
+    /// None: there is none under this key.
     pub fn deployment(&self, key: &ObjectKey) -> Option<&Arc<Deployment>> {
         self.tables.deployments.get(key)
     }
 
+    /// None: there is none under this key.
     pub fn policy(&self, key: &ObjectKey) -> Option<&Arc<Policy>> {
         self.tables.policies.get(key)
     }
 
+    /// None: there is none under this key.
     pub fn service(&self, key: &ObjectKey) -> Option<&Arc<Service>> {
         self.tables.services.get(key)
     }
 
+    /// None: there is none under this key, or it is neither of type kubernetes.io/tls nor labelled.
     pub fn secret(&self, key: &ObjectKey) -> Option<&Arc<Secret>> {
         self.tables.secrets.get(key)
     }
 
+    /// None: there is none under this key, or it is not labelled.
     pub fn config_map(&self, key: &ObjectKey) -> Option<&Arc<ConfigMap>> {
         self.tables.config_maps.get(key)
     }

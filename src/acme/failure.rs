@@ -51,6 +51,7 @@ impl Failure {
         )
     }
 
+    /// Whether the server does not know the account any more (RFC 8555 section 6.7: accountDoesNotExist).
     pub fn is_unknown_account(&self) -> bool {
         self.problem() == Some("urn:ietf:params:acme:error:accountDoesNotExist")
     }

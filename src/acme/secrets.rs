@@ -20,6 +20,7 @@ use crate::text::Hex;
 pub const LABEL: (&str, &str) = ("postern.dev/use", Purpose::Acme.label());
 /// For a person, and for who clears up: the class of the installation that wrote it, and the hostname that it is for.
 pub const CLASS: &str = "postern.dev/class";
+/// The annotation that names the hostname of a certificate.
 pub const HOSTNAME: &str = "postern.dev/hostname";
 
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// Nothing is asked of the apiserver yet.
     pub fn new(client: Client) -> Self {
         Self { client }
     }

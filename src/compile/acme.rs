@@ -55,10 +55,12 @@ impl Answers {
         differs
     }
 
+    /// Whether no challenge is answered.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// The Secrets that hold answers.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.0.keys()
     }

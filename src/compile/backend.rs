@@ -51,6 +51,7 @@ pub enum Unresolved {
 }
 
 impl Services {
+    /// The Services that somebody refers to.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.0.keys()
     }
@@ -70,6 +71,7 @@ impl Services {
         }
     }
 
+    /// What nobody refers to any more is forgotten.
     pub fn remove_user(&mut self, service: &ObjectKey, port: &PortRef, user: &User) {
         let Some(references) = self.0.get_mut(service) else {
             return;
@@ -114,6 +116,7 @@ impl Services {
         affected
     }
 
+    /// An error: the reference leads nowhere, or nobody has made it.
     pub fn find(&self, service: &ObjectKey, port: &PortRef) -> Result<&Found, &Unresolved> {
         let mut references = self.0.get(service).into_iter().flatten();
         match references.find(|r| r.port == *port) {
@@ -180,6 +183,7 @@ fn find_port<'a>(
 }
 
 impl Unresolved {
+    /// The reason that ResolvedRefs gives.
     pub fn reason(&self) -> ConditionReason {
         match self {
             Self::NoService | Self::ExternalName | Self::Selectorless => ConditionReason::ServiceNotFound,

@@ -85,6 +85,7 @@ pub struct Settled {
 }
 
 impl Names {
+    /// A claim of the same age takes the place of the one before. It is judged by the next `settle`.
     pub fn claim(&mut self, name: &HostName, claim: Claim) {
         let claims = self.names.entry(name.clone()).or_insert_with(|| {
             if let (HostName::Exact(exact), Some(HostName::Wildcard(parent))) = (name, name.wildcard_above()) {
@@ -107,6 +108,7 @@ impl Names {
         }
     }
 
+    /// As of the last `settle`. None: there is no such claim, or it was not judged yet.
     pub fn outcome(&self, name: &HostName, age: &Age) -> Option<&Outcome> {
         let claims = &self.names.get(name)?.list;
         let at = claims.binary_search_by(|known| known.age.cmp(age)).ok()?;
@@ -328,6 +330,7 @@ impl Claims {
 }
 
 impl Claim {
+    /// A claim that was not judged yet.
     pub fn new(age: Age, right: Right) -> Self {
         Self {
             age,

@@ -14,6 +14,7 @@ use crate::matching::Matches;
 use crate::object::{ObjectId, ObjectKey};
 use crate::snapshot::{self, ClientTlsMode, PathMatch};
 
+/// What one object asks for.
 pub struct Intent {
     pub id: ObjectId,
     pub generation: i64,
@@ -64,6 +65,7 @@ pub struct RuleIntent {
 /// Backends among which requests are shared by weight. Rules may have one in common.
 pub struct BackendList(pub Box<[BackendIntent]>);
 
+/// One port of a Service, with its share of the requests.
 pub struct BackendIntent {
     pub service: ObjectKey,
     pub port: PortRef,
@@ -72,12 +74,14 @@ pub struct BackendIntent {
     pub field: Field,
 }
 
+/// A SentinelPolicy that a field names.
 pub struct PolicyIntent {
     pub policy: ObjectKey,
     pub field: Field,
 }
 
 impl Intent {
+    /// By what its claims are ordered.
     pub fn age(&self) -> Age {
         Age {
             created: self.created,
@@ -186,6 +190,7 @@ impl TlsIntent {
 }
 
 impl CertificateRequest {
+    /// Whether the certificate is to be used for this hostname, if it covers it.
     pub fn is_for(&self, hostname: &HostName) -> bool {
         self.hostnames.as_ref().is_none_or(|names| names.contains(hostname))
     }

@@ -51,6 +51,7 @@ pub struct Input<'a> {
     pub listener: &'a Arc<Listener>,
 }
 
+/// What one compile has found out.
 pub struct Compiled {
     pub snapshot: Snapshot,
     /// To be handed to the next compile.

@@ -52,6 +52,7 @@ impl Problem {
         Self::at(field, ConditionReason::Invalid, message)
     }
 
+    /// A problem of this field.
     pub fn at(field: impl Into<Field>, reason: ConditionReason, message: impl Into<String>) -> Self {
         Self {
             field: Some(field.into()),

@@ -72,6 +72,7 @@ impl<T: Clone + PartialEq> References<T> {
         entry.users.insert(user);
     }
 
+    /// What nobody refers to any more is forgotten by the next `resolve`.
     pub fn remove_user(&mut self, id: &ObjectId, user: &User) {
         if let Some(entry) = self.entries.get_mut(id) {
             entry.users.remove(user);

@@ -28,6 +28,7 @@ pub struct Sources<'a> {
     pub default_certificates: &'a [Arc<Certificate>],
 }
 
+/// Every claim must have been settled and every reference resolved before.
 pub fn report(intent: &Intent, tls: &ResolvedTls, sources: &Sources<'_>) -> Report {
     let mut problems = intent.problems.to_vec();
     let mut served: Vec<(HostName, &HostnameTls)> = Vec::new();

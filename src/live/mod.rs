@@ -29,6 +29,7 @@ impl LiveCell {
         self.0.load()
     }
 
+    /// To be held for as long as one likes. None before the first full compile.
     pub fn load(&self) -> Option<Arc<Live>> {
         self.0.load_full()
     }
@@ -45,6 +46,7 @@ impl LiveCell {
 pub struct Retired(Vec<Arc<Live>>);
 
 impl Retired {
+    /// Drops it at once if nobody looks at it.
     pub fn keep(&mut self, live: Option<Arc<Live>>) {
         self.0.extend(live);
         self.sweep();
@@ -55,6 +57,7 @@ impl Retired {
         self.0.retain(|live| Arc::strong_count(live) > 1);
     }
 
+    /// Whether nothing waits to be dropped.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

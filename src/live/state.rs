@@ -39,6 +39,7 @@ pub struct State {
 }
 
 impl State {
+    /// The state that the object already had, else a new one.
     pub fn deployment(&self, id: &ObjectId) -> Arc<DeploymentState> {
         let mut table = self.deployments.lock();
         table.get_or_insert(id)
@@ -94,6 +95,7 @@ impl State {
         }
     }
 
+    /// Keys that are fetched from now on, if they are not already.
     pub fn jwks(&self, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
         let mut table = self.jwks.lock();
         let keys = table.get_or_insert(url);

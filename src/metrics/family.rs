@@ -20,6 +20,7 @@ pub enum Kind {
     Histogram,
 }
 
+/// What every family's name begins with.
 pub const PREFIX: &str = "postern";
 
 macro_rules! families {

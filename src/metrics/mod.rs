@@ -61,6 +61,7 @@ pub struct Published {
 }
 
 impl Metrics {
+    /// `state` is read at each scrape.
     pub fn new(state: Arc<State>) -> Self {
         let mut registry = Registry::with_prefix(family::PREFIX);
         let published = Arc::<Published>::default();

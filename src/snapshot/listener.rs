@@ -75,6 +75,7 @@ impl Default for Listener {
 }
 
 impl Listener {
+    /// Whether this peer is one of the trusted proxies.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&peer))
     }

@@ -14,6 +14,7 @@ use super::content;
 /// Enough that a shard stays small at 100,000 entries, few enough that copying the list of shards is microseconds.
 const SHARDS: usize = 1024;
 
+/// A map by hash of the key.
 pub struct Sharded<K, V>(Box<[Arc<Shard<K, V>>]>);
 
 struct Shard<K, V> {
@@ -27,6 +28,7 @@ where
     K: Clone + Eq + Hash + Serialize,
     V: Clone + Serialize,
 {
+    /// None: there is no such key.
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -35,6 +37,7 @@ where
         self.0[index(key)].map.get(key)
     }
 
+    /// Takes the place of a value under the same key.
     pub fn insert(&mut self, key: K, value: V) {
         let shard = Arc::make_mut(&mut self.0[index(&key)]);
         shard.hash = shard.hash.wrapping_add(content::hash(&(&key, &value)));
@@ -43,6 +46,7 @@ where
         }
     }
 
+    /// A key that is not there is no error.
     pub fn remove<Q>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
@@ -57,10 +61,12 @@ where
         }
     }
 
+    /// In no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.0.iter().flat_map(|shard| &shard.map)
     }
 
+    /// Of the content alone, whatever was done to get there.
     pub fn hash(&self) -> u64 {
         self.0.iter().fold(0, |sum, shard| sum.wrapping_add(shard.hash))
     }

@@ -15,6 +15,7 @@ use crate::api::{GROUP, VERSION};
 use crate::object::ObjectId;
 use crate::text::cut;
 
+/// One Event to be published.
 pub struct Notice {
     pub id: ObjectId,
     pub uid: String,
@@ -25,11 +26,13 @@ pub struct Notice {
 pub struct Notices(Sender<Notice>);
 
 impl Notices {
+    /// The receiver is for `publish`.
     pub fn new() -> (Self, Receiver<Notice>) {
         let (sender, receiver) = channel(QUEUE);
         (Self(sender), receiver)
     }
 
+    /// Dropped if too many wait: an Event is not worth memory without bound.
     pub fn leave(&self, notice: Notice) {
         if let Err(dropped) = self.0.try_send(notice) {
             let notice = dropped.into_inner();

@@ -24,6 +24,7 @@ struct Board {
 }
 
 impl Failures {
+    /// Why the certificate for this hostname was not ordered.
     pub fn set(&self, object: &ObjectId, hostname: &str, why: &str) {
         let mut board = self.board();
         let texts = board.texts.entry(object.clone()).or_default();
@@ -34,6 +35,7 @@ impl Failures {
         }
     }
 
+    /// The order has succeeded, or nobody wants it any more.
     pub fn clear(&self, object: &ObjectId, hostname: &str) {
         let mut board = self.board();
         let Some(texts) = board.texts.get_mut(object) else {

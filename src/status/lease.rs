@@ -46,6 +46,7 @@ pub fn identity() -> String {
 }
 
 impl Candidate {
+    /// `identity` names this process among the candidates.
     pub fn new(client: Client, namespace: &str, class: &str, identity: String) -> Self {
         Self {
             leases: Api::namespaced(client, namespace),

@@ -17,6 +17,7 @@ pub const COUNTS: Duration = Duration::from_secs(10);
 /// The order of writes: conditions before counts, and first come, first served.
 pub type Place = (Difference, u64);
 
+/// What is known of one object.
 pub struct Tracked {
     pub report: Arc<Report>,
     pub observed: Option<Status>,
@@ -33,6 +34,7 @@ pub struct Tracked {
 }
 
 impl Tracked {
+    /// Nothing has been written yet.
     pub fn new(report: Arc<Report>, observed: Option<Status>) -> Self {
         Self {
             report,

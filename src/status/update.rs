@@ -54,6 +54,7 @@ impl<K, T> Default for Mailbox<K, T> {
 }
 
 impl<K: Ord, T> Mailbox<K, T> {
+    /// Never waits.
     pub fn post(&self, updates: impl IntoIterator<Item = (K, T)>) {
         self.updates.lock().extend(updates);
         self.arrived.notify_one();

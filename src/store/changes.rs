@@ -26,12 +26,14 @@ impl Changes {
         kinds.into_iter().flat_map(of)
     }
 
+    /// Objects of one kind that have changed.
     pub fn add(&mut self, kind: Kind, keys: BTreeSet<ObjectKey>) {
         if !keys.is_empty() {
             self.changed.entry(kind).or_default().extend(keys);
         }
     }
 
+    /// Objects of any kind that have changed.
     pub fn extend(&mut self, objects: impl IntoIterator<Item = ObjectId>) {
         for ObjectId { key, kind } in objects {
             self.changed.entry(kind).or_default().insert(key);

@@ -24,6 +24,7 @@ pub struct Resource<Spec, Status> {
     pub status: Option<Arc<Status>>,
 }
 
+/// A Deployment of postern.dev.
 pub type Deployment = Resource<DeploymentSpec, DeploymentStatus>;
 
 /// A SentinelPolicy as far as compile and status need it. It is decoded in two steps, so that one whose rules are not
@@ -229,6 +230,7 @@ impl Stored for Service {
 }
 
 impl Targets {
+    /// Whether a Deployment of this name and these labels, in the policy's namespace, is one of them.
     pub fn hold(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         match self {
             Self::Named(names) => names.contains(name),

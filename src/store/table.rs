@@ -77,6 +77,7 @@ impl<T: Stored> Table<T> {
 }
 
 impl<T> Table<T> {
+    /// None: there is none under this key.
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
         self.objects.get(key)
     }

@@ -24,11 +24,14 @@ use crate::policy::{ApiKey, BasicAuth, ForwardAuth, Jwt, Permissions};
 use crate::runtime::{Lazy, Slot};
 
 // As the CRD's schema has them.
+/// Places where one rule looks for a credential.
 pub const MAX_SOURCES: usize = 8;
+/// Secrets that one apiKey rule names.
 pub const MAX_SECRETS: usize = 64;
 /// What browsers show where a rule names no realm.
 const REALM: &str = "postern";
 
+/// An error names the field. Secrets that cannot be used cost their own keys alone, and a note says so.
 pub fn api_key(rule: &policy::ApiKey, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<ApiKey, Invalid> {
     let keys = match (&rule.secret_selector, &rule.secret_refs[..]) {
         (Some(selector), []) => selected(selector, lookups, notes),
@@ -104,6 +107,7 @@ fn named(refs: &[policy::NameRef], lookups: &Lookups<'_>, notes: &mut Vec<Invali
     keys
 }
 
+/// An error if the htpasswd file cannot be used and no last good version stands in.
 pub fn basic_auth(
     rule: &policy::BasicAuth,
     lookups: &Lookups<'_>,
@@ -120,6 +124,7 @@ pub fn basic_auth(
     Ok(BasicAuth::new(file.users, realm, rule.forward))
 }
 
+/// An error names the field. Keys at a URL are not fetched here.
 pub fn jwt(rule: &policy::Jwt, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Jwt, Invalid> {
     const MAX_SKEW: u64 = 10 * 60;
     let policy::Jwt {
@@ -208,6 +213,7 @@ fn algorithm(algorithm: policy::Algorithm) -> Algorithm {
     }
 }
 
+/// An error names the field.
 pub fn forward_auth(rule: &policy::ForwardAuth, lookups: &Lookups<'_>) -> Result<ForwardAuth, Invalid> {
     const MAX_TIMEOUT: Duration = Duration::from_secs(5);
     let target = match (&rule.url, &rule.service) {

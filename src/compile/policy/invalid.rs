@@ -20,6 +20,7 @@ pub trait At {
     fn at(self, field: impl fmt::Display) -> Self;
 }
 
+/// Items of a list, where the field has no bound of its own.
 pub const MAX_ITEMS: usize = 32;
 
 /// Runs `make` and prefixes its error and its notes with `field`.
@@ -50,6 +51,7 @@ pub fn value(text: &str) -> Result<HeaderValue, Invalid> {
     value.ok_or_else(|| Invalid::new("must be printable ASCII without leading or trailing spaces"))
 }
 
+/// An error if the list has fewer than `min` or more than MAX_ITEMS items.
 pub fn bounded<T>(list: &[T], min: usize) -> Result<(), Invalid> {
     if (min..=MAX_ITEMS).contains(&list.len()) {
         return Ok(());
@@ -73,10 +75,12 @@ pub fn names_one<const N: usize>(fields: [(&str, bool); N]) -> Result<(), Invali
 }
 
 impl Invalid {
+    /// A value that cannot be used.
     pub fn new(message: impl Into<String>) -> Self {
         Self::of(ConditionReason::Invalid, message)
     }
 
+    /// With a reason of its own, such as that of an object that does not exist.
     pub fn of(reason: ConditionReason, message: impl Into<String>) -> Self {
         Self {
             field: String::new(),
@@ -85,11 +89,13 @@ impl Invalid {
         }
     }
 
+    /// Puts `field` before what is known of the field's path.
     pub fn within(mut self, field: impl fmt::Display) -> Self {
         self.field = format!("{field}{}", self.field);
         self
     }
 
+    /// As it is reported.
     pub fn problem(self) -> Problem {
         Problem::at(self.field, self.reason, self.message)
     }

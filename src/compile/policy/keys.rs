@@ -11,6 +11,7 @@ use crate::store::{Labels, Secret, Store, selects};
 #[derive(Default)]
 pub struct Keys(BTreeMap<ObjectKey, Entry>);
 
+/// One API key.
 pub struct Entry {
     labels: Labels,
     /// What is wrong costs this key alone.
@@ -48,6 +49,7 @@ impl Keys {
         changed.iter().map(look).collect()
     }
 
+    /// None: there is no API key in this Secret.
     pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
         self.0.get(key)
     }
@@ -61,6 +63,7 @@ impl Keys {
         within(&self.0, namespace).filter(|(_, entry)| selects(wanted, &entry.labels))
     }
 
+    /// The Secrets that hold API keys.
     pub fn secrets(&self) -> impl Iterator<Item = &ObjectKey> {
         self.0.keys()
     }

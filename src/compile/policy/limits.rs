@@ -9,12 +9,16 @@ use crate::policy::mode::Mode;
 use crate::policy::{By, ConnectionLimit, Keys, OnStoreFailure, RateLimit, Scope};
 
 // As the CRD's schema has them.
+/// Parts of the key that requests are counted by.
 pub const MAX_BY: usize = 8;
+/// Requests in one window.
 pub const MAX_LIMIT: u32 = 1_000_000_000;
+/// Sockets that one key may have open.
 pub const MAX_SOCKETS: u32 = 1_000_000;
 const MIN_WINDOW: u64 = 1000;
 const MAX_WINDOW: u64 = 24 * 60 * 60 * 1000;
 
+/// An error names the field.
 pub fn rate_limit(
     rule: &policy::RateLimit,
     name: &str,
@@ -56,6 +60,7 @@ pub fn rate_limit(
     })
 }
 
+/// An error names the field.
 pub fn connection_limit(
     rule: &policy::ConnectionLimit,
     name: &str,

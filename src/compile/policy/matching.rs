@@ -14,6 +14,7 @@ use crate::policy::matcher::{On, Value};
 /// As the CRD's schema has it.
 pub const MAX_MATCHES: usize = 16;
 
+/// An error names the field. An empty list matches every request.
 pub fn matches(list: &[policy::Match]) -> Result<Box<[Match]>, Invalid> {
     if list.len() > MAX_MATCHES {
         return Err(Invalid::new(format!(
@@ -146,11 +147,13 @@ fn parameter(parameter: &ParameterMatch) -> Result<(Box<str>, Value), Invalid> {
     Ok((name.as_str().into(), self::value(*present, value.as_ref())?))
 }
 
+/// An error if it is no field name (RFC 9110 section 5.1).
 pub fn header_name(text: &str) -> Result<HeaderName, Invalid> {
     text.parse()
         .map_err(|_| Invalid::new(format!("{} is not a valid header name", Quoted(text))))
 }
 
+/// An error if it is no token (RFC 9110 section 9.1).
 pub fn method(text: &str) -> Result<Method, Invalid> {
     text.parse()
         .map_err(|_| Invalid::new(format!("{} is not a valid method", Quoted(text))))

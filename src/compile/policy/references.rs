@@ -84,6 +84,7 @@ impl Sources {
         }
     }
 
+    /// What nobody refers to any more is forgotten by the next `resolve`.
     pub fn remove_user(&mut self, reference: &Reference, user: &User) {
         match reference {
             Reference::Users(id) => self.users.remove_user(id, user),
@@ -126,6 +127,7 @@ impl Sources {
         labelled.chain(self.documents.ids())
     }
 
+    /// Nothing but the last good versions.
     pub fn last_good(&self) -> Self {
         Self {
             users: self.users.last_good(),
@@ -134,6 +136,7 @@ impl Sources {
         }
     }
 
+    /// Drops last good versions of what nobody refers to: after a compile of everything.
     pub fn sweep(&mut self) {
         self.users.sweep();
         self.jwks.sweep();

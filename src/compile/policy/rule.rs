@@ -34,8 +34,10 @@ pub struct Rules {
 }
 
 // As the CRD's schema has them.
+/// Rules of one policy.
 pub const MAX_RULES: usize = 64;
 
+/// Bytes of a body that an openapi rule may be told to read.
 pub const MAX_BODY: u32 = 16 * 1024 * 1024;
 
 /// `mode` is the policy's.

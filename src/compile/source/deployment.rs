@@ -26,12 +26,18 @@ use crate::text::Hex;
 use crate::upstream::balance::Strategy;
 
 // As the CRD's schema has them.
+/// Hostnames of one Deployment.
 pub const MAX_HOSTNAMES: usize = 16;
+/// Paths of one Deployment.
 pub const MAX_PATHS: usize = 32;
+/// Backends of one list.
 pub const MAX_BACKENDS: usize = 16;
+/// The share of one backend.
 pub const MAX_WEIGHT: u32 = 1000;
+/// Characters of a deploymentId.
 pub const MAX_ID: usize = 253;
 
+/// Deployments, by their className.
 pub const SOURCE: Source = Source {
     kind: Kind::Deployment,
     read: |store, key, routing| Some(read(store.deployment(key)?, routing)),

@@ -13,9 +13,12 @@ use crate::object::ObjectId;
 use crate::snapshot::ClientTlsMode;
 
 // As the CRD's schema has them.
+/// Items of spec.tls.
 pub const MAX_ENTRIES: usize = 16;
+/// Hostnames of one item.
 pub const MAX_HOSTNAMES: usize = 16;
 
+/// `claimed` are the object's own hostnames. What is not understood becomes a problem.
 pub fn parse(
     namespace: &str,
     spec: &DeploymentSpec,

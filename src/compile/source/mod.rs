@@ -9,6 +9,7 @@ pub use reading::{Asked, Candidate, Reading, Source, Undecodable};
 
 use crate::object::Kind;
 
+/// Every kind that routes come from.
 pub const SOURCES: [Source; 1] = [deployment::SOURCE];
 
 impl Source {

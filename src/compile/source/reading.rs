@@ -42,6 +42,7 @@ pub enum Asked {
     Undecodable(Undecodable),
 }
 
+/// An object of which nothing is known but that it exists.
 pub struct Undecodable {
     pub uid: Arc<str>,
     pub generation: i64,

@@ -53,6 +53,7 @@ const MAX_CHAIN: usize = 16;
 const MAX_AUTHORITIES: usize = 512;
 const MAX_NAMES: usize = 1000;
 
+/// The certificate chain and key of a kubernetes.io/tls Secret; they must belong together.
 pub fn leaf(secret: &Secret) -> Result<Leaf, Fault> {
     if !secret.tls {
         return Err(Fault::NotTls);
@@ -94,6 +95,7 @@ pub fn leaf(secret: &Secret) -> Result<Leaf, Fault> {
     })
 }
 
+/// The certificates under ca.crt; `source` is the object that holds them.
 pub fn authorities(source: &ObjectKey, data: &Data) -> Result<Arc<Authorities>, Fault> {
     let certificates = certificates(data, "ca.crt", MAX_AUTHORITIES)?;
     let fingerprint = Fingerprint::of(certificates.iter().map(AsRef::as_ref));

@@ -47,6 +47,7 @@ pub enum Client {
 }
 
 impl Materials {
+    /// The reference leads nowhere until `resolve`.
     pub fn add_user(&mut self, reference: &Reference, user: User) {
         match reference {
             Reference::Certificate(id) => self.certificates.add_user(id, user),
@@ -54,6 +55,7 @@ impl Materials {
         }
     }
 
+    /// What nobody refers to any more is forgotten by the next `resolve`.
     pub fn remove_user(&mut self, reference: &Reference, user: &User) {
         match reference {
             Reference::Certificate(id) => self.certificates.remove_user(id, user),
@@ -92,6 +94,7 @@ impl Materials {
         self.certificates.ids().chain(self.authorities.ids())
     }
 
+    /// Nothing but the last good versions.
     pub fn last_good(&self) -> Self {
         Self {
             certificates: self.certificates.last_good(),
@@ -100,6 +103,7 @@ impl Materials {
         }
     }
 
+    /// Drops last good versions of what nobody refers to: after a compile of everything.
     pub fn sweep(&mut self) {
         self.certificates.sweep();
         self.authorities.sweep();
