@@ -107,6 +107,8 @@ impl World {
         };
         release("postern", NAMESPACE, values);
         world.start_app().await;
+        // While a replica with other values leaves, the Service may still lead to it.
+        world.settled().await;
         world
     }
 
