@@ -1,5 +1,7 @@
 //! A document of each dialect against requests, and documents and requests that mean harm.
 
+mod bodies;
+mod dialects;
 mod documents;
 mod hostile;
 mod random;
