@@ -131,6 +131,8 @@ pub enum Right {
 #[derive(Default)]
 pub struct TlsIntent {
     pub certificates: Box<[CertificateRequest]>,
+    /// The field that lists the certificates. Empty: the object has none.
+    pub certificates_field: Field,
     pub client: Option<ClientTlsIntent>,
     pub upstream: UpstreamTlsIntent,
 }
@@ -149,6 +151,7 @@ pub struct CertificateRequest {
 pub struct ClientTlsIntent {
     pub authorities: Referenced,
     pub mode: ClientTlsMode,
+    pub field: Field,
 }
 
 /// How apps over TLS are met.

@@ -42,12 +42,14 @@ pub fn parse(
     }
     TlsIntent {
         certificates: certificates.into(),
+        certificates_field: "spec.tls".into(),
         client: spec.client_tls.as_ref().map(|client| ClientTlsIntent {
             authorities: authorities(namespace, "spec.clientTls.caRef", &client.ca_ref),
             mode: match client.mode {
                 deployment::ClientTlsMode::Required => ClientTlsMode::Required,
                 deployment::ClientTlsMode::Optional => ClientTlsMode::Optional,
             },
+            field: "spec.clientTls".into(),
         }),
         upstream: spec
             .upstream_tls

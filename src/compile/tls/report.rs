@@ -1,4 +1,4 @@
-//! What is to be told of a Deployment's TLS: what it names and what could not be used, which certificates its hostnames
+//! What is to be told of an object's TLS: what it names and what could not be used, which certificates its hostnames
 //! have, and which are to be ordered.
 
 use std::sync::Arc;
@@ -181,16 +181,16 @@ impl Findings {
                 "the older {owner} has other certificates for {:?}, and those are used",
                 name.to_string()
             );
-            conflict("spec.tls", message);
+            conflict(&intent.tls.certificates_field, message);
         }
-        if let Some(owner) = &host.client_of {
+        if let (Some(owner), Some(client)) = (&host.client_of, &intent.tls.client) {
             let message = format!(
                 "the older {owner} has another clientTls for {:?}, which is used; requests to this {} are answered \
                  421 misdirected",
                 name.to_string(),
                 intent.id.kind
             );
-            conflict("spec.clientTls", message);
+            conflict(&client.field, message);
         }
     }
 }
