@@ -28,7 +28,7 @@ use crate::live::{Live, LiveCell, Retired};
 use crate::metrics::Published;
 use crate::object::{Kind, ObjectId};
 use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
-use crate::status::{self, Mailbox, Status, Update};
+use crate::status::{Mailbox, Status, Update};
 use crate::store::{Batch, Changes, Store};
 use crate::websocket::registry::end_spread;
 use crate::websocket::socket::Socket;
@@ -279,16 +279,16 @@ impl Publisher {
 
 /// What the status of an object should say, and what it says. None: its kind has no status of ours.
 fn update(store: &Store, previous: &Previous, id: &ObjectId) -> Option<Update> {
-    status::resource(id.kind)?;
     let observed = match id.kind {
         Kind::SentinelPolicy => {
             let policy = store.policy(&id.key);
             policy.and_then(|policy| Some(Status::SentinelPolicy(policy.status.clone()?)))
         }
-        _ => {
+        Kind::Deployment => {
             let deployment = store.deployment(&id.key);
             deployment.and_then(|deployment| Some(Status::Deployment(deployment.status.clone()?)))
         }
+        _ => return None,
     };
     Some(Update {
         report: previous.report(id).filter(|report| report.is_ours()).cloned(),

@@ -10,7 +10,7 @@ mod writer;
 
 pub use failures::Failures;
 pub use update::{Mailbox, Status, Update};
-pub use writer::{Counters, resource};
+pub use writer::Counters;
 
 use std::sync::Arc;
 

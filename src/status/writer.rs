@@ -291,7 +291,7 @@ impl Writer {
 }
 
 /// The kinds whose status is ours to write, as the apiserver knows them. None: it is not.
-pub fn resource(kind: Kind) -> Option<ApiResource> {
+fn resource(kind: Kind) -> Option<ApiResource> {
     match kind {
         Kind::Deployment => Some(ApiResource::erase::<Deployment>(&())),
         Kind::SentinelPolicy => Some(ApiResource::erase::<SentinelPolicy>(&())),
