@@ -94,7 +94,8 @@ impl<T: Clone + PartialEq> References<T> {
             }
         }
         let mut due = std::mem::take(&mut self.new);
-        due.extend(changes.ids([Kind::ConfigMap, Kind::Secret]));
+        let changed = changes.ids([Kind::ConfigMap, Kind::Secret]);
+        due.extend(changed.filter(|id| self.entries.contains_key(id)));
         for id in due {
             let Some(entry) = self.entries.get_mut(&id) else {
                 continue;

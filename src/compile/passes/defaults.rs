@@ -23,13 +23,13 @@ impl Compilation<'_> {
             return false;
         }
         for key in &self.routing.default_tls_secrets {
-            materials.add_user(&certificate(key), User::Installation);
+            materials.add_user(&Reference::Certificate(secret(key)), User::Installation);
         }
         for key in default_secrets
             .iter()
             .filter(|key| !self.routing.default_tls_secrets.contains(key))
         {
-            materials.remove_user(&certificate(key), &User::Installation);
+            materials.remove_user(&Reference::Certificate(secret(key)), &User::Installation);
         }
         *default_secrets = self.routing.default_tls_secrets.clone();
         true
@@ -41,14 +41,14 @@ impl Compilation<'_> {
         let mut certificates: Vec<Arc<Certificate>> = Vec::new();
         let mut problems = Vec::new();
         for key in &self.memory.default_secrets {
-            let secret = ObjectId::new(Kind::Secret, key.clone());
+            let secret = secret(key);
             let Some(found) = self.memory.materials.certificate(&secret) else {
                 continue;
             };
             let leaf = found.part.as_ref();
             if let Some(problem) = &found.problem {
                 let instead = leaf.map_or("", |_| "; its last good version is used");
-                problems.push(format!("default certificate: Secret {key} {problem}{instead}"));
+                problems.push(format!("default certificate: {secret} {problem}{instead}"));
             }
             certificates.extend(leaf.map(|leaf| leaf.certificate.clone()));
         }
@@ -74,6 +74,6 @@ impl Compilation<'_> {
     }
 }
 
-fn certificate(secret: &ObjectKey) -> Reference {
-    Reference::Certificate(ObjectId::new(Kind::Secret, secret.clone()))
+fn secret(key: &ObjectKey) -> ObjectId {
+    ObjectId::new(Kind::Secret, key.clone())
 }

@@ -10,12 +10,11 @@ pub use reading::{Asked, Candidate, Reading, Source, Undecodable};
 use crate::object::Kind;
 
 /// Every kind that routes come from.
-pub const SOURCES: [Source; 1] = [deployment::SOURCE];
+pub static SOURCES: [Source; 1] = [deployment::SOURCE];
 
 impl Source {
     /// The source that reads this kind. None: no routes come from it.
     pub fn of(kind: Kind) -> Option<&'static Self> {
-        const ALL: &[Source] = &SOURCES;
-        ALL.iter().find(|source| source.kind == kind)
+        SOURCES.iter().find(|source| source.kind == kind)
     }
 }
