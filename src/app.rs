@@ -228,7 +228,7 @@ impl App {
                 "drain deadline reached: ending what is still open"
             );
             for (_, deployment) in self.proxy.state.deployments() {
-                deployment.close().iter().for_each(|socket| socket.end());
+                deployment.refuse_new_sockets().iter().for_each(|socket| socket.end());
             }
             let _ = timeout_at(Instant::now() + LAST_BYTES, self.drained()).await;
         }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Bytes of a message. Kubernetes takes 32,768 characters at most; nobody reads that many.
+pub const MAX_MESSAGE: usize = 4096;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
     Accepted,

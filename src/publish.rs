@@ -30,7 +30,7 @@ use crate::object::{Kind, ObjectId};
 use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
 use crate::status::{Mailbox, Status, Update};
 use crate::store::{Batch, Changes, Store};
-use crate::websocket::registry::end_spread;
+use crate::websocket::deployment_state::end_spread;
 use crate::websocket::socket::Socket;
 
 /// Over how long the sockets of a Deployment that is deleted or Stopped are ended.
@@ -150,7 +150,7 @@ impl Publisher {
         } = compile(&input, routing, mem::take(&mut work.previous));
         self.figures.compile.observe(started.elapsed());
         // Before the swap: a handshake that the old snapshot lets through afterwards still meets the closed door.
-        let ending = self.close_removed(&removed, &fresh);
+        let ending = self.refuse_sockets_of_removed(&removed, &fresh);
         self.pair_fresh(&fresh);
         *self.figures.default_certificates.lock() = snapshot.default_certificates.clone();
         self.swap(snapshot, changed, started, &mut work.retired);
@@ -167,12 +167,12 @@ impl Publisher {
     }
 
     /// Closes the Deployments that are gone or Stopped, and returns the sockets of each that are to end.
-    fn close_removed(&self, removed: &[ObjectId], fresh: &Fresh) -> Vec<Vec<Arc<Socket>>> {
+    fn refuse_sockets_of_removed(&self, removed: &[ObjectId], fresh: &Fresh) -> Vec<Vec<Arc<Socket>>> {
         let stopped = fresh.deployments.iter().filter(is_stopped);
         removed
             .iter()
             .chain(stopped.map(|deployment| &deployment.id))
-            .map(|id| self.close(id))
+            .map(|id| self.refuse_sockets(id))
             .filter(|sockets| !sockets.is_empty())
             .collect()
     }
@@ -182,7 +182,7 @@ impl Publisher {
         for deployment in &fresh.deployments {
             let state = self.state.deployment(&deployment.id);
             if !is_stopped(&deployment) {
-                state.reopen();
+                state.accept_new_sockets();
             }
             deployment.runtime.fill(state);
         }
@@ -209,11 +209,11 @@ impl Publisher {
     }
 
     /// The sockets that are to end with their Deployment.
-    fn close(&self, id: &ObjectId) -> Vec<Arc<Socket>> {
+    fn refuse_sockets(&self, id: &ObjectId) -> Vec<Arc<Socket>> {
         let sockets = self
             .state
             .existing(id)
-            .map(|deployment| deployment.close())
+            .map(|deployment| deployment.refuse_new_sockets())
             .unwrap_or_default();
         if !sockets.is_empty() {
             info!(deployment = %id.key, sockets = sockets.len(), window = ?END_WINDOW, "ending sockets");

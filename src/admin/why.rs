@@ -140,7 +140,7 @@ mod tests {
     use crate::matching::PathMatch;
     use crate::object::{self, ObjectId, ObjectKey, UpstreamKey};
     use crate::policy::path::AmbiguousPaths;
-    use crate::proxy::balance::choose_backend;
+    use crate::proxy::backend::choose_backend;
     use crate::runtime::{Lazy, Slot};
     use crate::snapshot::{Backend, Deployment, HostTable, HostTls, RunState, Timeouts};
     use crate::upstream::balance::Strategy;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::condition::{ConditionReason, ConditionType};
+use crate::condition::{ConditionReason, ConditionType, MAX_MESSAGE};
 use crate::text::cut;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -29,9 +29,6 @@ pub struct Problem {
 
 /// A value out of an object, in quotes and cut short: messages stay readable, and bounded.
 pub struct Quoted<'a>(pub &'a str);
-
-/// A condition's message holds 32,768 characters at most; nobody reads that many.
-const MAX_MESSAGE: usize = 4096;
 
 pub(super) fn join(problems: &[Problem]) -> String {
     let messages: Vec<_> = problems.iter().map(ToString::to_string).collect();

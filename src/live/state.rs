@@ -12,13 +12,13 @@ use crate::egress::Egress;
 use crate::object::{ObjectId, UpstreamKey};
 use crate::policy::jwt::Keys;
 use crate::policy::jwt::fetched::Jwks;
-use crate::policy::state::{RuleKey, RuleState};
-use crate::policy::{Jwt, Kind, Policy};
+use crate::policy::rule_state::{RuleKey, RuleState};
+use crate::policy::{Jwt, Policy, RuleKind};
 use crate::runtime::{Table, Traffic, handshakes};
 use crate::telemetry::traces;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::EndpointState;
-use crate::websocket::registry::DeploymentState;
+use crate::websocket::deployment_state::DeploymentState;
 
 /// Finds the state of what a snapshot names. The table holds nothing alive: the snapshot, requests and sockets do.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl State {
                 policy: policy.key.clone(),
                 name: rule.name.clone(),
             }));
-            if let Kind::Jwt(Jwt {
+            if let RuleKind::Jwt(Jwt {
                 keys: Keys::Url { url, fetched },
                 ..
             }) = &rule.kind

@@ -15,7 +15,7 @@ use super::family::{self, Family};
 use crate::live::state::State;
 use crate::object::ObjectKey;
 use crate::policy::mode::Mode;
-use crate::policy::state::{Decision, RuleKey};
+use crate::policy::rule_state::{Decision, RuleKey};
 use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::runtime::Traffic;
 use crate::runtime::handshakes::{Handshakes, Outcome};

@@ -13,7 +13,7 @@ use super::mode::Scope;
 use super::principal::Principal;
 use super::refusal::Refusal;
 use super::request::Request;
-use super::state;
+use super::rule_state;
 use crate::limits::shared::{self, Full, Visit};
 use crate::limits::sockets::Counted;
 use crate::reason::Reason;
@@ -36,7 +36,7 @@ pub struct Lease {
     _counted: Counted,
     _shared: Option<shared::Lease>,
     /// A rule that goes and comes again finds those that are still open.
-    _rule: Arc<state::RuleState>,
+    _rule: Arc<rule_state::RuleState>,
 }
 
 impl ConnectionLimit {
@@ -45,7 +45,7 @@ impl ConnectionLimit {
         &self,
         request: &Request<'_>,
         principal: Option<&Principal>,
-        rule: &Arc<state::RuleState>,
+        rule: &Arc<rule_state::RuleState>,
         shared: &Visit<'_>,
     ) -> Result<Option<Lease>, Refusal> {
         if !request.web_socket {

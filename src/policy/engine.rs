@@ -21,9 +21,9 @@ use super::principal::Principal;
 use super::rate_limit::Standing;
 use super::refusal::Refusal;
 use super::request::Request;
-use super::state::Decision;
+use super::rule_state::Decision;
 use super::trace::{Outcome, Step};
-use super::{Action, Kind, Policy, Rule, Services, unix_seconds};
+use super::{Action, Policy, Rule, RuleKind, Services, unix_seconds};
 use crate::limits::shared::Visit;
 use crate::reason::Reason;
 
@@ -131,14 +131,16 @@ impl<'a> Run<'a> {
                 continue;
             };
             self.at.1 += 1;
-            if self.preflight.is_some() && rule.asks_who() || self.ended_in_shadow && rule.mode == Mode::Shadow {
+            if self.preflight.is_some() && rule.is_skipped_for_preflights()
+                || self.ended_in_shadow && rule.mode == Mode::Shadow
+            {
                 continue;
             }
             if !self.applies(rule) {
                 self.step(policy, rule, Outcome::DoesNotApply);
                 continue;
             }
-            if self.trace.is_some() && rule.takes() {
+            if self.trace.is_some() && rule.has_side_effects() {
                 self.step(policy, rule, Outcome::NotAsked);
                 continue;
             }
@@ -198,7 +200,7 @@ impl<'a> Run<'a> {
 
     fn applies(&self, rule: &Rule) -> bool {
         let care = match rule.kind {
-            Kind::Firewall(Action::Allow) => Care::AllReadings,
+            RuleKind::Firewall(Action::Allow) => Care::AllReadings,
             _ => Care::AnyReading,
         };
         rule.matches.iter().all(|one| one.holds(self.request, care))
@@ -228,33 +230,35 @@ impl<'a> Run<'a> {
         let shared = &self.store;
         let authenticated = |who: Option<Authenticated>| who.map_or(Effect::None, Effect::Authenticated);
         match &rule.kind {
-            Kind::ApiKey(keys) => keys.check(request, now).map(authenticated),
-            Kind::BasicAuth(users) => users.check(request, &state.passwords).await.map(Effect::Authenticated),
-            Kind::ConnectionLimit(limit) => {
+            RuleKind::ApiKey(keys) => keys.check(request, now).map(authenticated),
+            RuleKind::BasicAuth(users) => users.check(request, &state.passwords).await.map(Effect::Authenticated),
+            RuleKind::ConnectionLimit(limit) => {
                 let lease = limit.take(request, self.principal(rule.mode), state, shared).await?;
                 Ok(lease.map_or(Effect::None, Effect::Lease))
             }
-            Kind::ForwardAuth(service) => service.check(request, &self.services.egress).await.map(Effect::Allowed),
-            Kind::Jwt(jwt) => jwt.check(request, now).await.map(authenticated),
-            Kind::OpenApi(openapi) => self.validate(openapi).await,
-            Kind::RateLimit(limit) => {
+            RuleKind::ForwardAuth(service) => service.check(request, &self.services.egress).await.map(Effect::Allowed),
+            RuleKind::Jwt(jwt) => jwt.check(request, now).await.map(authenticated),
+            RuleKind::OpenApi(openapi) => self.validate(openapi).await,
+            RuleKind::RateLimit(limit) => {
                 let standing = limit
                     .take(request, self.principal(rule.mode), &state.windows, shared)
                     .await?;
                 Ok(standing.map_or(Effect::None, Effect::Standing))
             }
-            Kind::Cors(cors) if self.preflight.is_some() => Ok(Effect::Answer(Box::new(cors.preflight(self.request)))),
-            Kind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
-            Kind::Firewall(Action::Deny) => Err(Reason::FirewallDenied.into()),
-            Kind::Cors(_) | Kind::Logging(_) => Ok(Effect::None),
-            Kind::Origin(origin) => origin.check(self.request).map(|()| Effect::None),
-            Kind::RequestHeaders(_) | Kind::ResponseHeaders(_) => Ok(Effect::Edit),
+            RuleKind::Cors(cors) if self.preflight.is_some() => {
+                Ok(Effect::Answer(Box::new(cors.preflight(self.request))))
+            }
+            RuleKind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
+            RuleKind::Firewall(Action::Deny) => Err(Reason::FirewallDenied.into()),
+            RuleKind::Cors(_) | RuleKind::Logging(_) => Ok(Effect::None),
+            RuleKind::Origin(origin) => origin.check(self.request).map(|()| Effect::None),
+            RuleKind::RequestHeaders(_) | RuleKind::ResponseHeaders(_) => Ok(Effect::Edit),
         }
     }
 
     /// How long a body may be that the rule has yet to see.
     fn wants_body(&self, rule: &Rule) -> Option<usize> {
-        let Kind::OpenApi(openapi) = &rule.kind else {
+        let RuleKind::OpenApi(openapi) = &rule.kind else {
             return None;
         };
         let read = self.body.is_some() || self.unread.is_some();
@@ -360,10 +364,10 @@ impl<'a> Run<'a> {
                 .filter(|(_, rule)| rule.mode == Mode::Enforce)
             {
                 match &rule.kind {
-                    Kind::Logging(logging) if logging.is_due() && self.applies(rule) => {
+                    RuleKind::Logging(logging) if logging.is_due() && self.applies(rule) => {
                         self.passed.logged.push((policy.clone(), at));
                     }
-                    Kind::Cors(cors) if first.is_none() && self.applies(rule) => first = Some(cors),
+                    RuleKind::Cors(cors) if first.is_none() && self.applies(rule) => first = Some(cors),
                     _ => {}
                 }
             }

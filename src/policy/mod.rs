@@ -26,8 +26,8 @@ pub mod principal;
 pub mod rate_limit;
 pub mod refusal;
 pub mod request;
+pub mod rule_state;
 pub mod signer;
-pub mod state;
 pub mod trace;
 
 pub use api_key::ApiKey;
@@ -87,16 +87,16 @@ pub struct Rule {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub matches: Box<[Match]>,
     /// What it does where it applies.
-    pub kind: Kind,
+    pub kind: RuleKind,
     /// Counts and limits, which outlive an edit of the rule.
     #[serde(skip)]
-    pub runtime: Slot<state::RuleState>,
+    pub runtime: Slot<rule_state::RuleState>,
 }
 
 /// What a rule does, one variant for each kind of object's field.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Kind {
+pub enum RuleKind {
     ApiKey(ApiKey),
     BasicAuth(BasicAuth),
     ConnectionLimit(ConnectionLimit),
@@ -113,7 +113,7 @@ pub enum Kind {
     ResponseHeaders(Edits),
 }
 
-impl Kind {
+impl RuleKind {
     /// As it is written in objects.
     pub fn name(&self) -> &'static str {
         match self {
@@ -166,39 +166,43 @@ impl Policy {
 impl Rule {
     fn reads_path(&self) -> bool {
         let keys = match &self.kind {
-            Kind::RateLimit(limit) => Some(&limit.keys),
-            Kind::ConnectionLimit(limit) => Some(&limit.keys),
+            RuleKind::RateLimit(limit) => Some(&limit.keys),
+            RuleKind::ConnectionLimit(limit) => Some(&limit.keys),
             _ => None,
         };
-        matches!(self.kind, Kind::OpenApi(_))
+        matches!(self.kind, RuleKind::OpenApi(_))
             || keys.is_some_and(Keys::read_path)
             || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
     }
 
     /// Whether it authenticates, or validates the request. Such rules are skipped for CORS preflights, which carry neither
     /// credentials nor a body.
-    fn asks_who(&self) -> bool {
+    fn is_skipped_for_preflights(&self) -> bool {
         matches!(
             self.kind,
-            Kind::ApiKey(_) | Kind::BasicAuth(_) | Kind::ForwardAuth(_) | Kind::Jwt(_) | Kind::OpenApi(_)
+            RuleKind::ApiKey(_)
+                | RuleKind::BasicAuth(_)
+                | RuleKind::ForwardAuth(_)
+                | RuleKind::Jwt(_)
+                | RuleKind::OpenApi(_)
         )
     }
 
     /// Whether deciding has a side effect (it consumes quota or opens a lease) or asks another service. `postern why` skips such
     /// rules.
-    fn takes(&self) -> bool {
+    fn has_side_effects(&self) -> bool {
         matches!(
             self.kind,
-            Kind::ConnectionLimit(_) | Kind::ForwardAuth(_) | Kind::OpenApi(_) | Kind::RateLimit(_)
+            RuleKind::ConnectionLimit(_) | RuleKind::ForwardAuth(_) | RuleKind::OpenApi(_) | RuleKind::RateLimit(_)
         )
     }
 
     /// Whether it may have to wait for another service, another thread or its turn.
     fn may_wait(&self) -> bool {
         match &self.kind {
-            Kind::BasicAuth(_) | Kind::ForwardAuth(_) | Kind::Jwt(_) | Kind::OpenApi(_) => true,
-            Kind::ConnectionLimit(limit) => limit.scope == Scope::Shared,
-            Kind::RateLimit(limit) => limit.scope == Scope::Shared,
+            RuleKind::BasicAuth(_) | RuleKind::ForwardAuth(_) | RuleKind::Jwt(_) | RuleKind::OpenApi(_) => true,
+            RuleKind::ConnectionLimit(limit) => limit.scope == Scope::Shared,
+            RuleKind::RateLimit(limit) => limit.scope == Scope::Shared,
             _ => false,
         }
     }
@@ -206,8 +210,8 @@ impl Rule {
     /// Where a credential may stand that this rule looks for.
     pub fn sources(&self) -> &[credentials::Source] {
         match &self.kind {
-            Kind::ApiKey(key) => &key.from,
-            Kind::Jwt(jwt) => &jwt.from,
+            RuleKind::ApiKey(key) => &key.from,
+            RuleKind::Jwt(jwt) => &jwt.from,
             _ => &[],
         }
     }

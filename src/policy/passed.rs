@@ -14,7 +14,7 @@ use super::forward_auth::Allowed;
 use super::principal::Principal;
 use super::rate_limit::{LIMIT, Standing};
 use super::signer::Signer;
-use super::{Kind, Policy, unix_seconds};
+use super::{Policy, RuleKind, unix_seconds};
 
 /// The principal in JSON, to the app; from a client it is dropped.
 pub const X_POSTERN_PRINCIPAL: HeaderName = HeaderName::from_static("x-postern-principal");
@@ -117,7 +117,7 @@ impl Passed {
             headers.append(name, value.clone());
         }
         for edits in self.edits(|kind| match kind {
-            Kind::RequestHeaders(edits) => Some(edits),
+            RuleKind::RequestHeaders(edits) => Some(edits),
             _ => None,
         }) {
             edits.apply(headers);
@@ -139,7 +139,7 @@ impl Passed {
         }
         if !own {
             for edits in self.edits(|kind| match kind {
-                Kind::ResponseHeaders(edits) => Some(edits),
+                RuleKind::ResponseHeaders(edits) => Some(edits),
                 _ => None,
             }) {
                 edits.apply(headers);
@@ -154,7 +154,7 @@ impl Passed {
         }
     }
 
-    fn edits<'a>(&'a self, of: impl Fn(&'a Kind) -> Option<&'a Edits> + 'a) -> impl Iterator<Item = &'a Edits> {
+    fn edits<'a>(&'a self, of: impl Fn(&'a RuleKind) -> Option<&'a Edits> + 'a) -> impl Iterator<Item = &'a Edits> {
         let kinds = self
             .edits
             .iter()

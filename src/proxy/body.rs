@@ -17,7 +17,7 @@ use super::request_log::RequestLog;
 use crate::body::incoming::Incoming;
 use crate::body::request::{BodyError, Pause, length};
 use crate::upstream::connection::Connection;
-use crate::websocket::registry::DeploymentState;
+use crate::websocket::deployment_state::DeploymentState;
 
 /// What a client is answered with.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::Proxy;
 use super::peer::Peer;
 use super::permit::UpgradePermit;
 use crate::body::clock::Clock;
-use crate::websocket::registry::Registered;
+use crate::websocket::deployment_state::Registered;
 use crate::websocket::tunnel::Opening;
 
 /// What bounds a connection's pauses, and tells it to finish; it is there from the first moment to the last.

@@ -8,7 +8,7 @@ use http::request::Parts;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::forwarded::Forwarded;
+use super::client_origin::ClientOrigin;
 use crate::telemetry::traces::Scope;
 
 /// One request on its way through the phases.
@@ -19,7 +19,7 @@ pub struct RequestContext<'a> {
     /// As it came; its target is not checked yet.
     pub head: &'a Parts,
     /// Who asks, by the word of trusted proxies.
-    pub origin: &'a Forwarded<'a>,
+    pub origin: &'a ClientOrigin<'a>,
     /// A trusted proxy's, or a new one.
     pub request_id: &'a HeaderValue,
     /// Its place in a trace; None: there is no collector.

@@ -14,10 +14,10 @@ use super::authorize::{self, Authorized};
 use super::body::Body;
 use super::challenge;
 use super::client::Client;
+use super::client_origin::ClientOrigin;
 use super::context::{RequestContext, request_id};
 use super::error::{self, ErrorContext};
 use super::forward::Forward;
-use super::forwarded::Forwarded;
 use super::request_log::{Answered, RequestInfo, RequestLog, SocketLog};
 use super::route::Routed;
 use super::target::Target;
@@ -29,8 +29,8 @@ use crate::policy::{Passed, Refusal};
 use crate::reason::{CLOSED_REQUEST, Reason};
 use crate::runtime::Traffic;
 use crate::snapshot::{Deployment, Snapshot};
+use crate::websocket::deployment_state::OnClose;
 use crate::websocket::handshake::Handshake;
-use crate::websocket::registry::OnClose;
 
 /// That no answer was sent; as nginx says it.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
@@ -45,7 +45,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
     let live = client.proxy.live.look();
     let listener = live.as_ref().map(|live| &*live.snapshot.listener);
     let hsts = listener.and_then(|listener| listener.hsts.clone());
-    let origin = Forwarded::of(&client.peer, &head.headers, listener);
+    let origin = ClientOrigin::of(&client.peer, &head.headers, listener);
     let request_id = origin.request_id.cloned().unwrap_or_else(request_id);
     let scope = client
         .proxy

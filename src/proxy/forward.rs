@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Body;
 use super::client::Client;
-use super::forwarded::Forwarded;
+use super::client_origin::ClientOrigin;
 use super::request_log::Attempted;
 use super::target::Target;
 use crate::body::clock::COARSE;
@@ -56,7 +56,7 @@ pub struct Forward<'a> {
     /// Checked host and path.
     pub target: &'a Target,
     /// What the app is told of the client.
-    pub origin: &'a Forwarded<'a>,
+    pub origin: &'a ClientOrigin<'a>,
     /// What the app and the logs are told.
     pub request_id: &'a HeaderValue,
     /// The request's place in a trace; None: there is no collector.

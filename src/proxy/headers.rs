@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
-use super::forwarded::Forwarded;
+use super::client_origin::ClientOrigin;
 use crate::fields::hop::{HOP_BY_HOP, is_framing_twin};
 use crate::fields::list::{has_token, tokens};
 use crate::fields::reserved::{is_plain, is_reserved};
@@ -25,7 +25,7 @@ pub struct AppHeaders<'a> {
     /// Host, verbatim.
     pub host: &'a HeaderValue,
     /// The client and its way here.
-    pub origin: &'a Forwarded<'a>,
+    pub origin: &'a ClientOrigin<'a>,
     /// X-Request-Id.
     pub request_id: &'a HeaderValue,
     /// None: what the client says of a trace passes as it is.
@@ -155,7 +155,7 @@ fn passes_to_app(name: &HeaderName, told: &AppHeaders<'_>) -> bool {
     }
 }
 
-/// What a trusted proxy may say besides what `Forwarded` has read. Never in another spelling.
+/// What a trusted proxy may say besides what `ClientOrigin` has read. Never in another spelling.
 fn is_proxys(name: &str) -> bool {
     (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && is_plain(name)) || name == "forwarded"
 }

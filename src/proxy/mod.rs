@@ -3,15 +3,15 @@
 
 pub mod admission;
 pub mod authorize;
-pub mod balance;
+pub mod backend;
 pub mod body;
 mod challenge;
 pub mod client;
+pub mod client_origin;
 pub mod context;
 pub mod error;
 pub mod exchange;
 pub mod forward;
-pub mod forwarded;
 pub mod h1;
 pub mod h2;
 pub mod headers;

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use super::context::RequestContext;
 use crate::body::request::Sent;
 use crate::policy::logging::Redacted;
-use crate::policy::{Kind, Logging, Passed, Policy, Rule};
+use crate::policy::{Logging, Passed, Policy, Rule, RuleKind};
 use crate::snapshot::Deployment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Event, Head, Identity, Record, Tail};
@@ -266,7 +266,7 @@ fn asking(passed: &Passed) -> Vec<&Logging> {
         .iter()
         .filter_map(|(policy, rule)| Some(&policy.rules.get(*rule)?.kind));
     let logging = kinds.filter_map(|kind| match kind {
-        Kind::Logging(logging) => Some(logging),
+        RuleKind::Logging(logging) => Some(logging),
         _ => None,
     });
     logging.collect()

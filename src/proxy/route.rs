@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
-use super::balance;
+use super::backend;
 use super::body::Body;
 use super::context::RequestContext;
 use super::peer::Peer;
@@ -39,7 +39,7 @@ pub struct Chosen {
 impl Chosen {
     /// One of the backends by weight, with its TLS settings if it speaks TLS; an error if none can take the request.
     pub fn choose_upstream(&self) -> Result<(&Arc<Upstream>, Option<&Arc<UpstreamTls>>), Reason> {
-        let upstream = balance::choose_backend(&self.backends)?;
+        let upstream = backend::choose_backend(&self.backends)?;
         // Most speak none, and one stands for all of those: every request would count on it.
         let tls = self.upstream_tls.as_ref();
         Ok((upstream, tls.filter(|_| upstream.protocol == Protocol::Https)))

@@ -268,7 +268,7 @@ mod tests {
     use crate::object::ObjectKey;
     use crate::policy::edits::Edits;
     use crate::policy::mode::Mode;
-    use crate::policy::{Kind, Policy, Rule};
+    use crate::policy::{Policy, Rule, RuleKind};
     use crate::runtime::Slot;
     use crate::snapshot::Snapshot;
 
@@ -278,7 +278,7 @@ mod tests {
             name: "token".into(),
             mode: Mode::Enforce,
             matches: Box::default(),
-            kind: Kind::RequestHeaders(Edits {
+            kind: RuleKind::RequestHeaders(Edits {
                 set,
                 add: Box::default(),
                 remove: Box::default(),

@@ -17,7 +17,7 @@ use crate::text::printed;
 use crate::upstream::Upstream;
 use crate::upstream::balance::Strategy;
 use crate::upstream::tls::UpstreamTls;
-use crate::websocket::registry::DeploymentState;
+use crate::websocket::deployment_state::DeploymentState;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {

@@ -13,7 +13,7 @@ use crate::api::policy::SentinelPolicyStatus;
 use crate::compile::problem::Finding;
 use crate::compile::report::{Details, Report, RouteDetails};
 use crate::compile::tls::report::Served;
-use crate::condition::{ConditionReason, ConditionType};
+use crate::condition::{ConditionReason, ConditionType, MAX_MESSAGE};
 use crate::text::cut;
 
 /// How urgent a difference is: conditions and names before counts, which only follow what happens anyway.
@@ -258,8 +258,6 @@ const OURS: [ConditionType; 5] = [
     ConditionType::CertificateExpiring,
     ConditionType::Programmed,
 ];
-
-const MAX_MESSAGE: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use strum::VariantArray;
 
-use super::registry::DeploymentState;
+use super::deployment_state::DeploymentState;
 use crate::runtime::traffic::ClosedBy;
 
 /// Shared by the tunnel and the registry. It stays small: there is one for each of a hundred thousand sockets.
@@ -98,7 +98,7 @@ impl Socket {
     }
 
     /// The first word counts.
-    pub(super) fn closed_by(&self, by: ClosedBy) {
+    pub(super) fn note_closed_by(&self, by: ClosedBy) {
         let _ = self
             .closed_by
             .compare_exchange(STILL_OPEN, by as u8, Ordering::Relaxed, Ordering::Relaxed);

@@ -36,7 +36,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
-use super::registry::Registered;
+use super::deployment_state::Registered;
 use super::socket::Meter;
 use crate::net::stream::Stream;
 use crate::runtime::traffic::ClosedBy;
@@ -150,7 +150,7 @@ impl<C: Side, A: Side> Future for Tunnel<C, A> {
         let this = self.get_mut();
         if !this.ending && this.socket.is_ending(cx.waker()) {
             this.ending = true;
-            this.socket.closed_by(ClosedBy::Postern);
+            this.socket.note_closed_by(ClosedBy::Postern);
             this.timer = Some(Box::pin(tokio::time::sleep(ENDING)));
         }
         loop {
@@ -190,7 +190,7 @@ impl<C, A> Tunnel<C, A> {
     /// Whether there is one; the first word counts.
     fn tell_first_end(&self) -> bool {
         let by = self.first_end();
-        by.inspect(|by| self.socket.closed_by(*by)).is_some()
+        by.inspect(|by| self.socket.note_closed_by(*by)).is_some()
     }
 
     fn first_end(&self) -> Option<ClosedBy> {

@@ -12,7 +12,7 @@ use std::fs;
 use postern::metrics::family;
 use postern::metrics::family::{Family, Kind};
 use postern::policy::mode::Mode;
-use postern::policy::state::Decision;
+use postern::policy::rule_state::Decision;
 use postern::reason::{CLOSED_REQUEST, Reason};
 use postern::runtime::handshakes::Outcome;
 use postern::runtime::traffic::{ClosedBy, DialResult};

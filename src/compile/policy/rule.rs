@@ -18,7 +18,7 @@ use crate::object::ObjectId;
 use crate::policy::mode::Mode;
 use crate::policy::openapi::Parts;
 use crate::policy::origin::Origins;
-use crate::policy::{Action, Cors, Edits, Kind, Logging, OpenApi, Origin, Rule};
+use crate::policy::{Action, Cors, Edits, Logging, OpenApi, Origin, Rule, RuleKind};
 use crate::runtime::Slot;
 
 /// What became of a policy's rules.
@@ -104,7 +104,7 @@ fn rule(
     })
 }
 
-fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<Kind, Invalid> {
+fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<Invalid>) -> Result<RuleKind, Invalid> {
     // Taken apart, so that a new kind cannot be forgotten here.
     let PolicyRule {
         name,
@@ -127,38 +127,38 @@ fn kind(rule: &PolicyRule, mode: Mode, lookups: &Lookups<'_>, notes: &mut Vec<In
     } = rule;
     has_one_kind(rule)?;
     if let Some(firewall) = firewall {
-        Ok(Kind::Firewall(action(firewall.action)))
+        Ok(RuleKind::Firewall(action(firewall.action)))
     } else if let Some(api_key) = api_key {
         let make = |notes: &mut _| authentication::api_key(api_key, lookups, notes);
-        noted(".apiKey", notes, make).map(Kind::ApiKey)
+        noted(".apiKey", notes, make).map(RuleKind::ApiKey)
     } else if let Some(basic_auth) = basic_auth {
         let make = |notes: &mut _| authentication::basic_auth(basic_auth, lookups, notes);
-        noted(".basicAuth", notes, make).map(Kind::BasicAuth)
+        noted(".basicAuth", notes, make).map(RuleKind::BasicAuth)
     } else if let Some(jwt) = jwt {
         let make = |notes: &mut _| authentication::jwt(jwt, lookups, notes);
-        noted(".jwt", notes, make).map(Kind::Jwt)
+        noted(".jwt", notes, make).map(RuleKind::Jwt)
     } else if let Some(forward_auth) = forward_auth {
         let made = authentication::forward_auth(forward_auth, lookups);
-        made.map(Kind::ForwardAuth).at(".forwardAuth")
+        made.map(RuleKind::ForwardAuth).at(".forwardAuth")
     } else if let Some(openapi) = openapi {
         let make = |notes: &mut _| self::openapi(openapi, lookups, notes);
-        noted(".openapi", notes, make).map(Kind::OpenApi)
+        noted(".openapi", notes, make).map(RuleKind::OpenApi)
     } else if let Some(rate_limit) = rate_limit {
         let made = limits::rate_limit(rate_limit, name, mode, lookups);
-        made.map(Kind::RateLimit).at(".rateLimit")
+        made.map(RuleKind::RateLimit).at(".rateLimit")
     } else if let Some(connection_limit) = connection_limit {
         let made = limits::connection_limit(connection_limit, name, mode, lookups);
-        made.map(Kind::ConnectionLimit).at(".connectionLimit")
+        made.map(RuleKind::ConnectionLimit).at(".connectionLimit")
     } else if let Some(origin) = origin {
-        self::origin(origin).map(Kind::Origin).at(".origin")
+        self::origin(origin).map(RuleKind::Origin).at(".origin")
     } else if let Some(cors) = cors {
-        self::cors(cors).map(Kind::Cors).at(".cors")
+        self::cors(cors).map(RuleKind::Cors).at(".cors")
     } else if let Some(edits) = request_headers {
-        self::edits(edits).map(Kind::RequestHeaders).at(".requestHeaders")
+        self::edits(edits).map(RuleKind::RequestHeaders).at(".requestHeaders")
     } else if let Some(edits) = response_headers {
-        self::edits(edits).map(Kind::ResponseHeaders).at(".responseHeaders")
+        self::edits(edits).map(RuleKind::ResponseHeaders).at(".responseHeaders")
     } else if let Some(logging) = logging {
-        self::logging(logging).map(Kind::Logging).at(".logging")
+        self::logging(logging).map(RuleKind::Logging).at(".logging")
     } else {
         // One of them is given.
         Err(Invalid::new("has no kind: it needs exactly one"))

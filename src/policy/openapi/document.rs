@@ -20,6 +20,14 @@ use super::schema::{DIALECTS, Schemas};
 use super::servers::bases;
 use super::validator::Compiler;
 
+/// Styles of a query parameter, and of a field of a form.
+const FORM_STYLES: [Style; 4] = [
+    Style::Form,
+    Style::SpaceDelimited,
+    Style::PipeDelimited,
+    Style::DeepObject,
+];
+
 pub struct Document {
     title: String,
     version: String,
@@ -314,16 +322,7 @@ impl<'d> Reader<'d, '_> {
         let mut name: Box<str> = at.text("name")?.into();
         let (place, fallback, allowed): (_, _, &[Style]) = match at.text("in")? {
             "path" => (In::Path, Style::Simple, &[Style::Simple]),
-            "query" => (
-                In::Query,
-                Style::Form,
-                &[
-                    Style::Form,
-                    Style::SpaceDelimited,
-                    Style::PipeDelimited,
-                    Style::DeepObject,
-                ],
-            ),
+            "query" => (In::Query, Style::Form, &FORM_STYLES),
             "header" => (In::Header, Style::Simple, &[Style::Simple]),
             "cookie" => (In::Cookie, Style::Form, &[Style::Form]),
             _ => return Err(at.child("in").invalid("is not a valid location of a parameter")),
@@ -378,13 +377,7 @@ impl<'d> Reader<'d, '_> {
                     if encoding.get("style").is_none() && encoding.get("explode").is_none() {
                         continue;
                     }
-                    let allowed = [
-                        Style::Form,
-                        Style::SpaceDelimited,
-                        Style::PipeDelimited,
-                        Style::DeepObject,
-                    ];
-                    notations.insert(name.into(), Notation::read(&encoding, Style::Form, &allowed)?);
+                    notations.insert(name.into(), Notation::read(&encoding, Style::Form, &FORM_STYLES)?);
                 }
             }
             accepted.push(Accepted {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::upstream::endpoint::Open;
-use crate::websocket::registry::DeploymentState;
+use crate::websocket::deployment_state::DeploymentState;
 use crate::websocket::socket::{Closed, Socket};
 
 mod random;
@@ -71,7 +71,7 @@ where
     let closed = Arc::new(Mutex::new(None));
     let told = closed.clone();
     registered.on_close(Box::new(move |closed| *told.lock() = Some(closed)));
-    let socket = deployment.close().pop().unwrap();
+    let socket = deployment.refuse_new_sockets().pop().unwrap();
     let handshakes = Arc::new(Semaphore::new(1));
     let opening = Opening {
         app,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use postern::fields::X_FORWARDED_FOR;
-use postern::proxy::forwarded::Forwarded;
+use postern::proxy::client_origin::ClientOrigin;
 use postern::proxy::peer::Peer;
 use postern::snapshot::Listener;
 
@@ -32,11 +32,11 @@ fuzz_target!(|input: &[u8]| {
     };
 
     let stranger = peer("192.0.2.1");
-    let origin = Forwarded::of(&stranger, &headers, Some(&listener));
+    let origin = ClientOrigin::of(&stranger, &headers, Some(&listener));
     assert!(!origin.trusted && origin.ip == stranger.ip && *origin.forwarded_for == stranger.address);
 
     let proxy = peer("10.0.0.1");
-    let origin = Forwarded::of(&proxy, &headers, Some(&listener));
+    let origin = ClientOrigin::of(&proxy, &headers, Some(&listener));
     let way = origin.forwarded_for.to_str().unwrap();
     let hops: Vec<IpAddr> = way.split(", ").map(|hop| hop.parse().unwrap()).collect();
     assert!(origin.trusted && hops[0] == origin.ip && hops[hops.len() - 1] == proxy.ip);
@@ -50,7 +50,7 @@ fuzz_target!(|input: &[u8]| {
     if hops.len() < 60 {
         let headers = HeaderMap::from_iter([(X_FORWARDED_FOR, HeaderValue::from_str(way).unwrap())]);
         let next = peer("10.0.0.2");
-        let again = Forwarded::of(&next, &headers, Some(&listener));
+        let again = ClientOrigin::of(&next, &headers, Some(&listener));
         assert_eq!(again.ip, origin.ip);
         assert_eq!(*again.forwarded_for, format!("{way}, 10.0.0.2"));
     }

@@ -8,7 +8,7 @@ use postern::compile::report::Report;
 use postern::compile::{Compiled, Input, Previous, compile};
 use postern::config::{EndpointRules, Routing};
 use postern::object::{ObjectId, ObjectKey};
-use postern::policy::Kind as Rule;
+use postern::policy::RuleKind as Rule;
 use postern::snapshot::{Action, Route, Snapshot};
 use postern::store::{Batch, Event, Kind, Store};
 use postern::watch::files;

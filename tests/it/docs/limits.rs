@@ -43,8 +43,8 @@ fn clients() -> Vec<Row> {
         ("HTTP/2 frames without data, bytes in a burst", Size("proxy/h2/flood.rs", "CAPACITY"), "the connection closes"),
         ("HTTP/2 frames without data, bytes per second after the burst", Size("proxy/h2/flood.rs", "PER_SECOND"), "the connection closes"),
         ("bytes that a reset of a stream counts as", Size("proxy/h2/flood.rs", "RESET"), "as above"),
-        ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/forwarded.rs", "MAX_HOPS"), "the leftmost of them is the client"),
-        ("characters of an X-Request-Id that is kept", Count("proxy/forwarded.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
+        ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/client_origin.rs", "MAX_HOPS"), "the leftmost of them is the client"),
+        ("characters of an X-Request-Id that is kept", Count("proxy/client_origin.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
         ("time without TCP acknowledgements from a peer", Time("net/socket.rs", "USER_TIMEOUT"), "the connection ends"),
     ]
 }
@@ -58,7 +58,7 @@ fn apps() -> Vec<Row> {
         ("time between two pieces of a body, in either direction", Figure::Deployment("timeouts.idle"), "the exchange ends"),
         ("a whole exchange; 0s means no limit", Figure::Deployment("timeouts.total"), "`upstream:timeout`, or the exchange ends"),
         ("the answer to an upgrade", Figure::Deployment("webSocket.handshakeTimeout"), "`upstream:timeout`"),
-        ("upgrades of one Deployment in progress, per replica", Count("websocket/registry.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
+        ("upgrades of one Deployment in progress, per replica", Count("websocket/deployment_state.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
         ("idle connections to an endpoint, per replica", Count("upstream/h1/pool/idle.rs", "MAX_IDLE"), "others close"),
         ("idle time of a connection to an endpoint", Time("upstream/endpoint.rs", "IDLE_LIMIT"), "it closes"),
         ("a WebSocket that one side has closed", Time("websocket/tunnel.rs", "HALF_CLOSE"), "the other side is closed as well"),

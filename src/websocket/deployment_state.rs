@@ -41,7 +41,7 @@ struct Sockets {
     /// What is to be done at a socket's end, by the socket's id: most sockets need none.
     on_close: HashMap<u64, OnClose>,
     /// Deleted or Stopped: a handshake that was under way then ends as soon as it is a socket.
-    closed: bool,
+    refused: bool,
 }
 
 /// Called once, when the socket has ended.
@@ -73,7 +73,7 @@ impl DeploymentState {
         self.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
         self.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
         let mut sockets = self.lock();
-        if sockets.closed {
+        if sockets.refused {
             socket.end();
         }
         sockets.open.insert(socket.id(), socket.clone());
@@ -82,15 +82,15 @@ impl DeploymentState {
     }
 
     /// From now on no socket is to stay; returns those that are open, for the caller to end.
-    pub fn close(&self) -> Vec<Arc<Socket>> {
+    pub fn refuse_new_sockets(&self) -> Vec<Arc<Socket>> {
         let mut sockets = self.lock();
-        sockets.closed = true;
+        sockets.refused = true;
         sockets.open.values().cloned().collect()
     }
 
-    /// After `close`: sockets may open again.
-    pub fn reopen(&self) {
-        self.lock().closed = false;
+    /// After `refuse_new_sockets`: sockets may open again.
+    pub fn accept_new_sockets(&self) {
+        self.lock().refused = false;
     }
 
     /// Sockets that are open now.
@@ -141,8 +141,8 @@ impl Registered {
     }
 
     /// Who ended it; the first word counts.
-    pub fn closed_by(&self, by: ClosedBy) {
-        self.socket.closed_by(by);
+    pub fn note_closed_by(&self, by: ClosedBy) {
+        self.socket.note_closed_by(by);
     }
 }
 
@@ -168,7 +168,7 @@ impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sockets")
             .field("open", &self.open)
-            .field("closed", &self.closed)
+            .field("refused", &self.refused)
             .finish_non_exhaustive()
     }
 }

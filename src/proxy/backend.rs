@@ -1,4 +1,4 @@
-//! Which backend, and which of its endpoints, takes a request. Retries are decided in `forward`.
+//! Which backend of a route takes a request, by weight.
 
 use std::sync::Arc;
 

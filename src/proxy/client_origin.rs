@@ -19,7 +19,7 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// Who a request is from, and what apps are told of its way.
 #[derive(Clone, Debug)]
-pub struct Forwarded<'a> {
+pub struct ClientOrigin<'a> {
     /// Whether the peer is one of `trustedProxies`.
     pub trusted: bool,
     /// The rightmost hop that is not trusted.
@@ -42,7 +42,7 @@ pub struct Forwarded<'a> {
     pub forwarded: bool,
 }
 
-impl<'a> Forwarded<'a> {
+impl<'a> ClientOrigin<'a> {
     /// By the peer alone, unless the listener trusts it to speak for others; None: no listener is known yet, and nobody
     /// is trusted.
     pub fn of(peer: &'a Peer, headers: &'a HeaderMap, listener: Option<&Listener>) -> Self {
