@@ -79,7 +79,7 @@ async fn rules(route: &Route, host: &str, question: &Question, services: &Servic
         authority: &authority,
         host,
         uri: &question.uri,
-        client: question.client.to_canonical(),
+        client: Some(question.client.to_canonical()),
         trusted: false,
         https: true,
         web_socket: question.web_socket,

@@ -145,9 +145,10 @@ pub struct DeploymentSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub policies: Vec<String>,
     /// What happens to a path that the app may interpret differently (%2F, %5C, %00, a backslash, encoded dot segments,
-    /// empty segments) when a policy depends on the path. Reject: the answer is 400 ambiguous_path; the same applies to
-    /// a path that the app could interpret as one of another Deployment on the hostname with other policies. Pass: Deny
-    /// matches if either interpretation does, Allow and not only if both do. Default: Reject.
+    /// empty segments) when a policy depends on the path. Reject: the answer is 400 ambiguous_path; the same applies
+    /// where Deployments on the hostname have different policies. Pass: Deny matches if any interpretation does, Allow
+    /// only if all do; a path that the app could interpret as one of another Deployment with other policies is still
+    /// refused. Default: Reject.
     #[serde(default)]
     pub ambiguous_paths: AmbiguousPaths,
     /// The value that the app receives as X-Deployment-Id, in printable ASCII. Default: the object's name.

@@ -1,7 +1,8 @@
 //! Fields that concern one connection alone (RFC 9110, section 7.6.1), and fields that a trailer may not hold.
 
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderMap, HeaderName};
 
+use super::list::elements;
 use super::reserved::{folds_to, is_plain, is_reserved};
 
 /// RFC 9110 section 7.6.1 and what older texts add. Trailer is not among them: it names the fields that follow the body.
@@ -13,6 +14,43 @@ pub const HOP_BY_HOP: [HeaderName; 6] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
+
+/// Takes away what Connection names as this hop's own (RFC 9110 section 7.6.1). It comes before anything reads the message:
+/// a rule must not see a field that the app does not get.
+pub fn remove_nominated(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
+    let nominated: Vec<HeaderName> = elements(headers, header::CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| headers.contains_key(name) && may_be_nominated(name))
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+/// Framing, routing and credentials are no hop's own to take away, nor what a proxy says of the client. The hop's own
+/// fields are read first, and dropped on the way on.
+fn may_be_nominated(name: &HeaderName) -> bool {
+    let kept = [
+        header::AUTHORIZATION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::DATE,
+        header::HOST,
+        header::LOCATION,
+        header::ORIGIN,
+        header::SET_COOKIE,
+        header::TRAILER,
+        header::WWW_AUTHENTICATE,
+    ];
+    let text = name.as_str();
+    !kept.contains(name) && !HOP_BY_HOP.contains(name) && !is_reserved(text) && !text.starts_with("sec-websocket-")
+}
 
 /// What an app that folds other characters into `-` might frame the message by.
 pub fn is_framing_twin(name: &str) -> bool {

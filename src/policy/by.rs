@@ -128,10 +128,12 @@ impl By {
     }
 }
 
-fn remote_ip(client: IpAddr, ipv6_prefix: u8, to: &mut impl FnMut(&[u8])) {
-    match client.to_canonical() {
-        IpAddr::V4(address) => part(1, &address.octets(), to),
-        IpAddr::V6(address) => {
+/// Clients that nobody knows share one key.
+fn remote_ip(client: Option<IpAddr>, ipv6_prefix: u8, to: &mut impl FnMut(&[u8])) {
+    match client.map(|client| client.to_canonical()) {
+        None => part(1, b"unknown", to),
+        Some(IpAddr::V4(address)) => part(1, &address.octets(), to),
+        Some(IpAddr::V6(address)) => {
             let host_bits = 128 - u32::from(ipv6_prefix.min(128));
             let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
             let network = Ipv6Addr::from_bits(address.to_bits() & mask);

@@ -13,7 +13,7 @@ use super::edits::remove_folded;
 use super::principal::Principal;
 use super::refusal::Refusal;
 use super::request::Request;
-use crate::fields::list::tokens;
+use crate::fields::list::elements;
 use crate::fields::reserved::{folds_to, is_reserved};
 use crate::reason::Reason;
 use crate::text::printed;
@@ -124,8 +124,10 @@ impl Place {
                 only(cookies.map(|(_, value)| value))?
             }
             Self::Subprotocol { prefix } => {
-                let entries = tokens(request.headers, SEC_WEBSOCKET_PROTOCOL);
-                only(entries.filter_map(|entry| entry.strip_prefix(&**prefix)))?.map(Cow::Borrowed)
+                let entries = elements(request.headers, SEC_WEBSOCKET_PROTOCOL);
+                let entry = only(entries.filter_map(|entry| entry.strip_prefix(prefix.as_bytes())))?;
+                let text = entry.map(|entry| str::from_utf8(entry).map_err(|_| Ambiguous));
+                text.transpose()?.map(Cow::Borrowed)
             }
         };
         match value {

@@ -1,6 +1,7 @@
 //! When a rule applies: what stands in an object, compiled once, held against requests without building anything.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
@@ -55,11 +56,11 @@ pub enum Value {
     Present,
     /// There is none.
     Absent,
-    /// One of the values, should the name stand there several times.
+    /// What the values are, one or all of them by the care.
     Is(Text),
 }
 
-/// Whether one reading of a path or method is enough to match, or all must. A rule that lets requests through requires all.
+/// Whether one reading of a path or method, or one value of several, is enough to match, or all must. A rule that lets requests through requires all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
     /// One is enough.
@@ -84,37 +85,66 @@ impl Match {
                     Care::AllReadings => exact && folded,
                 }
             }
-            (other, _) => other.holds(request) != self.not,
-        }
-    }
-}
-
-impl On {
-    fn holds(&self, request: &Request<'_>) -> bool {
-        match self {
-            Self::Path(text) => text.matches(request.path()),
-            Self::Method(methods) => methods.contains(request.method),
-            Self::Header { name, value } => value.holds(request.header_values(name)),
-            Self::Query { name, value } => {
+            // Nobody vouches for a client that cannot be read: it is let through neither for where it is nor for where not.
+            (On::RemoteIp(_), Care::AllReadings) if request.client.is_none() => false,
+            (On::Header { name, value }, care) => {
+                // Some apps read a line as a list (RFC 9110 section 5.6.1), and some as it is.
+                let matches = |line: &str, text: &Text, all: bool| {
+                    let mut elements = line.split(',').map(str::trim);
+                    let as_list = line.contains(',')
+                        && if all {
+                            elements.all(|element| text.matches(element))
+                        } else {
+                            elements.any(|element| text.matches(element))
+                        };
+                    text.matches(line) || as_list
+                };
+                value.holds(request.header_lines(name), matches, self.not, care)
+            }
+            (On::Query { name, value }, care) => {
                 let named = request.query().filter(|(found, _)| **found == **name);
-                value.holds(named.map(|(_, value)| value))
+                value.holds(named.map(|(_, value)| value), whole, self.not, care)
             }
-            Self::Cookie { name, value } => {
+            (On::Cookie { name, value }, care) => {
                 let named = request.cookies().filter(|(found, _)| **found == **name);
-                value.holds(named.map(|(_, value)| value))
+                value.holds(named.map(|(_, value)| value), whole, self.not, care)
             }
-            Self::RemoteIp(networks) => networks.iter().any(|network| network.contains(&request.client)),
-            Self::WebSocket(wanted) => request.web_socket == *wanted,
+            (On::RemoteIp(networks), _) => {
+                let within = |client: IpAddr| networks.iter().any(|network| network.contains(&client));
+                request.client.is_some_and(within) != self.not
+            }
+            (On::WebSocket(wanted), _) => (request.web_socket == *wanted) != self.not,
         }
     }
 }
 
 impl Value {
-    fn holds<'v>(&self, mut values: impl Iterator<Item = Cow<'v, str>>) -> bool {
-        match self {
-            Self::Present => values.next().is_some(),
-            Self::Absent => values.next().is_none(),
-            Self::Is(text) => values.any(|value| text.matches(&value)),
-        }
+    /// Of several values under one name an app may read any: a rule that lets requests through asks all of them, and one
+    /// that protects applies as soon as one of them would have it so.
+    fn holds<'v>(
+        &self,
+        mut values: impl Iterator<Item = Cow<'v, str>>,
+        matches: impl Fn(&str, &Text, bool) -> bool,
+        not: bool,
+        care: Care,
+    ) -> bool {
+        let text = match self {
+            Self::Present => return values.next().is_some() != not,
+            Self::Absent => return values.next().is_none() != not,
+            Self::Is(text) => text,
+        };
+        let wants_all = (care == Care::AllReadings) != not;
+        let held = if wants_all {
+            let mut values = values.peekable();
+            values.peek().is_some() && values.all(|value| matches(&value, text, true))
+        } else {
+            values.any(|value| matches(&value, text, false))
+        };
+        held != not
     }
+}
+
+/// A value that is no list.
+fn whole(value: &str, text: &Text, _all: bool) -> bool {
+    text.matches(value)
 }

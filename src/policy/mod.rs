@@ -170,7 +170,8 @@ impl Rule {
             RuleKind::ConnectionLimit(limit) => Some(&limit.keys),
             _ => None,
         };
-        matches!(self.kind, RuleKind::OpenApi(_))
+        // The service of a forwardAuth decides by X-Forwarded-Uri.
+        matches!(self.kind, RuleKind::OpenApi(_) | RuleKind::ForwardAuth(_))
             || keys.is_some_and(Keys::read_path)
             || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
     }

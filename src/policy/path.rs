@@ -10,12 +10,10 @@ use serde::Serialize;
 pub struct Readings<'a> {
     /// Percent-decoded, dot segments resolved (RFC 3986 sections 2.4 and 5.2.4).
     usual: Cow<'a, str>,
-    /// As an app reads it that takes `\` and `%2F` for `/`, merges slashes and drops path parameters (`;x=1`).
-    liberal: Option<String>,
-    /// The same of an app to which a path ends where a NUL is.
-    cut: Option<String>,
-    /// The readings of apps that resolve nothing, and of apps that know path parameters but take neither `\` nor `%2F` for a
-    /// slash: a servlet container drops parameters before it decodes, others drop them after it, and some merge slashes.
+    /// Of an app that takes `\` and `%2F` for `/`, merges slashes, drops path parameters (`;x=1`) before it decodes, and to
+    /// which a path ends where a NUL is. Empty: the usual one.
+    merged: String,
+    /// The readings of apps that do only some of that, that drop parameters after they decode, or that resolve nothing.
     others: Vec<String>,
     ambiguous: bool,
 }
@@ -27,37 +25,38 @@ impl<'a> Readings<'a> {
         if path == "*" {
             return Self {
                 usual: Cow::Borrowed(path),
-                liberal: Some("/".to_owned()),
-                cut: None,
-                others: Vec::new(),
+                merged: "/".to_owned(),
+                others: vec!["/".to_owned()],
                 ambiguous: false,
             };
         }
         if is_plain(path) {
             return Self {
                 usual: Cow::Borrowed(path),
-                liberal: None,
-                cut: None,
+                merged: String::new(),
                 others: Vec::new(),
                 ambiguous: false,
             };
         }
         let (literal, sound) = decode(path);
         let usual = resolve(&literal);
-        // Some drop parameters before they decode, some after (`..%3Bx=1`).
+        // Some drop parameters before they decode, some after (`..%3Bx=1`, `;%2Fadmin`).
         let (early, _) = decode(&without_parameters(path));
         let liberal = |text: &str| resolve(&merge(&without_parameters(&text.replace('\\', "/"))));
-        let bare = without_parameters(&early);
-        let mut others = vec![literal];
-        for text in [&early, &bare] {
-            others.extend([resolve(text), resolve(&merge(text))]);
+        let mut others = vec![literal.clone()];
+        for text in [&early, &literal] {
+            let bare = without_parameters(text);
+            others.push(liberal(text));
+            others.extend([text, &bare].map(|text| resolve(text)));
+            others.extend([text, &bare].map(|text| resolve(&merge(text))));
+            others.extend(text.split_once('\0').map(|(before, _)| liberal(before)));
         }
         others.retain(|reading| *reading != usual);
+        others.sort_unstable();
         others.dedup();
         Self {
             ambiguous: !sound || is_ambiguous(path),
-            liberal: Some(liberal(&early)).filter(|reading| *reading != usual),
-            cut: early.split_once('\0').map(|(before, _)| liberal(before)),
+            merged: liberal(early.split('\0').next().unwrap_or_default()),
             others,
             usual: Cow::Owned(usual),
         }
@@ -70,10 +69,11 @@ impl<'a> Readings<'a> {
 
     /// The same for all spellings that some app takes for one path.
     pub fn merged(&self) -> &str {
-        self.cut
-            .as_ref()
-            .or(self.liberal.as_ref())
-            .map_or(&self.usual, |text| text)
+        if self.merged.is_empty() {
+            &self.usual
+        } else {
+            &self.merged
+        }
     }
 
     /// Whether apps may read it differently in ways that no client needs: `%2F`, `%5C`, `%00`, a backslash, encoded dot
@@ -84,17 +84,12 @@ impl<'a> Readings<'a> {
 
     /// Whether at least one reading matches.
     pub fn any(&self, mut matches: impl FnMut(&str) -> bool) -> bool {
-        matches(&self.usual) || self.others().any(matches)
+        matches(&self.usual) || self.others.iter().any(|reading| matches(reading))
     }
 
     /// Whether every reading matches.
     pub fn all(&self, mut matches: impl FnMut(&str) -> bool) -> bool {
-        matches(&self.usual) && self.others().all(matches)
-    }
-
-    fn others(&self) -> impl Iterator<Item = &str> {
-        let own = self.liberal.iter().chain(&self.cut).chain(&self.others);
-        own.map(String::as_str)
+        matches(&self.usual) && self.others.iter().all(|reading| matches(reading))
     }
 }
 
@@ -223,7 +218,7 @@ mod tests {
                 matches!(readings.usual, Cow::Borrowed(usual) if usual == path),
                 "{path}"
             );
-            assert!(!readings.is_ambiguous() && readings.others().count() == 0, "{path}");
+            assert!(!readings.is_ambiguous() && readings.others.is_empty(), "{path}");
         }
     }
 

@@ -184,7 +184,7 @@ mod tests {
             authority: &authority,
             host: "a.example",
             uri: &Uri::from_static("/"),
-            client: IpAddr::from([192, 0, 2, 1]),
+            client: Some(IpAddr::from([192, 0, 2, 1])),
             trusted: false,
             https: true,
             web_socket: false,

@@ -24,8 +24,8 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// Origin form, verbatim.
     pub uri: &'a Uri,
-    /// The rightmost hop that is not trusted; never IPv4-mapped.
-    pub client: IpAddr,
+    /// The rightmost hop that is not trusted; never IPv4-mapped. None: it cannot be read, and the client is unknown.
+    pub client: Option<IpAddr>,
     /// Whether the peer is a trusted proxy.
     pub trusted: bool,
     /// Whether the client came by TLS, here or at a trusted proxy.
@@ -81,25 +81,15 @@ impl<'a> Request<'a> {
         lines.into_iter().flatten()
     }
 
-    /// Every line of the name, in whatever spelling an app may fold into it, and each element of its list.
-    pub fn header_values(&self, name: &HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
+    /// Every line of the name, in whatever spelling an app may fold into it.
+    pub fn header_lines(&self, name: &HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
         let aliases = self.headers.iter().filter(move |(found, _)| {
             *found != name
                 && folds_to(found.as_str().as_bytes(), name.as_str().as_bytes())
                 && !is_reserved(found.as_str())
         });
         let lines = self.header(name).chain(aliases.map(|(_, value)| value));
-        lines.flat_map(|line| {
-            let whole = String::from_utf8_lossy(line.as_bytes());
-            let elements: Vec<_> = match &whole {
-                Cow::Borrowed(text) if text.contains(',') => text.split(',').map(|e| Cow::Borrowed(e.trim())).collect(),
-                Cow::Owned(text) if text.contains(',') => {
-                    text.split(',').map(|e| Cow::Owned(e.trim().to_owned())).collect()
-                }
-                _ => Vec::new(),
-            };
-            std::iter::once(whole).chain(elements)
-        })
+        lines.map(|line| String::from_utf8_lossy(line.as_bytes()))
     }
 }
 

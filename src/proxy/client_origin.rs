@@ -7,24 +7,26 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::peer::Peer;
-use crate::fields::list::tokens;
+use crate::fields::list::{elements, only};
 use crate::fields::{
     X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
 use crate::snapshot::Listener;
+use crate::telemetry::traces::context::Context;
 
-/// Hops that are looked at, from the nearest: a list is as long as a client likes.
+/// Hops that are looked at, from the nearest: a list is as long as a client likes. Past them the client is unknown.
 const MAX_HOPS: usize = 64;
 const MAX_REQUEST_ID: usize = 128;
+const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 
 /// Who a request is from, and what apps are told of its way.
 #[derive(Clone, Debug)]
 pub struct ClientOrigin<'a> {
     /// Whether the peer is one of `trustedProxies`.
     pub trusted: bool,
-    /// The rightmost hop that is not trusted.
-    pub ip: IpAddr,
-    /// `ip` as text.
+    /// The rightmost hop that is not trusted. None: what the trusted proxies say of it cannot be read.
+    pub ip: Option<IpAddr>,
+    /// `ip` as text, or `unknown` (RFC 7239 section 6.2).
     pub client: Cow<'a, HeaderValue>,
     /// The client and the trusted proxies after it.
     pub forwarded_for: Cow<'a, HeaderValue>,
@@ -48,7 +50,7 @@ impl<'a> ClientOrigin<'a> {
     pub fn of(peer: &'a Peer, headers: &'a HeaderMap, listener: Option<&Listener>) -> Self {
         let direct = Self {
             trusted: false,
-            ip: peer.ip,
+            ip: Some(peer.ip),
             client: Cow::Borrowed(&peer.address),
             forwarded_for: Cow::Borrowed(&peer.address),
             https: peer.tls.is_some(),
@@ -70,10 +72,7 @@ impl<'a> ClientOrigin<'a> {
             client,
             forwarded_for,
         } = Way::of(peer, headers, listener);
-        let only = |name: HeaderName| {
-            let mut values = headers.get_all(name).iter();
-            values.next().filter(|_| values.next().is_none())
-        };
+        let only = |name: HeaderName| only(headers, name);
         let proto = only(X_FORWARDED_PROTO).map(|proto| proto.as_bytes().to_ascii_lowercase());
         let rule = peer.tls.as_ref().and_then(|agreed| agreed.client.as_ref());
         Self {
@@ -105,6 +104,12 @@ impl<'a> ClientOrigin<'a> {
         }
     }
 
+    /// The trace that the request is part of. Only a trusted proxy's word counts: it decides what is recorded, and under
+    /// which id.
+    pub fn trace(&self, headers: &HeaderMap) -> Option<Context> {
+        self.trusted.then(|| Context::of(headers)).flatten()
+    }
+
     /// RFC 7239 section 4, of the client alone.
     pub fn forwarded(&self, host: &HeaderValue) -> Option<HeaderValue> {
         if !self.forwarded {
@@ -124,36 +129,40 @@ impl<'a> ClientOrigin<'a> {
 }
 
 /// The client and the way from it: each hop was told by the one after it, so the first that is not trusted ends what can be
-/// believed.
+/// believed. One that cannot be read is not trusted: whoever it is, nobody vouches for it.
 struct Way {
-    ip: IpAddr,
+    ip: Option<IpAddr>,
     client: HeaderValue,
     forwarded_for: HeaderValue,
 }
 
 impl Way {
     fn of(peer: &Peer, headers: &HeaderMap, listener: &Listener) -> Self {
-        let told: Vec<&str> = tokens(headers, X_FORWARDED_FOR).collect();
-        let mut ip = peer.ip;
-        let mut forwarded_for = ip.to_string();
-        for hop in told.iter().rev().take(MAX_HOPS).map_while(|hop| address(hop)) {
-            ip = hop;
-            forwarded_for = format!("{hop}, {forwarded_for}");
-            if !listener.trusts(hop) {
+        let mut ip = Some(peer.ip);
+        let mut forwarded_for = peer.ip.to_string();
+        for (nth, hop) in elements(headers, X_FORWARDED_FOR).rev().enumerate() {
+            ip = address(hop).filter(|_| nth < MAX_HOPS);
+            forwarded_for = format!("{}, {forwarded_for}", shown(ip));
+            if ip.is_none_or(|hop| !listener.trusts(hop)) {
                 break;
             }
         }
-        let value = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| peer.address.clone());
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or(UNKNOWN);
         Self {
             ip,
-            client: value(ip.to_string()),
+            client: value(shown(ip)),
             forwarded_for: value(forwarded_for),
         }
     }
 }
 
+fn shown(ip: Option<IpAddr>) -> String {
+    ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string())
+}
+
 /// An address, perhaps with a port, as proxies write one.
-fn address(text: &str) -> Option<IpAddr> {
+fn address(element: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(element).ok()?;
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))

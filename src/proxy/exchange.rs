@@ -23,6 +23,7 @@ use super::route::Routed;
 use super::target::Target;
 use crate::body::incoming::Incoming;
 use crate::fields::X_REQUEST_ID;
+use crate::fields::hop::remove_nominated;
 use crate::live::Live;
 use crate::policy::connection_limit::Lease;
 use crate::policy::{Passed, Refusal};
@@ -41,7 +42,8 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
 /// Always an answer: the app's, or one of ours that says why not.
 pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    remove_nominated(&mut head.headers);
     let live = client.proxy.live.look();
     let listener = live.as_ref().map(|live| &*live.snapshot.listener);
     let hsts = listener.and_then(|listener| listener.hsts.clone());
@@ -52,7 +54,7 @@ pub async fn answer(client: &Arc<Client>, request: Request<Incoming>) -> Respons
         .telemetry
         .tracer
         .as_ref()
-        .map(|tracer| tracer.begin(&head.headers));
+        .map(|tracer| tracer.begin(origin.trace(&head.headers)));
     let context = RequestContext {
         client,
         head: &head,

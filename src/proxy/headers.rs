@@ -1,13 +1,13 @@
 //! Which header fields pass, and which ones Postern sets. Toward the app a new map is built, so that the client's own stays
-//! as it came, for a retry; nothing that Postern sets can be nominated away by `Connection`.
+//! as it came, for a retry.
 
 use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
 use super::client_origin::ClientOrigin;
-use crate::fields::hop::{HOP_BY_HOP, is_framing_twin};
-use crate::fields::list::{has_token, tokens};
+use crate::fields::hop::{HOP_BY_HOP, is_framing_twin, remove_nominated};
+use crate::fields::list::has_token;
 use crate::fields::reserved::{is_plain, is_reserved};
 use crate::fields::{
     X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_POSTERN_ERROR,
@@ -40,10 +40,9 @@ pub struct AppHeaders<'a> {
 
 /// The head's fields toward the app.
 pub fn to_app(client: &HeaderMap, told: AppHeaders<'_>) -> HeaderMap {
-    let nominated: Vec<&str> = tokens(client, header::CONNECTION).collect();
     let mut headers = HeaderMap::with_capacity(client.len() + 8);
     for (name, value) in client {
-        if passes_to_app(name, &told) && !is_nominated(name, &nominated) {
+        if passes_to_app(name, &told) {
             headers.append(name, value.clone());
         }
     }
@@ -84,13 +83,7 @@ pub fn to_app(client: &HeaderMap, told: AppHeaders<'_>) -> HeaderMap {
 /// The head's fields toward the client, in place.
 pub fn to_client(head: &mut Parts, request_id: &HeaderValue) {
     let (status, headers) = (head.status, &mut head.headers);
-    if headers.contains_key(header::CONNECTION) {
-        let nominated: Vec<HeaderName> = tokens(headers, header::CONNECTION)
-            .filter_map(|name| name.parse().ok())
-            .filter(may_be_nominated)
-            .collect();
-        nominated.iter().for_each(|name| remove(headers, name));
-    }
+    remove_nominated(headers);
     if headers.contains_key(header::TRANSFER_ENCODING) || status == StatusCode::SWITCHING_PROTOCOLS {
         // RFC 9112 section 6.3: the coding wins, and hyper's server aborts where both are set.
         remove(headers, &header::CONTENT_LENGTH);
@@ -158,28 +151,4 @@ fn passes_to_app(name: &HeaderName, told: &AppHeaders<'_>) -> bool {
 /// What a trusted proxy may say besides what `ClientOrigin` has read. Never in another spelling.
 fn is_proxys(name: &str) -> bool {
     (name.starts_with("x-forwarded-") && name != X_FORWARDED_CLIENT_CERT && is_plain(name)) || name == "forwarded"
-}
-
-fn is_nominated(name: &HeaderName, nominated: &[&str]) -> bool {
-    nominated.iter().any(|token| name.as_str().eq_ignore_ascii_case(token)) && may_be_nominated(name)
-}
-
-/// Framing, routing and credentials are no hop's own to take away.
-fn may_be_nominated(name: &HeaderName) -> bool {
-    let kept = [
-        header::AUTHORIZATION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::DATE,
-        header::HOST,
-        header::LOCATION,
-        header::ORIGIN,
-        header::SET_COOKIE,
-        header::TRAILER,
-        header::WWW_AUTHENTICATE,
-    ];
-    !kept.contains(name) && !name.as_str().starts_with("sec-websocket-")
 }

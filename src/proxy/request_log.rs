@@ -15,7 +15,6 @@ use crate::policy::{Logging, Passed, Policy, Rule, RuleKind};
 use crate::snapshot::Deployment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Event, Head, Identity, Record, Tail};
-use crate::telemetry::traces::context::Context;
 use crate::telemetry::traces::{Scope, Span, Value};
 use crate::text::start;
 use crate::websocket::socket::Closed;
@@ -188,7 +187,7 @@ fn head<'a>(context: &'a RequestContext<'_>, info: &'a RequestInfo, outcome: Ans
         request_id: context.request_id.to_str().unwrap_or_default(),
         trace_id: match context.scope {
             Some(scope) => Some(scope.context.trace.to_string()),
-            None => Context::of(&head.headers).map(|context| context.trace.to_string()),
+            None => origin.trace(&head.headers).map(|context| context.trace.to_string()),
         },
         remote_ip: origin.ip,
         namespace: deployment.map(|key| &*key.namespace),
@@ -239,7 +238,9 @@ fn span(scope: &Scope, head: &Head<'_>, started: Instant) -> Option<Box<Span>> {
     span.text("url.scheme", head.scheme);
     span.text("url.path", head.path);
     span.text("network.protocol.version", head.protocol.trim_start_matches("HTTP/"));
-    span.text("client.address", head.identity.remote_ip.to_string());
+    if let Some(ip) = head.identity.remote_ip {
+        span.text("client.address", ip.to_string());
+    }
     span.text("postern.request_id", head.identity.request_id);
     let texts = [
         ("server.address", head.host),

@@ -37,6 +37,9 @@ pub struct Host {
     pub tls: HostTls,
     #[serde(skip)]
     by_path: bool,
+    /// Whether a request has to pass other rules by one route than by another.
+    #[serde(skip)]
+    rules_differ: bool,
 }
 
 impl HostTable {
@@ -64,11 +67,14 @@ impl Host {
     /// The routes must be in order.
     pub fn new(name: HostName, routes: Box<[Route]>, tls: HostTls) -> Self {
         let by_path = routes.iter().all(|route| route.matches.is_by_path());
+        let mut neighbours = routes.windows(2);
+        let rules_differ = neighbours.any(|pair| !pair[0].has_rules_of(&pair[1]));
         Self {
             name,
             routes,
             tls,
             by_path,
+            rules_differ,
         }
     }
 
@@ -86,13 +92,18 @@ impl Host {
     }
 
     /// Whether an app may read the path, by which `route` was found, as one that has to pass other rules: `/x/..%2fadmin`
-    /// where `/admin` is another Deployment's, and both lead to one app.
+    /// where `/admin` is another Deployment's, and both lead to one app. Where ambiguous paths are rejected no list of readings
+    /// has to be complete: none of them passes.
     pub fn is_read_past_rules(&self, head: &Head<'_>, route: &Route) -> bool {
         let path = head.path;
-        if self.routes.len() == 1 || path::is_plain(path) || route.deployment.ambiguous_paths == AmbiguousPaths::Pass {
+        if !self.rules_differ || path::is_plain(path) {
             return false;
         }
-        Readings::of(path).any(|reading| {
+        let readings = Readings::of(path);
+        if readings.is_ambiguous() && route.deployment.ambiguous_paths == AmbiguousPaths::Reject {
+            return true;
+        }
+        readings.any(|reading| {
             self.find(&Head { path: reading, ..*head })
                 .is_some_and(|other| other.is_guarded() && !other.has_rules_of(route))
         })

@@ -253,7 +253,7 @@ async fn the_documentation_lists_the_fields_that_records_have() {
         .to(backend.address)
         .with(policy_with("app", json!({"rules": rules})))
         .with(secret("api-key", "one", json!({"key": "sesame"})));
-    let postern = Postern::start(&[site]).await;
+    let postern = Postern::start_with(&[site], &["--trusted-proxies", "127.0.0.1"]).await;
     let more = "Authorization: Bearer sesame\r\nUser-Agent: ua\r\nAccept: */*\r\n\
                 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
     let mut client = Wire::connect(postern.http).await;

@@ -17,7 +17,11 @@ const PARENT: &str = "b7ad6b7169203331";
 
 async fn following(backend: &Backend, url: &str, more: &[&str]) -> Postern {
     let site = Site::new("app", HOST).to(backend.address);
-    Postern::start_with(&[site], &[&["--otlp-endpoint", url], more].concat()).await
+    Postern::start_with(
+        &[site],
+        &[&["--otlp-endpoint", url, "--trusted-proxies", "127.0.0.1"], more].concat(),
+    )
+    .await
 }
 
 /// What the app saw of a request with these header lines.
@@ -109,6 +113,25 @@ async fn a_trace_that_nobody_began_or_that_cannot_be_read_begins_here() {
 }
 
 #[tokio::test]
+async fn a_client_decides_neither_what_is_recorded_nor_under_which_id() {
+    let backend = Backend::saying("ok").await;
+    let collector = Collector::start().await;
+    let site = Site::new("app", HOST).to(backend.address);
+    let postern = Postern::start_with(&[site], &["--otlp-endpoint", &collector.url()]).await;
+    for (path, flags) in [("/followed", "01"), ("/hidden", "00")] {
+        let more = format!("traceparent: 00-{TRACE}-{PARENT}-{flags}\r\ntracestate: a=1\r\n");
+        let head = seen(&postern, &backend, path, &more).await;
+        let span = collector.span(path).await;
+        assert_eq!(
+            parts(&head)[1..3],
+            [span["trace"].as_str().unwrap(), span["span"].as_str().unwrap()]
+        );
+        assert_ne!(span["trace"], TRACE);
+        assert_eq!((&span["parent"], head.get("tracestate")), (&json!(""), None), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_a_span_too_and_an_error_where_it_is_one() {
     let backend = Backend::saying("ok").await;
     let collector = Collector::start().await;
@@ -175,7 +198,8 @@ async fn a_socket_is_a_span_from_its_handshake_to_its_end() {
 async fn who_began_a_trace_decides_whether_it_is_followed_and_else_the_ratio_which_is_hot() {
     let backend = Backend::saying("ok").await;
     let collector = Collector::start().await;
-    let settings = |sample: f64| json!({"otlpEndpoint": collector.url(), "otlpSample": sample});
+    let settings =
+        |sample: f64| json!({"otlpEndpoint": collector.url(), "otlpSample": sample, "trustedProxies": ["127.0.0.1"]});
     let site = Site::new("app", HOST).to(backend.address);
     let postern = Postern::start_configured(&[site], &settings(0.0)).await;
     let own = parts(&seen(&postern, &backend, "/own", "").await);

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::backend::Backend;
+use crate::support::guarded::policy;
 use crate::support::head::Head;
 use crate::support::postern::Postern;
 use crate::support::site::Site;
@@ -59,7 +61,31 @@ async fn the_client_is_the_rightmost_hop_that_is_not_trusted() {
             "10.9.9.9",
             "10.9.9.9, 10.1.2.3, 127.0.0.1",
         ),
-        ("X-Forwarded-For: 203.0.113.9, unknown\r\n", "127.0.0.1", "127.0.0.1"),
+        (
+            "X-Forwarded-For: 203.0.113.9, unknown\r\n",
+            "unknown",
+            "unknown, 127.0.0.1",
+        ),
+        (
+            "X-Forwarded-For: 203.0.113.9, _hidden, 10.1.2.3\r\n",
+            "unknown",
+            "unknown, 10.1.2.3, 127.0.0.1",
+        ),
+        (
+            "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: \u{e9}\r\n",
+            "unknown",
+            "unknown, 127.0.0.1",
+        ),
+        (
+            "X-Forwarded-For: \u{e9}, 203.0.113.9\r\n",
+            "203.0.113.9",
+            "203.0.113.9, 127.0.0.1",
+        ),
+        (
+            "X-Forwarded-For: , 203.0.113.9,\t,\r\n",
+            "203.0.113.9",
+            "203.0.113.9, 127.0.0.1",
+        ),
         (
             "X-Forwarded-For: 203.0.113.9:4711\r\n",
             "203.0.113.9",
@@ -222,4 +248,32 @@ async fn slow_proxy_header_is_not_waited_for() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_be_read_is_in_no_network_and_has_a_bucket_of_its_own() {
+    let rules = json!([
+        {"name": "inside", "match": [{"path": {"exact": "/inside"}}, {"remoteIp": ["127.0.0.0/8"], "not": true}],
+         "firewall": {"action": "Deny"}},
+        {"name": "outside", "match": [{"path": {"exact": "/outside"}}, {"remoteIp": ["203.0.113.0/24"], "not": true}],
+         "firewall": {"action": "Allow"}},
+        {"name": "rest", "match": [{"path": {"exact": "/outside"}}], "firewall": {"action": "Deny"}},
+        {"name": "few", "rateLimit": {"limit": 1, "window": "1h", "by": [{"remoteIp": {}}]}},
+    ]);
+    let backend = Backend::saying("ok").await;
+    let site = Site::new("app", HOST).to(backend.address).with(policy("guard", rules));
+    let postern = Postern::start_with(&[site], &["--trusted-proxies", "127.0.0.1"]).await;
+    let status = async |target: &str, told: &str| {
+        let lines = format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: {told}\r\n\r\n");
+        ask(postern.http, lines).await.status()
+    };
+    assert_eq!(status("/inside", "unknown").await, 403);
+    assert_eq!(status("/outside", "unknown").await, 403);
+    assert_eq!(status("/", "127.0.0.1").await, 200);
+    assert_eq!(status("/", "unknown").await, 200, "not the proxy's bucket");
+    assert_eq!(
+        status("/", "\u{e9}").await,
+        429,
+        "one bucket for all that cannot be read"
+    );
 }

@@ -29,20 +29,22 @@ pub struct Match {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub method: Vec<String>,
-    /// A header. If there are several lines of that name, one of them must match; with not, none may.
+    /// A header. Of several lines, and of the elements of a list, an app may read any: a rule that protects applies as
+    /// soon as one of them would have it so, and a firewall rule with Allow only if all of them do. A field that
+    /// Connection names counts as absent, since the app does not receive it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HeaderMatch")]
     pub header: Option<HeaderMatch>,
-    /// A query parameter, percent-decoded. If there are several of that name, one of them must match.
+    /// A query parameter, percent-decoded. Of several of that name any or all must match, as for headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ParameterMatch")]
     pub query: Option<ParameterMatch>,
-    /// A cookie. If there are several of that name, one of them must match.
+    /// A cookie. Of several of that name any or all must match, as for headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ParameterMatch")]
     pub cookie: Option<ParameterMatch>,
     /// Networks of the client's address, at most 64, such as 10.0.0.0/8 or 2001:db8::/32. The client is the rightmost
-    /// hop that is not a trusted proxy.
+    /// hop that is not a trusted proxy. One that cannot be read is in no network, and Allow never matches it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 49)))]
     #[x_kube(

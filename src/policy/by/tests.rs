@@ -45,7 +45,7 @@ impl Asked {
             authority: &self.authority,
             host: self.host,
             uri: &self.uri,
-            client: self.client,
+            client: Some(self.client),
             trusted: false,
             https: true,
             web_socket: false,

@@ -109,7 +109,7 @@ async fn check_from(
         authority: &HeaderValue::from_static("App.example:8443"),
         host: "app.example",
         uri: &Uri::from_static("/chat%20room?key=a&key=b"),
-        client: [192, 0, 2, 1].into(),
+        client: Some([192, 0, 2, 1].into()),
         trusted,
         https: true,
         web_socket: true,

@@ -44,8 +44,8 @@ pub struct Identity<'a> {
     /// In hexadecimal; None: the request is in no trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// The client's.
-    pub remote_ip: IpAddr,
+    /// The client's; None: a trusted proxy says something of it that cannot be read.
+    pub remote_ip: Option<IpAddr>,
     /// The Deployment's; None: no route was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<&'a str>,

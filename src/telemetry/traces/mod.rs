@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
 use context::{Context, SpanId, TraceId};
@@ -107,8 +107,7 @@ impl Tracer {
     }
 
     /// Whoever began the trace has decided whether it is followed.
-    pub fn begin(&self, headers: &HeaderMap) -> Scope {
-        let parent = Context::of(headers);
+    pub fn begin(&self, parent: Option<Context>) -> Scope {
         let context = match parent {
             // Nobody is to look for a span that does not exist.
             Some(parent) if !parent.sampled => parent,
@@ -196,34 +195,39 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::context::TRACEPARENT;
     use super::*;
 
-    fn headers(flags: &str) -> HeaderMap {
+    fn parent(flags: &str) -> Option<Context> {
         let parent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
-        HeaderMap::from_iter([(TRACEPARENT, HeaderValue::try_from(parent).unwrap())])
+        Context::of(&HeaderMap::from_iter([(
+            TRACEPARENT,
+            HeaderValue::try_from(parent).unwrap(),
+        )]))
     }
 
     #[test]
     fn who_began_a_trace_decides_and_otherwise_the_ratio() {
         for (sample, followed) in [(0.0, 0), (1.0, 1000)] {
             let (tracer, _spans) = Tracer::new(sample, Arc::default());
-            assert!(tracer.begin(&headers("01")).context.sampled);
-            assert!(!tracer.begin(&headers("00")).context.sampled);
-            let own = (0..1000).filter(|_| tracer.begin(&HeaderMap::new()).context.sampled);
+            assert!(tracer.begin(parent("01")).context.sampled);
+            assert!(!tracer.begin(parent("00")).context.sampled);
+            let own = (0..1000).filter(|_| tracer.begin(None).context.sampled);
             assert_eq!(own.count(), followed);
         }
         let (tracer, _spans) = Tracer::new(0.5, Arc::default());
-        let own = (0..1000).filter(|_| tracer.begin(&HeaderMap::new()).context.sampled);
+        let own = (0..1000).filter(|_| tracer.begin(None).context.sampled);
         assert!((300..700).contains(&own.count()));
     }
 
     #[test]
     fn a_trace_that_is_not_followed_passes_as_it_is() {
         let (tracer, _spans) = Tracer::new(1.0, Arc::default());
-        let unsampled = headers("00");
-        assert_eq!(tracer.begin(&unsampled).header(), unsampled[TRACEPARENT]);
-        let sampled = tracer.begin(&headers("01"));
+        let unsampled = parent("00");
+        assert_eq!(Some(tracer.begin(unsampled).context), unsampled);
+        let sampled = tracer.begin(parent("01"));
         assert_eq!(sampled.context.trace, TraceId(0x0af7651916cd43dd8448eb211c80319c));
         assert_ne!(sampled.context.span, SpanId(0xb7ad6b7169203331));
     }
@@ -233,7 +237,7 @@ mod tests {
         let counts = Arc::<Counts>::default();
         let (tracer, _spans) = Tracer::new(1.0, counts.clone());
         for _ in 0..QUEUE + 10 {
-            let scope = tracer.begin(&HeaderMap::new());
+            let scope = tracer.begin(None);
             tracer.end(scope.span("GET", Instant::now()).unwrap());
         }
         assert_eq!(counts.dropped.load(Relaxed), 10);

@@ -16,6 +16,9 @@ over_each! {
     repeated_and_broken_cookies_are_no_way_past,
     no_spelling_of_a_method_is_a_way_past,
     no_spelling_of_the_host_is_a_way_past,
+    what_lets_through_asks_every_value,
+    what_denies_all_but_one_value_asks_every_value,
+    what_connection_names_is_there_for_nobody,
 }
 
 const DENIED: (u16, &str) = (403, "client:firewall_denied");
@@ -309,4 +312,76 @@ async fn a_value_of_http2_with_spaces_around_it_is_no_way_past() {
             .refuses("/", &format!("X-Role:{value}\r\n"), DENIED.0, DENIED.1)
             .await;
     }
+}
+
+/// A match that one value of X-Env, `env` in the query and the cookie `env` has to hold for.
+fn environment(place: &str, value: &str, not: bool) -> Value {
+    json!([{place: {"name": "env", "value": {"exact": value}}, "not": not}])
+}
+
+/// One value, and two of which an app may read either.
+const VALUES: [(&str, (&str, &str), [(&str, &str); 2]); 3] = [
+    (
+        "header",
+        ("/", "Env: lab\r\n"),
+        [("/", "Env: lab\r\nEnv: live\r\n"), ("/", "Env: lab, live\r\n")],
+    ),
+    (
+        "query",
+        ("/?env=lab", ""),
+        [("/?env=lab&env=live", ""), ("/?env=live&env=lab", "")],
+    ),
+    (
+        "cookie",
+        ("/", "Cookie: env=lab\r\n"),
+        [
+            ("/", "Cookie: env=lab; env=live\r\n"),
+            ("/", "Cookie: env=live; env=lab\r\n"),
+        ],
+    ),
+];
+
+async fn what_lets_through_asks_every_value(over: Transport) {
+    for (place, (target, one), twice) in VALUES {
+        let rules = json!([
+            {"name": "lab", "match": environment(place, "lab", false), "firewall": {"action": "Allow"}},
+            {"name": "others", "firewall": {"action": "Deny"}},
+        ]);
+        let guarded = Guarded::start(over, rules).await;
+        guarded.passes(target, one).await;
+        for (target, more) in twice {
+            guarded.refuses(target, more, DENIED.0, DENIED.1).await;
+        }
+    }
+}
+
+async fn what_denies_all_but_one_value_asks_every_value(over: Transport) {
+    for (place, (target, one), twice) in VALUES {
+        let guarded = Guarded::start(over, deny(environment(place, "lab", true))).await;
+        guarded.passes(target, one).await;
+        for (target, more) in twice {
+            guarded.refuses(target, more, DENIED.0, DENIED.1).await;
+        }
+    }
+}
+
+async fn what_connection_names_is_there_for_nobody(over: Transport) {
+    let rules = json!([
+        {"name": "lab", "match": environment("header", "lab", false), "firewall": {"action": "Allow"}},
+        {"name": "others", "firewall": {"action": "Deny"}},
+    ]);
+    let guarded = Guarded::start(over, rules).await;
+    // HTTP/2 has no such field, and refuses it (RFC 9113 section 8.2.2).
+    if over == Transport::Http2 {
+        return;
+    }
+    for connection in [
+        "Connection: env\r\n",
+        "Connection: \u{e9}, ENV\r\n",
+        "Connection: x\r\nConnection: y , env\r\n",
+    ] {
+        let answer = guarded.get("/", &format!("Env: lab\r\n{connection}")).await;
+        assert_eq!(answer.status(), DENIED.0, "{connection}");
+    }
+    assert_eq!(guarded.backend.hits(), 0);
 }

@@ -12,6 +12,7 @@ over_each! {
     what_it_refuses_is_refused_in_its_words,
     without_a_decision_nobody_passes_unless_the_rule_says_so,
     a_url_leads_nowhere_that_the_operator_does_not_allow,
+    a_path_that_apps_read_in_several_ways_is_not_asked_about,
 }
 
 const LOOPBACK: [&str; 2] = ["--allow-egress", "127.0.0.0/8"];
@@ -178,4 +179,14 @@ async fn a_service_is_asked_at_its_endpoints_under_its_own_name() {
         ("/ask", Some("gate.default.svc:80"))
     );
     assert_eq!(app.hits(), 1);
+}
+
+async fn a_path_that_apps_read_in_several_ways_is_not_asked_about(over: Transport) {
+    let gate = gate("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let guarded = Guarded::start_with(over, site(rules(json!({"url": at(&gate)}))), &LOOPBACK).await;
+    for target in ["/public/..%2fadmin", "/public//x", "/a%5Cb"] {
+        guarded.refuses(target, "", 400, "client:ambiguous_path").await;
+    }
+    assert_eq!(gate.hits(), 0);
+    guarded.passes("/public/x", "").await;
 }

@@ -206,7 +206,7 @@ impl Engine {
             authority: &HeaderValue::from_static(ask.authority),
             host: HOST,
             uri: &uri,
-            client: ask.client,
+            client: Some(ask.client),
             trusted: false,
             https: ask.https,
             web_socket: ask.web_socket,

@@ -47,7 +47,7 @@ impl Head {
             authority: &self.authority,
             host: "app.example",
             uri: &self.uri,
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             trusted: false,
             https: true,
             web_socket: false,

@@ -166,7 +166,7 @@ async fn check_at(rule: &Jwt, token: &str, now: i64) -> Result<Option<Arc<Princi
         authority: &HeaderValue::from_static("app.example"),
         host: "app.example",
         uri: &Uri::from_static("/"),
-        client: [192, 0, 2, 1].into(),
+        client: Some([192, 0, 2, 1].into()),
         trusted: false,
         https: true,
         web_socket: false,

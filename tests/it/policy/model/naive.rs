@@ -184,7 +184,7 @@ fn is_ambiguous(path: &str) -> bool {
 /// What apps may take a path for: by the standard; by one that resolves nothing; by one that takes all for a slash that
 /// could be one, and knows of parameters; by one of those to which a NUL is the end; by those that know of parameters alone,
 /// before or after they decode, and merge slashes or not.
-fn forms(path: &str) -> [String; 8] {
+fn forms(path: &str) -> Vec<String> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let bare = |path: &str| {
         let segments = path.split('/').map(|segment| segment.split(';').next());
@@ -198,18 +198,19 @@ fn forms(path: &str) -> [String; 8] {
         path
     };
     let liberal = |path: &str| resolved(&merged(&bare(&path.replace('\\', "/"))));
-    let once = decoded(&bare(path));
-    let whole = once.split('\0').next().unwrap_or_default();
-    [
-        resolved(&decoded(path)),
-        decoded(path),
-        liberal(&once),
-        liberal(whole),
-        resolved(&once),
-        resolved(&merged(&once)),
-        resolved(&bare(&once)),
-        resolved(&merged(&bare(&once))),
-    ]
+    let mut forms = vec![decoded(path)];
+    for once in [decoded(path), decoded(&bare(path))] {
+        let whole = once.split('\0').next().unwrap_or_default();
+        forms.extend([
+            liberal(&once),
+            liberal(whole),
+            resolved(&once),
+            resolved(&merged(&once)),
+            resolved(&bare(&once)),
+            resolved(&merged(&bare(&once))),
+        ]);
+    }
+    forms
 }
 
 fn resolved(path: &str) -> String {
@@ -248,19 +249,26 @@ fn holds(one: &Match, ask: &Ask, path: &str, texts: &Texts<'_>, all: bool) -> bo
         };
     }
     let held = if let Some(header) = &one.header {
-        let lines = lines(&header.name, texts);
-        let elements = lines
-            .iter()
-            .filter(|line| line.contains(','))
-            .flat_map(|line| line.split(','));
-        let elements = elements.map(|element| element.trim().to_owned());
-        let values: Vec<_> = lines.iter().cloned().chain(elements).collect();
-        is(header.present, header.value.as_ref(), &values)
+        let elements = |line: &String| line.split(',').map(|element| element.trim().to_owned()).collect();
+        let lines: Vec<(String, Vec<String>)> = lines(&header.name, texts)
+            .into_iter()
+            .map(|line| (line.clone(), elements(&line)))
+            .collect();
+        is(header.present, header.value.as_ref(), &lines, all != one.not)
     } else if let Some(query) = &one.query {
-        let values: Vec<_> = parameters(&query.name, texts);
-        is(query.present, query.value.as_ref(), &values)
+        is(
+            query.present,
+            query.value.as_ref(),
+            &single(parameters(&query.name, texts)),
+            all != one.not,
+        )
     } else if let Some(cookie) = &one.cookie {
-        is(cookie.present, cookie.value.as_ref(), &cookies(&cookie.name, texts))
+        is(
+            cookie.present,
+            cookie.value.as_ref(),
+            &single(cookies(&cookie.name, texts)),
+            all != one.not,
+        )
     } else if let Some(wanted) = one.web_socket {
         ask.web_socket == wanted
     } else if one.method.is_empty() {
@@ -276,11 +284,29 @@ fn holds(one: &Match, ask: &Ask, path: &str, texts: &Texts<'_>, all: bool) -> bo
     held != one.not
 }
 
-fn is(present: Option<bool>, value: Option<&TextMatch>, values: &[String]) -> bool {
-    match value {
-        None => values.is_empty() != present.unwrap_or(true),
-        Some(text) => values.iter().any(|value| reads(value, text)),
+/// A value that is no list is the one element of it.
+fn single(values: Vec<String>) -> Vec<(String, Vec<String>)> {
+    values.into_iter().map(|value| (value.clone(), vec![value])).collect()
+}
+
+/// Each value is read whole, or as the elements of a list.
+fn is(present: Option<bool>, text: Option<&TextMatch>, values: &[(String, Vec<String>)], all: bool) -> bool {
+    let Some(text) = text else {
+        return values.is_empty() != present.unwrap_or(true);
+    };
+    if !all {
+        return values
+            .iter()
+            .any(|(whole, list)| reads(whole, text) || list.iter().any(|one| reads(one, text)));
     }
+    let mut count = 0;
+    for (whole, list) in values {
+        if !reads(whole, text) && !list.iter().all(|one| reads(one, text)) {
+            return false;
+        }
+        count += 1;
+    }
+    count > 0
 }
 
 fn reads(value: &str, text: &TextMatch) -> bool {
