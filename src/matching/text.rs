@@ -57,6 +57,19 @@ impl Text {
         Ok(Self { pattern, ignore_case })
     }
 
+    /// Bytes of the automaton, if it is a regular expression.
+    pub fn size(&self) -> usize {
+        match &self.pattern {
+            Pattern::Regex(regex) => regex.size(),
+            _ => 0,
+        }
+    }
+
+    /// Whether it is a regular expression.
+    pub fn is_regex(&self) -> bool {
+        matches!(self.pattern, Pattern::Regex(_))
+    }
+
     /// Whether this text is equal, begins, ends or matches as it must.
     pub fn matches(&self, text: &str) -> bool {
         match &self.pattern {

@@ -119,7 +119,13 @@ impl<'a> Run<'a> {
         if paths == AmbiguousPaths::Reject && request.readings().is_ambiguous() && reads_path() {
             return Err(Reason::AmbiguousPath.into());
         }
-        Ok(run)
+        let rules = policies.iter().flat_map(|policy| &policy.rules);
+        let mut enforced = rules.filter(|rule| rule.mode == Mode::Enforce);
+        let exceeded = enforced.find_map(|rule| rule.matches.iter().find_map(|one| one.exceeded(request)));
+        match exceeded {
+            Some(reason) => Err(reason.into()),
+            None => Ok(run),
+        }
     }
 
     /// Goes on to the last rule, the first refusal, or what a rule waits for.

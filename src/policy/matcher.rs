@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::request::Request;
 use crate::matching::Text;
+use crate::matching::regex::MAX_TEXT;
+use crate::reason::Reason;
 use crate::text::printed;
 
 /// One condition of a rule.
@@ -70,6 +72,28 @@ pub enum Care {
 }
 
 impl Match {
+    /// Why this request is not held against the condition's regular expression: the text is too long.
+    pub fn exceeded(&self, request: &Request<'_>) -> Option<Reason> {
+        self.on.text().filter(|text| text.is_regex())?;
+        let (longest, reason) = match &self.on {
+            On::Path(_) => (Some(request.uri.path().len()), Reason::UriTooLong),
+            On::Query { name, .. } => {
+                let named = request.query().filter(|(found, _)| **found == **name);
+                (named.map(|(_, text)| text.len()).max(), Reason::UriTooLong)
+            }
+            On::Header { name, .. } => {
+                let lines = request.header_lines(name);
+                (lines.map(|line| line.len()).max(), Reason::HeadersTooLarge)
+            }
+            On::Cookie { name, .. } => {
+                let named = request.cookies().filter(|(found, _)| **found == **name);
+                (named.map(|(_, text)| text.len()).max(), Reason::HeadersTooLarge)
+            }
+            On::Method(_) | On::RemoteIp(_) | On::WebSocket(_) => return None,
+        };
+        longest.filter(|length| *length > MAX_TEXT).map(|_| reason)
+    }
+
     /// Whether the condition holds for this request.
     pub fn holds(&self, request: &Request<'_>, care: Care) -> bool {
         match (&self.on, care) {
@@ -114,6 +138,20 @@ impl Match {
                 request.client.is_some_and(within) != self.not
             }
             (On::WebSocket(wanted), _) => (request.web_socket == *wanted) != self.not,
+        }
+    }
+}
+
+impl On {
+    /// What texts are compared with.
+    fn text(&self) -> Option<&Text> {
+        match self {
+            Self::Path(text) => Some(text),
+            Self::Header { value, .. } | Self::Query { value, .. } | Self::Cookie { value, .. } => match value {
+                Value::Is(text) => Some(text),
+                Value::Present | Value::Absent => None,
+            },
+            Self::Method(_) | Self::RemoteIp(_) | Self::WebSocket(_) => None,
         }
     }
 }

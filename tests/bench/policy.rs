@@ -194,7 +194,7 @@ async fn measure(policies: &[Arc<Policy>], headers: &HeaderMap, ask: Ask) -> (f6
                 authority: &authority,
                 host: "app.example.com",
                 uri: &uri,
-                client: [192, 0, 2, 7].into(),
+                client: Some([192, 0, 2, 7].into()),
                 trusted: false,
                 https: true,
                 web_socket: ask == Ask::Socket,

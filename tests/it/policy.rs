@@ -4,6 +4,7 @@ mod api_key;
 mod basic_auth;
 mod connection_limit;
 mod cors;
+mod cost;
 mod credentials;
 mod edits;
 mod firewall;

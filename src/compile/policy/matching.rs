@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use super::invalid::{At, Invalid, names_one};
 use crate::api::policy::{self, HeaderMatch, ParameterMatch};
 use crate::compile::problem::Quoted;
+use crate::matching::regex::MAX_REGEX;
 use crate::matching::{Text, TextKind};
 use crate::policy::Match;
 use crate::policy::edits::is_editable;
@@ -14,8 +15,39 @@ use crate::policy::matcher::{On, Value};
 /// As the CRD's schema has it.
 pub const MAX_MATCHES: usize = 16;
 
+/// Regular expressions of one policy: each may be held against a text of every request, in all readings of its path.
+pub const MAX_REGEXES: usize = 128;
+/// What the automata of one policy may take together.
+pub const MAX_REGEX_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the regular expressions of a policy have taken so far. One that is refused counts as a full one: finding that out
+/// costs as much.
+#[derive(Debug, Default)]
+pub struct RegexBudget {
+    count: usize,
+    bytes: usize,
+}
+
+impl RegexBudget {
+    fn is_left(&mut self) -> Result<(), Invalid> {
+        self.count += 1;
+        if self.count > MAX_REGEXES {
+            return Err(Invalid::new(format!(
+                "is one regex too many: a policy may have {MAX_REGEXES}"
+            )));
+        }
+        if self.bytes > MAX_REGEX_BYTES {
+            let (taken, bound) = (self.bytes / 1024, MAX_REGEX_BYTES / 1024);
+            return Err(Invalid::new(format!(
+                "follows regexes whose automata take {taken} KiB, but a policy may have {bound} KiB of them"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// An error names the field. An empty list matches every request.
-pub fn matches(list: &[policy::Match]) -> Result<Box<[Match]>, Invalid> {
+pub fn matches(list: &[policy::Match], regexes: &mut RegexBudget) -> Result<Box<[Match]>, Invalid> {
     if list.len() > MAX_MATCHES {
         return Err(Invalid::new(format!(
             "has {} items, but at most {MAX_MATCHES} are allowed",
@@ -23,13 +55,13 @@ pub fn matches(list: &[policy::Match]) -> Result<Box<[Match]>, Invalid> {
         )));
     }
     let parsed = list.iter().enumerate().map(|(at, one)| {
-        let on = on(one).at(format_args!("[{at}]"))?;
+        let on = on(one, regexes).at(format_args!("[{at}]"))?;
         Ok(Match { on, not: one.not })
     });
     parsed.collect()
 }
 
-fn on(one: &policy::Match) -> Result<On, Invalid> {
+fn on(one: &policy::Match, regexes: &mut RegexBudget) -> Result<On, Invalid> {
     let policy::Match {
         path,
         method,
@@ -50,16 +82,16 @@ fn on(one: &policy::Match) -> Result<On, Invalid> {
         ("webSocket", web_socket.is_some()),
     ])?;
     if let Some(path) = path {
-        self::path(path).map(On::Path).at(".path")
+        self::path(path, regexes).map(On::Path).at(".path")
     } else if let Some(HeaderMatch { name, present, value }) = header {
         let parsed = header_name(name).at(".name");
-        let parsed = parsed.and_then(|name| Ok((name, self::value(*present, value.as_ref())?)));
+        let parsed = parsed.and_then(|name| Ok((name, self::value(*present, value.as_ref(), regexes)?)));
         parsed.map(|(name, value)| On::Header { name, value }).at(".header")
     } else if let Some(query) = query {
-        let (name, value) = parameter(query).at(".query")?;
+        let (name, value) = parameter(query, regexes).at(".query")?;
         Ok(On::Query { name, value })
     } else if let Some(cookie) = cookie {
-        let (name, value) = parameter(cookie).at(".cookie")?;
+        let (name, value) = parameter(cookie, regexes).at(".cookie")?;
         Ok(On::Cookie { name, value })
     } else if let Some(web_socket) = web_socket {
         Ok(On::WebSocket(*web_socket))
@@ -74,7 +106,7 @@ fn on(one: &policy::Match) -> Result<On, Invalid> {
     }
 }
 
-fn path(path: &policy::PathMatch) -> Result<Text, Invalid> {
+fn path(path: &policy::PathMatch, regexes: &mut RegexBudget) -> Result<Text, Invalid> {
     let policy::PathMatch {
         exact,
         prefix,
@@ -93,10 +125,14 @@ fn path(path: &policy::PathMatch) -> Result<Text, Invalid> {
         (TextKind::Suffix, ".suffix", suffix),
         (TextKind::Regex, ".regex", regex),
     ];
-    text(kinds, *ignore_case)
+    text(kinds, *ignore_case, regexes)
 }
 
-fn value(present: Option<bool>, value: Option<&policy::TextMatch>) -> Result<Value, Invalid> {
+fn value(
+    present: Option<bool>,
+    value: Option<&policy::TextMatch>,
+    regexes: &mut RegexBudget,
+) -> Result<Value, Invalid> {
     match (present, value) {
         (Some(_), Some(_)) => Err(Invalid::new(
             "sets both present and value, which are mutually exclusive: keep one of them",
@@ -110,12 +146,16 @@ fn value(present: Option<bool>, value: Option<&policy::TextMatch>) -> Result<Val
                 (TextKind::Suffix, ".suffix", &value.suffix),
                 (TextKind::Regex, ".regex", &value.regex),
             ];
-            text(kinds, value.ignore_case).map(Value::Is).at(".value")
+            text(kinds, value.ignore_case, regexes).map(Value::Is).at(".value")
         }
     }
 }
 
-fn text(kinds: [(TextKind, &str, &Option<String>); 4], ignore_case: bool) -> Result<Text, Invalid> {
+fn text(
+    kinds: [(TextKind, &str, &Option<String>); 4],
+    ignore_case: bool,
+    regexes: &mut RegexBudget,
+) -> Result<Text, Invalid> {
     names_one(kinds.map(|(_, field, text)| (field.trim_start_matches('.'), text.is_some())))?;
     let mut given = kinds
         .into_iter()
@@ -124,7 +164,11 @@ fn text(kinds: [(TextKind, &str, &Option<String>); 4], ignore_case: bool) -> Res
     let Some((kind, field, text)) = given.next() else {
         return Err(Invalid::new("is empty"));
     };
+    if kind == TextKind::Regex {
+        regexes.is_left().at(field)?;
+    }
     let built = Text::new(kind, text, ignore_case);
+    regexes.bytes += built.as_ref().map_or(MAX_REGEX, Text::size);
     // The last line says what is wrong; those above draw it.
     let wrong = |error: String| {
         error
@@ -139,12 +183,12 @@ fn text(kinds: [(TextKind, &str, &Option<String>); 4], ignore_case: bool) -> Res
         .at(field)
 }
 
-fn parameter(parameter: &ParameterMatch) -> Result<(Box<str>, Value), Invalid> {
+fn parameter(parameter: &ParameterMatch, regexes: &mut RegexBudget) -> Result<(Box<str>, Value), Invalid> {
     let ParameterMatch { name, present, value } = parameter;
     if name.is_empty() {
         return Err(Invalid::new("is empty").within(".name"));
     }
-    Ok((name.as_str().into(), self::value(*present, value.as_ref())?))
+    Ok((name.as_str().into(), self::value(*present, value.as_ref(), regexes)?))
 }
 
 /// An error if it is no field name (RFC 9110 section 5.1).

@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::invalid::{At, Invalid, bounded, names, names_one, noted, value};
 use super::lookups::Lookups;
-use super::matching::{editable, header_name, matches, method};
+use super::matching::{RegexBudget, editable, header_name, matches, method};
 use super::references::taken;
 use super::{authentication, limits};
 use crate::api::policy::{self, PolicyRule, SentinelPolicySpec};
@@ -50,6 +50,7 @@ pub fn rules(spec: &SentinelPolicySpec, mode: policy::Mode, lookups: &Lookups<'_
         return made;
     }
     let mut names = BTreeSet::new();
+    let mut regexes = RegexBudget::default();
     for (at, rule) in spec.rules.iter().enumerate() {
         let mode = match rule.mode.unwrap_or(mode) {
             policy::Mode::Enforce => Mode::Enforce,
@@ -61,7 +62,7 @@ pub fn rules(spec: &SentinelPolicySpec, mode: policy::Mode, lookups: &Lookups<'_
         }
         let mut notes = Vec::new();
         let field = format!("spec.rules[{at}]");
-        match self::rule(rule, mode, is_new, lookups, &mut notes) {
+        match self::rule(rule, mode, is_new, (lookups, &mut regexes), &mut notes) {
             Ok(rule) => made.rules.push(rule),
             Err(invalid) => {
                 let problem = invalid.within(&field).problem();
@@ -81,7 +82,7 @@ fn rule(
     rule: &PolicyRule,
     mode: Mode,
     is_new: bool,
-    lookups: &Lookups<'_>,
+    (lookups, regexes): (&Lookups<'_>, &mut RegexBudget),
     notes: &mut Vec<Invalid>,
 ) -> Result<Rule, Invalid> {
     if !is_label(&rule.name) {
@@ -98,7 +99,7 @@ fn rule(
     Ok(Rule {
         name: Arc::from(rule.name.as_str()),
         mode,
-        matches: matches(&rule.matches).at(".match")?,
+        matches: matches(&rule.matches, regexes).at(".match")?,
         kind: kind(rule, mode, lookups, notes)?,
         runtime: Slot::default(),
     })

@@ -14,6 +14,7 @@ mod json;
 mod node;
 mod parameter;
 mod path;
+mod pattern;
 mod schema;
 mod servers;
 mod shape;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::cost::{Costs, measure, target};
 use super::invalid::Invalid;
+use super::pattern::{self, MAX_PATTERN};
 use super::schema::{Definition, NAMED_SCHEMAS, SCHEMA, SCHEMAS, Schemas};
 use super::shape::Shape;
 use super::unique;
@@ -57,8 +58,6 @@ pub struct Compiler<'s> {
 const MAX_COMPILED: usize = 50_000;
 /// Schemas times values that one validation may look at: a fraction of a second.
 const MAX_WORK: u64 = 20_000_000;
-/// The largest program that a pattern may compile to, and the largest cache that it has per thread, in bytes.
-const MAX_PATTERN: usize = 256 * 1024;
 /// One inside the other, in a value. Together with the longest chain it bounds the stack that is needed.
 const MAX_DEPTH: usize = 64;
 const MAX_FRAMES: usize = 1_024;
@@ -67,6 +66,7 @@ impl<'s> Compiler<'s> {
     /// `roots`: the definitions that will be compiled.
     pub fn new(schemas: &'s Schemas<'s>, roots: &BTreeSet<usize>) -> Result<Self, Invalid> {
         let definitions = &schemas.definitions;
+        pattern::bound(definitions)?;
         let mut size = 0;
         for &root in roots {
             size += reached(definitions, root)

@@ -80,7 +80,12 @@ fn policies() -> Vec<Row> {
         ("a credential", Size("policy/credentials.rs", "MAX_LENGTH"), "treated as invalid"),
         ("the header with the principal", Size("policy/principal.rs", "MAX_LENGTH"), "parts are left out"),
         ("cost of a bcrypt hash", Count("policy/basic_auth.rs", "MAX_COST"), "the line is not usable"),
-        ("a compiled regex", Size("matching/regex.rs", "MAX_REGEX"), "the policy is not accepted"),
+        ("the automaton of a regex", Size("matching/regex.rs", "MAX_REGEX"), "the policy is not accepted"),
+        ("the automata of a policy's regexes together", Size("compile/policy/matching.rs", "MAX_REGEX_BYTES"), "the policy is not accepted"),
+        ("regexes of a policy", Count("compile/policy/matching.rs", "MAX_REGEXES"), "the policy is not accepted"),
+        ("a path, parameter, header line or cookie that a regex is held against", Size("matching/regex.rs", "MAX_TEXT"), "`client:uri_too_long`, `client:headers_too_large`"),
+        ("the automaton of a pattern in an `openapi` document", Size("policy/openapi/pattern.rs", "MAX_PATTERN"), "the document is not accepted"),
+        ("the automata of all patterns in an `openapi` document", Size("policy/openapi/pattern.rs", "MAX_PATTERNS"), "the document is not accepted"),
         ("a header value in the access log", Size("policy/logging.rs", "MAX_VALUE"), "truncated"),
     ]
 }
