@@ -1,11 +1,12 @@
 //! Which header fields pass, and which ones Postern sets. Toward the app a new map is built, so that the client's own stays
-//! as it came, for a retry; nothing that Postern sets can be nominated away by `Connection`.
+//! as it came, for a retry; nothing that Postern sets can be nominated away by `Connection`. `CDN-Loop` is `fields::cdn_loop`'s.
 
 use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
 use super::client_origin::ClientOrigin;
+use crate::fields::cdn_loop::CDN_LOOP;
 use crate::fields::hop::{HOP_BY_HOP, is_framing_twin};
 use crate::fields::list::{has_token, tokens};
 use crate::fields::reserved::{is_plain, is_reserved};
@@ -13,6 +14,7 @@ use crate::fields::{
     X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_POSTERN_ERROR,
     X_REQUEST_ID,
 };
+use crate::reason::Reason;
 use crate::telemetry::traces::Scope;
 use crate::telemetry::traces::context::{TRACEPARENT, TRACESTATE};
 
@@ -41,7 +43,7 @@ pub struct AppHeaders<'a> {
 /// The head's fields toward the app.
 pub fn to_app(client: &HeaderMap, told: AppHeaders<'_>) -> HeaderMap {
     let nominated: Vec<&str> = tokens(client, header::CONNECTION).collect();
-    let mut headers = HeaderMap::with_capacity(client.len() + 8);
+    let mut headers = HeaderMap::with_capacity(client.len() + 9);
     for (name, value) in client {
         if passes_to_app(name, &told) && !is_nominated(name, &nominated) {
             headers.append(name, value.clone());
@@ -107,7 +109,13 @@ pub fn to_client(head: &mut Parts, request_id: &HeaderValue) {
                 remove(headers, name);
             }
         }
+        // The end of a loop is Postern's own answer, some passes further on; an app that says so speaks of nothing else.
+        let ends_loop = status == Reason::LoopDetected.status()
+            && (headers.get(X_POSTERN_ERROR)).is_some_and(|code| code == Reason::LoopDetected.code());
         remove(headers, &X_POSTERN_ERROR);
+        if ends_loop {
+            headers.insert(X_POSTERN_ERROR, HeaderValue::from_static(Reason::LoopDetected.code()));
+        }
     }
     headers.insert(X_REQUEST_ID, request_id.clone());
     match status {
@@ -164,9 +172,10 @@ fn is_nominated(name: &HeaderName, nominated: &[&str]) -> bool {
     nominated.iter().any(|token| name.as_str().eq_ignore_ascii_case(token)) && may_be_nominated(name)
 }
 
-/// Framing, routing and credentials are no hop's own to take away.
+/// Framing, routing, credentials and what ends a loop are no hop's own to take away.
 fn may_be_nominated(name: &HeaderName) -> bool {
     let kept = [
+        CDN_LOOP,
         header::AUTHORIZATION,
         header::CONTENT_ENCODING,
         header::CONTENT_LENGTH,
