@@ -26,6 +26,7 @@ pub enum Reason {
     InvalidCredentials,
     InvalidKey,
     InvalidToken,
+    LoopDetected,
     MethodNotAllowed,
     Misdirected,
     MissingCredentials,
@@ -181,6 +182,11 @@ impl Reason {
             ),
             Self::InvalidKey => (S::UNAUTHORIZED, "client:invalid_key", "The API key is not valid."),
             Self::InvalidToken => (S::UNAUTHORIZED, "client:invalid_token", "The token is not valid."),
+            Self::LoopDetected => (
+                S::LOOP_DETECTED,
+                "routing:loop_detected",
+                "The request has come back to this proxy too often: an app or a Service leads here.",
+            ),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "client:method_not_allowed",

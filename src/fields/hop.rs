@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
+use super::cdn_loop::CDN_LOOP;
 use super::list::elements;
 use super::reserved::{folds_to, is_plain, is_reserved};
 
@@ -30,10 +31,11 @@ pub fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Framing, routing and credentials are no hop's own to take away, nor what a proxy says of the client. The hop's own
-/// fields are read first, and dropped on the way on.
+/// Framing, routing, credentials and what ends a loop are no hop's own to take away, nor what a proxy says of the client.
+/// The hop's own fields are read first, and dropped on the way on.
 fn may_be_nominated(name: &HeaderName) -> bool {
     let kept = [
+        CDN_LOOP,
         header::AUTHORIZATION,
         header::CONTENT_ENCODING,
         header::CONTENT_LENGTH,

@@ -1,5 +1,6 @@
 //! HTTP field names and the syntax of field values (RFC 9110, section 5).
 
+pub mod cdn_loop;
 pub mod hop;
 pub mod list;
 pub mod reserved;

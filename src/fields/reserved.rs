@@ -19,9 +19,10 @@ pub fn is_reserved(name: &str) -> bool {
     }
 }
 
-/// What belongs to a connection or frames a message: no rule may set, add or remove it.
+/// What belongs to a connection, frames a message or ends a loop (RFC 8586): no rule may set, add or remove it.
 pub fn is_framing(name: &HeaderName) -> bool {
     let framing = [
+        "cdn-loop",
         "connection",
         "content-length",
         "expect",

@@ -21,7 +21,7 @@ use super::refusal::Refusal;
 use super::request::Request;
 use crate::egress::{Egress, Failure, Limits, Reach};
 use crate::fields::reserved::is_framing;
-use crate::fields::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::fields::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, cdn_loop};
 use crate::reason::Reason;
 use crate::text::printed;
 use crate::upstream::Upstream;
@@ -178,6 +178,8 @@ impl ForwardAuth {
             // A method, a target and an address are text that a header takes.
             headers.extend(value.map(|value| (name, value)));
         }
+        // The service may lead back here, by a load balancer whose addresses nobody knows.
+        cdn_loop::add_pass(request.headers, &mut headers);
         headers
     }
 

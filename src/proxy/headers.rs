@@ -1,5 +1,5 @@
 //! Which header fields pass, and which ones Postern sets. Toward the app a new map is built, so that the client's own stays
-//! as it came, for a retry.
+//! as it came, for a retry. `CDN-Loop` is `fields::cdn_loop`'s.
 
 use http::StatusCode;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -13,6 +13,7 @@ use crate::fields::{
     X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_POSTERN_ERROR,
     X_REQUEST_ID,
 };
+use crate::reason::Reason;
 use crate::telemetry::traces::Scope;
 use crate::telemetry::traces::context::{TRACEPARENT, TRACESTATE};
 
@@ -40,7 +41,7 @@ pub struct AppHeaders<'a> {
 
 /// The head's fields toward the app.
 pub fn to_app(client: &HeaderMap, told: AppHeaders<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(client.len() + 8);
+    let mut headers = HeaderMap::with_capacity(client.len() + 9);
     for (name, value) in client {
         if passes_to_app(name, &told) {
             headers.append(name, value.clone());
@@ -100,7 +101,13 @@ pub fn to_client(head: &mut Parts, request_id: &HeaderValue) {
                 remove(headers, name);
             }
         }
+        // The end of a loop is Postern's own answer, some passes further on; an app that says so speaks of nothing else.
+        let ends_loop = status == Reason::LoopDetected.status()
+            && (headers.get(X_POSTERN_ERROR)).is_some_and(|code| code == Reason::LoopDetected.code());
         remove(headers, &X_POSTERN_ERROR);
+        if ends_loop {
+            headers.insert(X_POSTERN_ERROR, HeaderValue::from_static(Reason::LoopDetected.code()));
+        }
     }
     headers.insert(X_REQUEST_ID, request_id.clone());
     match status {

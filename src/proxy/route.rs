@@ -12,7 +12,7 @@ use super::context::RequestContext;
 use super::peer::Peer;
 use super::request_log::RequestInfo;
 use super::target::Target;
-use crate::fields::X_REQUEST_ID;
+use crate::fields::{X_REQUEST_ID, cdn_loop};
 use crate::matching::Head;
 use crate::reason::Reason;
 use crate::snapshot::{Action, Backend, ClientTlsMode, Deployment, Host, Route, Snapshot};
@@ -48,7 +48,7 @@ impl Chosen {
 
 impl RequestContext<'_> {
     /// By host, then by route; `info` learns both the Deployment and its policies. It refuses what has no route, what another
-    /// connection should have carried (421), and what the route's action refuses.
+    /// connection should have carried (421), what has passed too often (508), and what the route's action refuses.
     pub fn route(
         &self,
         snapshot: &Snapshot,
@@ -83,6 +83,7 @@ impl RequestContext<'_> {
             return Err(Reason::AmbiguousPath);
         }
         match &route.action {
+            Action::Forward(_) if cdn_loop::is_loop(&self.head.headers) => Err(Reason::LoopDetected),
             Action::Forward(backends) => {
                 let mut upstreams = backends.iter().filter_map(|backend| backend.upstream.as_ref());
                 info.policies = route.policies.clone();

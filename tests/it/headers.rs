@@ -162,11 +162,13 @@ async fn request_id_of_the_app_does_not_replace_ours() {
 
 #[tokio::test]
 async fn app_cannot_speak_with_the_error_header() {
-    let answer = seen_by_client("X-Postern-Error: client:bad_request\r\n").await;
-    assert!(
-        !answer.head.has("x-postern-error"),
-        "the header is Postern's alone: {answer:?}"
-    );
+    for code in ["client:bad_request", "routing:loop_detected"] {
+        let answer = seen_by_client(&format!("X-Postern-Error: {code}\r\n")).await;
+        assert!(
+            !answer.head.has("x-postern-error"),
+            "the header is Postern's alone: {answer:?}"
+        );
+    }
 }
 
 #[tokio::test]

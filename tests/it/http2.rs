@@ -634,34 +634,70 @@ async fn floods_end_the_connection_with_enhance_your_calm() {
     assert_eq!(get(postern.http, HOST, "/").await.text(), "hello");
 }
 
-#[tokio::test]
-async fn requests_taken_back_at_once_end_the_connection() {
-    let backend = Backend::saying("hello").await;
-    let postern = start(&backend).await;
+/// Opens streams and resets each at once, with these bytes of a body in between, until Postern says goodbye: the error
+/// that it gives, and how many there were.
+async fn take_back(postern: &Postern, body: usize) -> (u32, u32) {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", HOST),
+    ];
+    let head = frames::block(&fields);
     let mut wire = Wire::connect(postern.http).await;
     wire.begin_http2().await;
+    // Until then the connection's window is that of RFC 9113 section 6.9.2.
+    wire.frame_of(frames::WINDOW_UPDATE).await;
     let mut resets = 0;
-    let error = 'gone: loop {
-        let mut both = Vec::new();
+    loop {
+        let mut all = Vec::new();
         for _ in 0..50 {
             let stream = 2 * resets + 1;
-            let flags = frames::END_HEADERS | frames::END_STREAM;
-            both.extend(frames::frame(frames::HEADERS, flags, stream, &frames::get(HOST, &[])));
-            both.extend(frames::frame(frames::RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+            all.extend(frames::frame(frames::HEADERS, frames::END_HEADERS, stream, &head));
+            if body > 0 {
+                all.extend(frames::frame(frames::DATA, 0, stream, &vec![b'x'; body]));
+            }
+            all.extend(frames::frame(frames::RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
             resets += 1;
         }
-        assert!(resets < 10_000, "no end");
-        wire.try_send(both).await;
+        assert!(resets < 10_000, "no end with {body} bytes");
+        wire.try_send(all).await;
         while !wire.quiet_for(Duration::from_millis(1)).await {
             match wire.try_frame().await {
-                Some(frame) if frame.kind == frames::GOAWAY => break 'gone frame.error(),
+                Some(frame) if frame.kind == frames::GOAWAY => return (frame.error(), resets),
                 Some(_) => {}
                 None => panic!("ended without a word"),
             }
         }
-    };
-    assert_eq!(error, u32::from(Reason::ENHANCE_YOUR_CALM));
-    assert!(resets >= 500, "{resets} are what a browser may do");
+    }
+}
+
+#[tokio::test]
+async fn requests_taken_back_at_once_end_the_connection_whatever_came_with_them() {
+    let backend = Backend::saying("hello").await;
+    let postern = start(&backend).await;
+    for body in [0, 1, 4096] {
+        let (error, resets) = take_back(&postern, body).await;
+        assert_eq!(error, u32::from(Reason::ENHANCE_YOUR_CALM), "{body}");
+        assert!(resets >= 500, "{resets} are what a browser may do");
+    }
+    assert_eq!(get(postern.http, HOST, "/").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn client_that_wants_no_more_of_its_answers_stays() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+    let postern = start(&backend).await;
+    let mut client = Connection::open(&postern).await;
+    let start = Instant::now();
+    let mut resets = 0;
+    // More than time alone would let through.
+    while f64::from(resets) < 600.0 + 40.0 * start.elapsed().as_secs_f64() {
+        // Dropped with its stream, which resets it.
+        assert_eq!(client.get().await.status().as_u16(), 200, "after {resets} resets");
+        resets += 1;
+    }
+    assert!(!client.ended.is_finished());
 }
 
 #[tokio::test]

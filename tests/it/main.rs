@@ -35,7 +35,7 @@ mod http;
 mod http2;
 mod hygiene;
 mod image;
-
+mod loops;
 mod metrics;
 mod misdirected;
 mod observability;

@@ -206,12 +206,12 @@ pub struct Logging {
 }
 
 /// Names that no rule may touch: what Postern tells the app, what trusted proxies tell Postern, and what belongs to the
-/// connection (RFC 9110 section 7.6.1) or to a message's framing. CGI-like apps read "_" as "-".
+/// connection (RFC 9110 section 7.6.1), to a message's framing or ends a loop (RFC 8586). CGI-like apps read "_" as "-".
 const RESERVED: &str = "'(?i)^(x[-_]postern[-_].*|x[-_]forwarded[-_].*|x[-_]deployment[-_]id|x[-_]real[-_]ip|x[-_]request[-_]id|\
-forwarded|host|connection|content[-_]length|expect|http2[-_]settings|keep[-_]alive|proxy[-_].*|sec[-_]websocket[-_].*|te|trailer|\
-transfer[-_]encoding|upgrade)$'";
+forwarded|cdn[-_]loop|host|connection|content[-_]length|expect|http2[-_]settings|keep[-_]alive|proxy[-_].*|\
+sec[-_]websocket[-_].*|te|trailer|transfer[-_]encoding|upgrade)$'";
 
-const RESERVED_MESSAGE: &str = "these headers are reserved for Postern or the connection: x-postern-*, x-forwarded-*, x-deployment-id, x-real-ip, x-request-id, forwarded, host, content-length, expect, sec-websocket-* and the hop-by-hop headers";
+const RESERVED_MESSAGE: &str = "these headers are reserved for Postern or the connection: x-postern-*, x-forwarded-*, x-deployment-id, x-real-ip, x-request-id, forwarded, cdn-loop, host, content-length, expect, sec-websocket-* and the hop-by-hop headers";
 
 fn unreserved_name() -> Rule {
     Rule::new(format!("!self.matches({RESERVED})")).message(RESERVED_MESSAGE)

@@ -171,6 +171,7 @@ async fn the_service_is_told_of_the_request_and_gets_no_upgrade() {
         lines,
         [
             "authorization: bearer t",
+            "cdn-loop: postern",
             "cookie: a=1",
             "cookie: b=2",
             &host,

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::Forward;
 use crate::body::clock::COARSE;
 use crate::body::incoming::Incoming;
+use crate::fields::cdn_loop;
 use crate::proxy::body::{AppBody, Body, ResponseGuard};
 use crate::proxy::headers::{self, AppHeaders};
 use crate::upstream::connection::Connection;
@@ -34,6 +35,8 @@ impl Forward<'_> {
         if let Some(passed) = self.passed {
             passed.complete(&mut request);
         }
+        // After what rules say: none of them can have a loop go on.
+        cdn_loop::add_pass(&self.head.headers, request.headers_mut());
         if let Some(handshake) = upgrade {
             handshake.complete(request.headers_mut());
         }

@@ -32,8 +32,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves streams until the connection ends. It ends by itself only while none is open.
 pub async fn serve(stream: Stream, peer: Arc<Peer>, proxy: Arc<Proxy>) {
-    let shared = Arc::new(Shared::new(peer, proxy.clone()));
     let seen = Arc::<Seen>::default();
+    let shared = Arc::new(Shared::new(peer, proxy.clone(), seen.clone()));
     let listener = proxy.listener();
     let handshake = settings(&listener).handshake(Io::new(stream, seen.clone()));
     if let Ok(Ok(mut connection)) = timeout(HEAD_TIMEOUT, handshake).await {

@@ -1,13 +1,18 @@
 //! How much a client may send that carries nothing: pings, settings, priorities, resets, empty frames. Each is cheap for it
-//! to send and costs Postern an answer or a look; what carries something earns what it needs of them.
+//! to send and costs Postern an answer or a look; what carries something earns what it needs of them. A reset throws away
+//! work instead, whatever came before it, so that answers alone earn resets.
 
 use std::time::Instant;
 
 /// In bytes: what a client may be ahead.
 const CAPACITY: u64 = 1 << 20;
 const PER_SECOND: u64 = 64 * 1024;
-/// A reset throws away a request that may have reached an app: five hundred at once, then thirty a second.
-const RESET: u64 = 2 * 1024;
+/// Resets of which no answer is the reason, at once. As many may follow as answers begin: who looks at an answer and wants
+/// no more of it has let the app do what it asked for.
+const RESETS: u64 = 512;
+const RESETS_PER_SECOND: u64 = 32;
+/// A reset's share in `Flood::resets`, so that a millisecond earns a part of one.
+const RESET: u64 = 1000;
 /// An answer's bytes earn this part of themselves: for window updates more than enough, for pings less than they cost.
 const EARNED_OF_SENT: u64 = 8;
 const PREFACE: usize = 24;
@@ -34,6 +39,10 @@ pub struct Flood {
     /// Whether a whole head of a frame has come.
     pub begun: bool,
     left: u64,
+    /// In thousandths.
+    resets: u64,
+    /// Answers that have earned their resets.
+    credited: u64,
     refilled: Instant,
 }
 
@@ -42,7 +51,7 @@ pub struct Flood {
 pub struct TooMuch;
 
 impl Flood {
-    /// With all of `CAPACITY`, before the client's preface.
+    /// With all of `CAPACITY` and `RESETS`, before the client's preface.
     pub fn new(now: Instant) -> Self {
         Self {
             skip: PREFACE,
@@ -50,13 +59,15 @@ impl Flood {
             filled: 0,
             begun: false,
             left: CAPACITY,
+            resets: RESETS * RESET,
+            credited: 0,
             refilled: now,
         }
     }
 
-    /// Takes note of what the client sent, in pieces of any size. Fails once it has sent too many frames for too
-    /// little.
-    pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), TooMuch> {
+    /// Takes note of what the client sent, in pieces of any size, by the time that so many answers had begun. Fails once it
+    /// has sent too many frames for too little.
+    pub fn read(&mut self, mut bytes: &[u8], answers: u64) -> Result<(), TooMuch> {
         loop {
             let skipped = self.skip.min(bytes.len());
             bytes = &bytes[skipped..];
@@ -71,7 +82,7 @@ impl Flood {
             if self.filled == HEAD {
                 self.filled = 0;
                 self.begun = true;
-                self.frame()?;
+                self.frame(answers)?;
             }
         }
     }
@@ -81,7 +92,7 @@ impl Flood {
         self.earn(bytes as u64 / EARNED_OF_SENT);
     }
 
-    fn frame(&mut self) -> Result<(), TooMuch> {
+    fn frame(&mut self, answers: u64) -> Result<(), TooMuch> {
         let [a, b, c, kind, flags, ..] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]);
         // h2 refuses a frame that is longer than it has allowed, and reads no further.
@@ -92,7 +103,7 @@ impl Flood {
             kind::DATA if flags & END_STREAM != 0 => {}
             // Bounded by the streams that may be open, and by h2.
             kind::HEADERS | kind::CONTINUATION => {}
-            kind::RST_STREAM => return self.spend(RESET),
+            kind::RST_STREAM => return self.reset(answers),
             _ => return self.spend(whole),
         }
         Ok(())
@@ -111,10 +122,26 @@ impl Flood {
         Ok(())
     }
 
+    /// RFC 9113 section 10.5: the limit on streams does not hold who takes each back at once.
+    fn reset(&mut self, answers: u64) -> Result<(), TooMuch> {
+        self.earn_resets(answers.saturating_sub(self.credited).saturating_mul(RESET));
+        self.credited = answers;
+        if self.resets < RESET {
+            self.refill(Instant::now());
+        }
+        self.resets = self.resets.checked_sub(RESET).ok_or(TooMuch)?;
+        Ok(())
+    }
+
+    fn earn_resets(&mut self, thousandths: u64) {
+        self.resets = self.resets.saturating_add(thousandths).min(RESETS * RESET);
+    }
+
     fn refill(&mut self, now: Instant) {
         let millis = now.saturating_duration_since(self.refilled).as_millis() as u64;
         self.refilled = now;
         self.earn(millis.saturating_mul(PER_SECOND) / 1000);
+        self.earn_resets(millis.saturating_mul(RESETS_PER_SECOND * RESET) / 1000);
     }
 }
 
@@ -137,20 +164,42 @@ mod tests {
 
     fn begun() -> Flood {
         let mut flood = Flood::new(Instant::now());
-        assert_eq!(flood.read(&[b'x'; PREFACE]), Ok(()));
+        assert_eq!(flood.read(&[b'x'; PREFACE], 0), Ok(()));
         flood
     }
 
     /// How many of these in a row are let through, up to a bound.
     fn let_through(flood: &mut Flood, frame: &[u8]) -> usize {
-        (0..MANY).take_while(|_| flood.read(frame).is_ok()).count()
+        (0..MANY).take_while(|_| flood.read(frame, 0).is_ok()).count()
     }
 
     #[test]
     fn frames_that_carry_nothing_run_out() {
         assert!((61_000..63_000).contains(&let_through(&mut begun(), &frame(PING, 0, 8))));
-        assert!((512..600).contains(&let_through(&mut begun(), &frame(kind::RST_STREAM, 0, 4))));
         assert!(let_through(&mut begun(), &frame(kind::DATA, 0, 0)) < MANY);
+    }
+
+    #[test]
+    fn resets_run_out_whatever_comes_with_them() {
+        let reset = frame(kind::RST_STREAM, 0, 4);
+        let opened = [frame(kind::HEADERS, 0, 20), frame(kind::DATA, 0, 16 * 1024)].concat();
+        let closed = [frame(kind::DATA, 0, 0), frame(WINDOW_UPDATE, 0, 4)].concat();
+        for with in [Vec::new(), opened, closed] {
+            let mut flood = begun();
+            flood.wrote(1 << 30);
+            assert!((512..600).contains(&let_through(&mut flood, &[&with[..], &reset].concat())));
+        }
+    }
+
+    #[test]
+    fn each_answer_earns_a_reset_and_none_for_later() {
+        let reset = frame(kind::RST_STREAM, 0, 4);
+        let mut flood = begun();
+        assert!((1..=10_000).all(|answers| flood.read(&reset, answers).is_ok()));
+        // Those that were answered and never reset leave no more than a burst.
+        let (mut flood, reset) = (begun(), &reset);
+        let resets = (0..MANY).take_while(|_| flood.read(reset, 1_000_000).is_ok());
+        assert!((512..600).contains(&resets.count()));
     }
 
     #[test]
@@ -165,11 +214,11 @@ mod tests {
         let mut flood = begun();
         for _ in 0..1_000_000 {
             flood.wrote(16 * 1024);
-            assert_eq!(flood.read(&frame(WINDOW_UPDATE, 0, 4)), Ok(()));
+            assert_eq!(flood.read(&frame(WINDOW_UPDATE, 0, 4), 0), Ok(()));
         }
         let answered = |flood: &mut Flood| {
             flood.wrote(17);
-            flood.read(&frame(PING, 0, 8)).is_ok()
+            flood.read(&frame(PING, 0, 8), 0).is_ok()
         };
         assert!((0..200_000).any(|_| !answered(&mut flood)));
     }
@@ -182,6 +231,11 @@ mod tests {
         assert!((PER_SECOND..PER_SECOND + 17).contains(&flood.left));
         flood.refill(flood.refilled + Duration::from_secs(3600));
         assert_eq!(flood.left, CAPACITY);
+        flood.resets = 0;
+        (0..1000).for_each(|_| flood.refill(flood.refilled + Duration::from_millis(1)));
+        assert_eq!(flood.resets, RESETS_PER_SECOND * RESET);
+        flood.refill(flood.refilled + Duration::from_secs(3600));
+        assert_eq!(flood.resets, RESETS * RESET);
     }
 
     proptest::proptest! {
@@ -194,14 +248,17 @@ mod tests {
             bytes.extend(frames.iter().flat_map(|(kind, flags, length)| frame(*kind, *flags, *length)));
             let now = Instant::now();
             let (mut whole, mut cut) = (Flood::new(now), Flood::new(now));
-            proptest::prop_assert_eq!(whole.read(&bytes), Ok(()));
+            proptest::prop_assert_eq!(whole.read(&bytes, 0), Ok(()));
             let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
             while !rest.is_empty() {
                 let (part, later) = rest.split_at(rest.len().min(*cuts.next().unwrap_or(&1)));
-                proptest::prop_assert_eq!(cut.read(part), Ok(()));
+                proptest::prop_assert_eq!(cut.read(part, 0), Ok(()));
                 rest = later;
             }
-            proptest::prop_assert_eq!((whole.left, whole.skip, whole.filled), (cut.left, cut.skip, cut.filled));
+            proptest::prop_assert_eq!(
+                (whole.left, whole.resets, whole.skip, whole.filled),
+                (cut.left, cut.resets, cut.skip, cut.filled)
+            );
             proptest::prop_assert_eq!((whole.skip, whole.filled), (0, 0));
         }
     }

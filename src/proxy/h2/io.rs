@@ -33,6 +33,8 @@ pub struct Seen {
     pub begun: AtomicBool,
     /// Bytes that the client's socket has taken.
     pub written: AtomicU64,
+    /// Answers that have begun, on all streams.
+    pub answers: AtomicU64,
 }
 
 impl Io {
@@ -63,7 +65,8 @@ impl AsyncRead for Io {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if this.flood.read(&buf.filled()[before..]).is_err() {
+        let answers = this.seen.answers.load(Relaxed);
+        if this.flood.read(&buf.filled()[before..], answers).is_err() {
             this.seen.flooded.store(true, Relaxed);
         }
         if this.flood.begun {

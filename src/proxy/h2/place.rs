@@ -1,11 +1,13 @@
 //! How many streams and how much memory one HTTP/2 connection holds.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::io::Seen;
 use crate::proxy::Proxy;
 use crate::proxy::peer::Peer;
 
@@ -15,6 +17,7 @@ pub(super) struct Shared {
     /// What it shares with all connections.
     pub(super) proxy: Arc<Proxy>,
     peer: Arc<Peer>,
+    seen: Arc<Seen>,
     load: Mutex<Load>,
 }
 
@@ -39,7 +42,7 @@ pub struct Place {
 
 impl Shared {
     /// No stream yet: the connection is idle from now on.
-    pub(super) fn new(peer: Arc<Peer>, proxy: Arc<Proxy>) -> Self {
+    pub(super) fn new(peer: Arc<Peer>, proxy: Arc<Proxy>, seen: Arc<Seen>) -> Self {
         let load = Load {
             requests: 0,
             sockets: 0,
@@ -50,6 +53,7 @@ impl Shared {
         Self {
             proxy,
             peer,
+            seen,
             load: Mutex::new(load),
         }
     }
@@ -104,6 +108,11 @@ impl Place {
     /// The connection's.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.shared.peer
+    }
+
+    /// Once, when the answer has begun.
+    pub fn is_answered_now(&self) {
+        self.shared.seen.answers.fetch_add(1, Relaxed);
     }
 
     /// Once, when the request has become a socket: a drain no longer waits for it.

@@ -53,7 +53,10 @@ pub async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes
         (Some(opening), Some(stream)) => open(response, opening, stream, respond, place),
         (Some(_), None) => respond.send_reset(Reason::INTERNAL_ERROR),
         // A refused socket's stream stays until here: its end would go before the answer.
-        (None, _refused) => send(response, is_head, respond, &client.clock, tick).await,
+        (None, _refused) => {
+            place.is_answered_now();
+            send(response, is_head, respond, &client.clock, tick).await;
+        }
     }
 }
 
@@ -149,6 +152,7 @@ fn open(
     remove_connection_headers(&mut head.headers);
     head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
     if let Ok(to) = respond.send_response(Response::from_parts(head, ()), false) {
+        place.is_answered_now();
         place.is_socket_now();
         tokio::spawn(tunnel::run(Socket::new(from, to, place), Bytes::new(), opening));
     }

@@ -82,6 +82,7 @@ async fn what_is_not_a_rules_to_say_makes_it_invalid() {
             json!({"set": line("Content-Length")}),
             json!({"add": line("Transfer_Encoding")}),
             json!({"remove": ["Host"]}),
+            json!({"remove": ["CDN-Loop"]}),
             json!({"remove": ["Sec-WebSocket-Key"]}),
         ] {
             let guarded = Guarded::start(Transport::Plain, json!([{"name": "edit", kind: edits}])).await;

@@ -739,6 +739,8 @@ async fn reserved_headers_cannot_be_edited_in_any_spelling() {
         "X-Real-Ip",
         "X-Request-Id",
         "Forwarded",
+        "CDN-Loop",
+        "cdn_loop",
         "Host",
         "Content-Length",
         "Content_Length",
