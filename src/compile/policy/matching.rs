@@ -6,7 +6,6 @@ use ipnet::IpNet;
 use super::invalid::{At, Invalid, names_one};
 use crate::api::policy::{self, HeaderMatch, ParameterMatch};
 use crate::compile::problem::Quoted;
-use crate::matching::regex::MAX_REGEX;
 use crate::matching::{Text, TextKind};
 use crate::policy::Match;
 use crate::policy::edits::is_editable;
@@ -20,8 +19,8 @@ pub const MAX_REGEXES: usize = 128;
 /// What the automata of one policy may take together.
 pub const MAX_REGEX_BYTES: usize = 4 * 1024 * 1024;
 
-/// What the regular expressions of a policy have taken so far. One that is refused counts as a full one: finding that out
-/// costs as much.
+/// What the regular expressions of a policy have taken so far. One that is refused counts as all of it: to find out that an
+/// automaton does not fit takes longer than to build one that does.
 #[derive(Debug, Default)]
 pub struct RegexBudget {
     count: usize,
@@ -37,9 +36,9 @@ impl RegexBudget {
             )));
         }
         if self.bytes > MAX_REGEX_BYTES {
-            let (taken, bound) = (self.bytes / 1024, MAX_REGEX_BYTES / 1024);
+            let bound = MAX_REGEX_BYTES / 1024;
             return Err(Invalid::new(format!(
-                "follows regexes whose automata take {taken} KiB, but a policy may have {bound} KiB of them"
+                "follows regexes that are invalid or whose automata take more than {bound} KiB together, which is what a policy may have"
             )));
         }
         Ok(())
@@ -168,7 +167,7 @@ fn text(
         regexes.is_left().at(field)?;
     }
     let built = Text::new(kind, text, ignore_case);
-    regexes.bytes += built.as_ref().map_or(MAX_REGEX, Text::size);
+    regexes.bytes += built.as_ref().map_or(MAX_REGEX_BYTES + 1, Text::size);
     // The last line says what is wrong; those above draw it.
     let wrong = |error: String| {
         error

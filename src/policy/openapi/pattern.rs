@@ -11,7 +11,7 @@ use super::invalid::Invalid;
 use super::schema::Definition;
 
 /// The largest program and automaton that a pattern may compile to, and the largest cache that it has per thread, in bytes.
-pub const MAX_PATTERN: usize = 512 * 1024;
+pub const MAX_PATTERN: usize = 1024 * 1024;
 /// What the automata of all patterns of a document would take.
 const MAX_PATTERNS: usize = 4 * 1024 * 1024;
 
@@ -83,7 +83,7 @@ fn automaton_size(pattern: &str) -> Option<usize> {
                 .start_kind(StartKind::Unanchored)
                 .unicode_word_boundary(true)
                 .dfa_size_limit(Some(MAX_PATTERN))
-                .determinize_size_limit(Some(4 * MAX_PATTERN)),
+                .determinize_size_limit(Some(2 * MAX_PATTERN)),
         )
         .build(&pattern);
     built.ok().map(|automaton| automaton.memory_usage())

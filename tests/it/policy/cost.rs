@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::backend::Backend;
-use crate::support::eventually;
 use crate::support::front::Transport;
-use crate::support::guarded::{Guarded, HOST, policy};
+use crate::support::guarded::{Guarded, HOST, policy, policy_with};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
 use crate::support::wire::ask;
@@ -80,30 +79,39 @@ async fn what_cannot_be_bounded_is_not_accepted_and_costs_others_nothing() {
     assert_eq!(served.status(), 200);
 }
 
+/// Rules that hold so many headers against a regex.
+fn many(count: usize, regex: &str) -> Value {
+    let header = |nth: usize| json!({"header": {"name": format!("h{nth}"), "value": {"regex": regex}}});
+    let matches: Vec<_> = (0..count).map(header).collect();
+    let rules = matches.chunks(16).enumerate();
+    rules
+        .map(|(nth, matches)| json!({"name": format!("r{nth}"), "match": matches, "firewall": {"action": "Deny"}}))
+        .collect()
+}
+
 #[tokio::test]
 async fn many_regexes_are_bounded_together() {
-    let header = |nth: usize| json!({"header": {"name": format!("h{nth}"), "value": {"regex": r"(\w|\pL){2}0-0-0"}}});
-    let rule = |nth: usize| json!({"name": format!("r{nth}"), "match": (0..16).map(|at| header(nth * 16 + at)).collect::<Vec<_>>(), "firewall": {"action": "Deny"}});
     let backend = Backend::saying("ok").await;
-    let rules: Vec<Value> = (0..64).map(rule).collect();
-    let site = Site::new("app", HOST)
-        .to(backend.address)
-        .with(policy("guard", rules.into()));
-    let postern = Postern::start(&[site]).await;
-    let answer = ask(postern.http, format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
-    assert_eq!(
-        answer.head.get("x-postern-error"),
-        Some("config:policy_invalid"),
-        "{answer:?}"
-    );
-    // As many as a policy may have.
-    let few: Vec<Value> = (0..8).map(|nth| json!({"name": format!("r{nth}"), "match": (0..16).map(|at| json!({"header": {"name": format!("h{}", nth * 16 + at), "value": {"regex": "[0-9]{2}-0-0"}}})).collect::<Vec<_>>(), "firewall": {"action": "Deny"}})).collect();
-    postern.write("guard", &policy("guard", few.into()).to_string());
-    eventually("the smaller policy is in force", async || {
-        ask(postern.http, format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
-            .await
-            .status()
-            == 200
-    })
-    .await;
+    let cases = [
+        ("most", many(128, "[0-9]{2}-0-0"), 200),
+        ("more", many(129, "[0-9]{2}-0-0"), 503),
+        ("large", many(128, r"(\w|\pL){2}0-0-0"), 503),
+    ];
+    let sites = cases.clone().map(|(name, rules, _)| {
+        let guard = policy_with(name, json!({"targetRefs": [{"name": name}], "rules": rules}));
+        Site::new(name, &format!("{name}.example.test"))
+            .to(backend.address)
+            .with(guard)
+    });
+    let postern = Postern::start(&sites).await;
+    for (name, _, status) in cases {
+        let answer = ask(
+            postern.http,
+            format!("GET / HTTP/1.1\r\nHost: {name}.example.test\r\n\r\n"),
+        )
+        .await;
+        assert_eq!(answer.status(), status, "{name}: {answer:?}");
+        let code = (status == 503).then_some("config:policy_invalid");
+        assert_eq!(answer.head.get("x-postern-error"), code, "{name}");
+    }
 }
