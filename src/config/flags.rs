@@ -63,6 +63,11 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_MANIFESTS", value_name = "DIR", help_heading = NEEDS_RESTART)]
     pub manifests: Option<PathBuf>,
 
+    /// Whether to start although a file in --manifests cannot be read or understood, without what it says: an app may be
+    /// served without its policy. While Postern runs, the last good version of a broken file stays in force anyway
+    #[arg(long, env = "POSTERN_LENIENT", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value_t = Self::default().lenient, help_heading = NEEDS_RESTART)]
+    pub lenient: bool,
+
     /// Serve only the Deployments with this className
     #[arg(long, env = "POSTERN_CLASS", value_name = "NAME", default_value_t = Self::default().class, help_heading = NEEDS_RESTART)]
     pub class: String,
@@ -268,6 +273,7 @@ impl Default for Flags {
             https_address: everywhere(8443),
             admin_address: everywhere(9090),
             manifests: None,
+            lenient: false,
             class: "postern".to_owned(),
             watch_namespaces: Vec::new(),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),

@@ -91,8 +91,8 @@ pub struct Listen {
 pub enum Source {
     /// An apiserver; without a kubeconfig the environment says which.
     Cluster { kubeconfig: Option<PathBuf> },
-    /// A folder, and all folders in it.
-    Manifests(PathBuf),
+    /// A folder, and all folders in it. Unless it is lenient, all that is there at the start must be understood.
+    Manifests { folder: PathBuf, lenient: bool },
 }
 
 /// The part of the settings that compile reads.
@@ -176,7 +176,11 @@ impl Flags {
                 "manifests",
                 "cannot be combined with kubeconfig: Postern reads either a folder or a cluster",
             )),
-            (Some(folder), None) => Ok(Source::Manifests(folder.clone())),
+            (None, _) if self.lenient => Err(invalid("lenient", "needs manifests: in a cluster it means nothing")),
+            (Some(folder), None) => Ok(Source::Manifests {
+                folder: folder.clone(),
+                lenient: self.lenient,
+            }),
             (None, kubeconfig) => Ok(Source::Cluster {
                 kubeconfig: kubeconfig.clone(),
             }),
