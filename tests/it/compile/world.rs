@@ -318,6 +318,7 @@ pub fn routing() -> impl Strategy<Value = Routing> {
     let grants = select(vec![
         vec![("a", "*.example.com"), ("b", "x.example.com")],
         vec![("a", "x.example.com"), ("b", "*.example.com"), ("b", "example.com")],
+        vec![("b", "one-a.example.com"), ("b", "x.example.com")],
         vec![],
     ]);
     (
