@@ -130,7 +130,7 @@ pub struct Flags {
     pub apex_domain: Option<String>,
 
     /// Whether to serve Services without a selector. Their endpoints are not chosen by Kubernetes but by whoever may
-    /// write EndpointSlices
+    /// write EndpointSlices. If not, only the endpointslice controller's slices count, and pods of the namespace
     #[arg(long, env = "POSTERN_SELECTORLESS_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().selectorless_services, help_heading = APPLIES_AT_ONCE)]
     pub selectorless_services: bool,
 
