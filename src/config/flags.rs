@@ -134,7 +134,8 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_SELECTORLESS_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().selectorless_services, help_heading = APPLIES_AT_ONCE)]
     pub selectorless_services: bool,
 
-    /// Whether requests to a Deployment without a SentinelPolicy in force are answered 503 policy_invalid
+    /// Whether requests to a Deployment before which no SentinelPolicy enforces a rule that can refuse are answered 503
+    /// policy_invalid
     #[arg(long, env = "POSTERN_REQUIRE_POLICY", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().require_policy, help_heading = APPLIES_AT_ONCE)]
     pub require_policy: bool,
 
