@@ -222,9 +222,9 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_FORWARDED", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().forwarded, help_heading = APPLIES_AT_ONCE)]
     pub forwarded: bool,
 
-    /// Networks (CIDR), separated by commas, that URLs in policies (jwks, forwardAuth) may lead to although they are
-    /// loopback, link-local or a cloud's metadata service. A listener of Postern itself has to be listed by its own
-    /// address [default: none]
+    /// Networks (CIDR), separated by commas, that URLs in policies (jwks, forwardAuth) may lead to although they are not
+    /// public: private, shared, loopback and link-local addresses, unique local IPv6, a cloud's metadata service. A
+    /// listener of Postern itself has to be listed by its own address [default: none]
     #[arg(long, env = "POSTERN_ALLOW_EGRESS", value_name = "CIDRS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub allow_egress: Vec<String>,
 
