@@ -157,6 +157,11 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_LINGER", value_name = "TIME", default_value_t = Self::default().linger, help_heading = APPLIES_AT_ONCE)]
     pub linger: Duration,
 
+    /// Who is served the debug pages of the admin port: clients on loopback, or nobody. Behind a service mesh's sidecar
+    /// everybody comes from loopback
+    #[arg(long, env = "POSTERN_ADMIN_DEBUG", value_name = "MODE", value_enum, default_value_t = Self::default().admin_debug, help_heading = APPLIES_AT_ONCE)]
+    pub admin_debug: AdminDebug,
+
     /// Log level (error, warn, info, debug, trace, off), or levels by module: "info,postern::proxy=debug"
     #[arg(long, env = "POSTERN_LOG", value_name = "LEVELS", default_value_t = Self::default().log, help_heading = APPLIES_AT_ONCE)]
     pub log: String,
@@ -237,8 +242,9 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 24] = [
+pub const HOT: [&str; 25] = [
     "accessLog",
+    "adminDebug",
     "allowEgress",
     "apexDomain",
     "defaultTlsSecret",
@@ -296,6 +302,7 @@ impl Default for Flags {
             drain_deadline: seconds(45),
             drain_mode: DrainMode::Close,
             linger: seconds(4 * 3600),
+            admin_debug: AdminDebug::Loopback,
             log: "info".to_owned(),
             access_log: AccessMode::default(),
             publish_address: Vec::new(),
@@ -323,6 +330,14 @@ impl Default for Flags {
 pub enum DrainMode {
     Close,
     Linger,
+}
+
+/// Who is served the debug pages.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum AdminDebug {
+    Loopback,
+    Off,
 }
 
 /// What the plaintext port does.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::error::{Invalid, invalid};
-use super::flags::{DrainMode, Flags, HttpMode};
+use super::flags::{AdminDebug, DrainMode, Flags, HttpMode};
 use super::servers::{Acme, Traces};
 use crate::api;
 use crate::hostname::HostName;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub source: Source,
     /// Threads of the data plane; one per core by default.
     pub workers: NonZeroUsize,
+    /// Who is served the debug pages of the admin port.
+    pub admin_debug: AdminDebug,
     /// Levels by module, as `log::parse` reads them; `info` by default.
     pub log: String,
     /// JSON by default.
@@ -150,6 +152,7 @@ impl Flags {
             },
             source: self.source()?,
             workers: self.workers,
+            admin_debug: self.admin_debug,
             log: self.log.clone(),
             log_format: self.log_format,
             access_log: self.access_log,
