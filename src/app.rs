@@ -1,6 +1,6 @@
-//! The only file that knows all parts: bind first, then spawn; returns the bound addresses and a handle to stop it.
-//! Two runtimes: this one watches and reports, the data plane's carries traffic, so that a slow scrape delays no request. A
-//! big compile delays neither: the publisher has a thread of its own.
+//! The only file that knows all parts: read a folder if there is one, bind, then spawn; returns the bound addresses and a
+//! handle to stop it. Two runtimes: this one watches and reports, the data plane's carries traffic, so that a slow scrape delays
+//! no request. A big compile delays neither: the publisher has a thread of its own.
 
 mod data_plane;
 mod listening;
@@ -66,6 +66,8 @@ impl App {
     /// Binds, spawns and returns. `settings` changes when the settings file does; hot keys take effect then.
     pub async fn start(settings: watch::Receiver<Arc<Settings>>) -> anyhow::Result<Self> {
         let now = settings.borrow().clone();
+        // Before anything is bound: a process that refuses its files must not take a client from another.
+        let source = Opened::of(&now.source).await?;
         let Listening {
             http,
             https,
@@ -95,7 +97,7 @@ impl App {
         };
         app.accept(http, https)?;
         let metrics = Arc::new(Metrics::new(app.proxy.state.clone()));
-        app.spawn_publisher(&now, &metrics, own, egress).await?;
+        app.spawn_publisher(&now, source, &metrics, own, egress)?;
         app.spawn_telemetry(exporter);
         app.spawn_admin(admin, metrics)?;
         Ok(app)
@@ -114,9 +116,10 @@ impl App {
     }
 
     /// Starts what feeds the store, and what compiles and publishes it.
-    async fn spawn_publisher(
+    fn spawn_publisher(
         &mut self,
         settings: &Settings,
+        source: Opened,
         metrics: &Metrics,
         own: BTreeSet<SocketAddr>,
         egress: Arc<Egress>,
@@ -128,7 +131,7 @@ impl App {
             figures: metrics.published.clone(),
             own,
             egress,
-            leader: self.spawn_source(settings, sender, metrics).await?,
+            leader: self.spawn_source(source, settings, sender, metrics),
         };
         let ended = publisher
             .start(batches, self.settings.clone(), self.readiness.clone())
@@ -242,22 +245,22 @@ impl App {
     }
 
     /// Starts what feeds the store; in a cluster also what the leader does, and where that receives its work.
-    async fn spawn_source(
+    fn spawn_source(
         &mut self,
+        source: Opened,
         settings: &Settings,
         sender: mpsc::Sender<Batch>,
         metrics: &Metrics,
-    ) -> anyhow::Result<Option<Leader>> {
-        match &settings.source {
-            Source::Manifests(root) => {
-                let folder = Folder::open(root)?;
+    ) -> Option<Leader> {
+        match source {
+            Opened::Folder(folder) => {
                 self.spawn("the watch on the manifests", async move {
-                    folder.watch(&sender).await.map_err(Into::into)
+                    folder.watch(&sender).await;
+                    Ok(())
                 });
-                Ok(None)
+                None
             }
-            Source::Cluster { kubeconfig } => {
-                let client = cluster::connect(kubeconfig.as_deref()).await?;
+            Opened::Cluster(client) => {
                 let namespaces = settings.watch_namespaces.clone();
                 let (restarts, undecodable) = (metrics.watch_restarts.clone(), metrics.undecodable.clone());
                 let counters = move |kind: Kind| cluster::Counters {
@@ -269,7 +272,7 @@ impl App {
                     cluster::watch(&client, &namespaces, &sender, counters).await;
                     Ok(())
                 });
-                Ok(Some(leader))
+                Some(leader)
             }
         }
     }
@@ -353,5 +356,20 @@ impl App {
             .iter()
             .map(|(_, deployment)| deployment.socket_count())
             .sum()
+    }
+}
+
+/// Where objects come from, once it has turned out to be usable.
+enum Opened {
+    Folder(Box<Folder>),
+    Cluster(Client),
+}
+
+impl Opened {
+    async fn of(source: &Source) -> anyhow::Result<Self> {
+        Ok(match source {
+            Source::Manifests { folder, lenient } => Self::Folder(Folder::open(folder, *lenient).await?.into()),
+            Source::Cluster { kubeconfig } => Self::Cluster(cluster::connect(kubeconfig.as_deref()).await?),
+        })
     }
 }

@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::config::Settings;
+use crate::config::{AdminDebug, Settings};
 use crate::live::LiveCell;
 use crate::metrics::Metrics;
 use crate::policy::Services;
@@ -58,7 +58,10 @@ impl View {
         let known = match uri.path() {
             "/livez" | "/readyz" | "/metrics" => true,
             "/principal-jwks" => self.services.signer.is_some(),
-            "/debug/config" | "/debug/snapshot" | "/debug/why" => peer.to_canonical().is_loopback(),
+            "/debug/config" | "/debug/snapshot" | "/debug/why" => {
+                let mode = self.settings.borrow().admin_debug;
+                mode == AdminDebug::Loopback && peer.to_canonical().is_loopback()
+            }
             _ => false,
         };
         if !known {

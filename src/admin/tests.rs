@@ -68,6 +68,21 @@ fn others_see_health_and_metrics_alone() {
     }
 }
 
+/// A sidecar before the admin port comes from loopback on behalf of everybody.
+#[test]
+fn nobody_sees_debug_pages_where_they_are_off() {
+    let mut view = view();
+    let flags = Flags {
+        admin_debug: AdminDebug::Off,
+        ..Flags::default()
+    };
+    view.settings = watch::channel(Arc::new(flags.settings().unwrap())).1;
+    for target in ["/debug/config", "/debug/snapshot", "/debug/why?host=a"] {
+        assert_eq!(status(&view, HERE, target, "localhost"), 404, "{target}");
+    }
+    assert_eq!(status(&view, HERE, "/livez", "localhost"), 200);
+}
+
 #[tokio::test]
 async fn everybody_sees_the_keys_of_the_signed_principal_where_there_are_any() {
     let mut view = view();

@@ -7,7 +7,7 @@ use super::endpoint::{self, Listed};
 use super::references::User;
 use super::syntax::PortRef;
 use crate::condition::ConditionReason;
-use crate::config::{EndpointRules, Routing};
+use crate::config::Routing;
 use crate::object::{ObjectKey, UpstreamKey};
 use crate::runtime::Lazy;
 use crate::store::{Service, ServicePort, Store};
@@ -99,7 +99,7 @@ impl Services {
         };
         for at in 0..references.len() {
             let mut found = find_port(store.service(key), &references[at].port, routing)
-                .map(|(port, protocol)| Found::new(key, port, protocol, store, &routing.endpoints));
+                .map(|(port, protocol)| Found::new(key, port, protocol, store, routing));
             if let Ok(Found { upstream, .. }) = &mut found {
                 // An equal upstream stays, with its runtime state. "80" and "http" may be the same port: they share it.
                 let known = references.iter().filter_map(|r| r.found.as_ref().ok());
@@ -127,8 +127,8 @@ impl Services {
 }
 
 impl Found {
-    fn new(service: &ObjectKey, port: &ServicePort, protocol: Protocol, store: &Store, rules: &EndpointRules) -> Self {
-        let listed = endpoint::list(store.slices(service), port, rules);
+    fn new(service: &ObjectKey, port: &ServicePort, protocol: Protocol, store: &Store, routing: &Routing) -> Self {
+        let listed = endpoint::list(store.slices(service), port, routing);
         let upstream = Upstream {
             key: UpstreamKey {
                 namespace: service.namespace.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::EndpointRules;
+use crate::config::{EndpointRules, Routing};
 use crate::egress::address::is_local;
 use crate::runtime::Slot;
 use crate::store::{EndpointSlice, ServicePort, SliceEndpoint};
@@ -33,16 +33,22 @@ pub enum Refusal {
     Local,
     #[error("a listener of Postern itself")]
     Own,
+    #[error(
+        "no pod of the namespace that the endpointslice controller lists, and this installation serves no others \
+         (--selectorless-services=false)"
+    )]
+    NoPod,
 }
 
 /// All endpoints of a Service port, sorted by address. One that stands in several slices counts once, in its best condition:
-/// while slices are rebalanced an endpoint may stand in two of them.
+/// while slices are rebalanced an endpoint may stand in two of them. Where Services without a selector are not served, what
+/// somebody has written beside the controller's slices is not either.
 pub fn list<'a>(
     slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
     port: &ServicePort,
-    rules: &EndpointRules,
+    routing: &Routing,
 ) -> Box<[Listed]> {
-    let mut conditions = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for slice in slices {
         // A slice carries the Service port's name, and the number that the pods really listen on.
         let ports = slice
@@ -51,22 +57,27 @@ pub fn list<'a>(
             .filter(|p| same_name(p.name.as_deref(), port.name.as_deref()) && p.protocol == port.protocol);
         for port in ports {
             for endpoint in &slice.endpoints {
-                let condition = Condition::of(endpoint);
+                let counts = routing.selectorless_services || slice.by_controller && endpoint.is_pod;
+                // One that counts goes before what is written beside it, whatever that says of its condition.
+                let says = (counts, Condition::of(endpoint));
                 for address in &endpoint.addresses {
                     // ::ffff:192.0.2.1 is 192.0.2.1: one endpoint, one rule.
                     let address = SocketAddr::new(address.to_canonical(), port.port);
-                    let best = conditions.entry(address).or_insert(condition);
-                    *best = condition.max(*best);
+                    let best = found.entry(address).or_insert(says);
+                    *best = says.max(*best);
                 }
             }
         }
     }
-    conditions
+    found
         .into_iter()
-        .map(|(address, condition)| Listed {
+        .map(|(address, (counts, condition))| Listed {
             address,
             condition,
-            refused: rules.refuse(address),
+            refused: routing
+                .endpoints
+                .refuse(address)
+                .or((!counts).then_some(Refusal::NoPod)),
         })
         .collect()
 }

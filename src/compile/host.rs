@@ -42,6 +42,8 @@ pub enum Outcome {
     Served { lost: Box<[Lost]>, tls: HostnameTls },
     /// The name is another namespace's.
     Conflict { owner: ObjectId },
+    /// The name is assigned to this claim's object, but granted to another namespace, which claims it too.
+    Outranked { owner: ObjectId },
     /// Names are granted, and this one is not.
     NotGranted,
     /// The name is under another namespace's wildcard.
@@ -192,6 +194,8 @@ impl Names {
 struct Ruling {
     /// The claim that decides the namespace.
     owner: Option<Age>,
+    /// That claim rests on a grant.
+    is_granted: bool,
     /// The owner of the wildcard above the name.
     wildcard: Option<Age>,
     /// Namespaces that may not have the name by age alone.
@@ -202,7 +206,7 @@ impl Ruling {
     /// Whether the claim counts at all.
     fn is_entitled(&self, claim: &Claim) -> bool {
         match claim.right {
-            Right::Given => true,
+            Right::Granted | Right::Assigned => true,
             Right::Age => !self.barred.contains(claim.age.id.namespace()),
             Right::None => false,
         }
@@ -215,7 +219,11 @@ impl Ruling {
             _ if claim.right == Right::None => Some(Outcome::NotGranted),
             (_, Some(above)) if !self.is_entitled(claim) => Some(Outcome::UnderWildcard { owner: of(above) }),
             (Some(owner), _) if owner.id.namespace() != claim.age.id.namespace() => {
-                Some(Outcome::Conflict { owner: of(owner) })
+                let owner = of(owner);
+                Some(match claim.right {
+                    Right::Assigned if self.is_granted => Outcome::Outranked { owner },
+                    _ => Outcome::Conflict { owner },
+                })
             }
             _ => None,
         }
@@ -303,10 +311,13 @@ impl Claims {
     fn ruling(&self, wildcard: Option<Age>) -> Ruling {
         let mut ruling = Ruling {
             owner: None,
+            is_granted: false,
             barred: self.barred(wildcard.as_ref()),
             wildcard,
         };
-        let owner = self.list.iter().find(|claim| ruling.is_entitled(claim));
+        let granted = self.list.iter().find(|claim| claim.right == Right::Granted);
+        ruling.is_granted = granted.is_some();
+        let owner = granted.or_else(|| self.list.iter().find(|claim| ruling.is_entitled(claim)));
         ruling.owner = owner.map(|claim| claim.age.clone());
         ruling
     }

@@ -119,8 +119,11 @@ pub struct Age {
 /// What a claim to a hostname rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// The name is the object's assigned one, or granted to its namespace.
-    Given,
+    /// The name is granted to the object's namespace.
+    Granted,
+    /// The installation makes it of the object's namespace and name. A grant goes before it: an administrator has written
+    /// that one on purpose, while anybody may call an object so that this comes out.
+    Assigned,
     /// Nothing but having been first.
     Age,
     /// Names are granted, and this one is not.

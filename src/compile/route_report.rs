@@ -114,9 +114,31 @@ fn claim<'a>(
         }
         Some(Outcome::Conflict { owner }) => (
             ConditionReason::HostnameConflict,
+            match field {
+                Some(_) => format!(
+                    "belongs to namespace {:?}: its {owner} is the oldest that lists this hostname",
+                    owner.namespace()
+                ),
+                // Dashes within names can make two of them look alike.
+                None => format!(
+                    "belongs to namespace {:?}: its {owner} is older, and has the same name assigned or lists it; \
+                     give this object another name, or list another hostname",
+                    owner.namespace()
+                ),
+            },
+        ),
+        Some(Outcome::Outranked { owner }) => (
+            ConditionReason::HostnameConflict,
             format!(
-                "belongs to namespace {:?}: its {owner} is the oldest that lists this hostname",
+                "is granted to namespace {:?}, whose {owner} lists it: a grant goes before the assignment",
                 owner.namespace()
+            ),
+        ),
+        Some(Outcome::NotGranted) if field.is_none() => (
+            ConditionReason::HostnameNotAllowed,
+            format!(
+                "is granted to another namespace by hostnameGrants in the settings of the installation, and so is not \
+                 assigned to namespace {namespace:?}"
             ),
         ),
         Some(Outcome::NotGranted) => (

@@ -63,6 +63,11 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_MANIFESTS", value_name = "DIR", help_heading = NEEDS_RESTART)]
     pub manifests: Option<PathBuf>,
 
+    /// Whether to start although a file in --manifests cannot be read or understood, without what it says: an app may be
+    /// served without its policy. While Postern runs, the last good version of a broken file stays in force anyway
+    #[arg(long, env = "POSTERN_LENIENT", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value_t = Self::default().lenient, help_heading = NEEDS_RESTART)]
+    pub lenient: bool,
+
     /// Serve only the Deployments with this className
     #[arg(long, env = "POSTERN_CLASS", value_name = "NAME", default_value_t = Self::default().class, help_heading = NEEDS_RESTART)]
     pub class: String,
@@ -125,11 +130,12 @@ pub struct Flags {
     pub apex_domain: Option<String>,
 
     /// Whether to serve Services without a selector. Their endpoints are not chosen by Kubernetes but by whoever may
-    /// write EndpointSlices
+    /// write EndpointSlices. If not, only the endpointslice controller's slices count, and pods of the namespace
     #[arg(long, env = "POSTERN_SELECTORLESS_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().selectorless_services, help_heading = APPLIES_AT_ONCE)]
     pub selectorless_services: bool,
 
-    /// Whether requests to a Deployment without a SentinelPolicy in force are answered 503 policy_invalid
+    /// Whether requests to a Deployment before which no SentinelPolicy enforces a rule that can refuse are answered 503
+    /// policy_invalid
     #[arg(long, env = "POSTERN_REQUIRE_POLICY", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().require_policy, help_heading = APPLIES_AT_ONCE)]
     pub require_policy: bool,
 
@@ -150,6 +156,11 @@ pub struct Flags {
     /// How long --drain-mode linger keeps WebSockets open, unless all of them close earlier (a duration)
     #[arg(long, env = "POSTERN_LINGER", value_name = "TIME", default_value_t = Self::default().linger, help_heading = APPLIES_AT_ONCE)]
     pub linger: Duration,
+
+    /// Who is served the debug pages of the admin port: clients on loopback, or nobody. Behind a service mesh's sidecar
+    /// everybody comes from loopback
+    #[arg(long, env = "POSTERN_ADMIN_DEBUG", value_name = "MODE", value_enum, default_value_t = Self::default().admin_debug, help_heading = APPLIES_AT_ONCE)]
+    pub admin_debug: AdminDebug,
 
     /// Log level (error, warn, info, debug, trace, off), or levels by module: "info,postern::proxy=debug"
     #[arg(long, env = "POSTERN_LOG", value_name = "LEVELS", default_value_t = Self::default().log, help_heading = APPLIES_AT_ONCE)]
@@ -216,9 +227,9 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_FORWARDED", value_name = "BOOL", action = ArgAction::Set, default_value_t = Self::default().forwarded, help_heading = APPLIES_AT_ONCE)]
     pub forwarded: bool,
 
-    /// Networks (CIDR), separated by commas, that URLs in policies (jwks, forwardAuth) may lead to although they are
-    /// loopback, link-local or a cloud's metadata service. A listener of Postern itself has to be listed by its own
-    /// address [default: none]
+    /// Networks (CIDR), separated by commas, that URLs in policies (jwks, forwardAuth) may lead to although they are not
+    /// public: private, shared, loopback and link-local addresses, unique local IPv6, a cloud's metadata service. A
+    /// listener of Postern itself has to be listed by its own address [default: none]
     #[arg(long, env = "POSTERN_ALLOW_EGRESS", value_name = "CIDRS", value_delimiter = ',', help_heading = APPLIES_AT_ONCE)]
     pub allow_egress: Vec<String>,
 
@@ -231,8 +242,9 @@ const NEEDS_RESTART: &str = "Options (need a restart to change)";
 const APPLIES_AT_ONCE: &str = "Hot options (an edit of the settings file applies at once)";
 
 /// The keys that apply without a restart.
-pub const HOT: [&str; 24] = [
+pub const HOT: [&str; 25] = [
     "accessLog",
+    "adminDebug",
     "allowEgress",
     "apexDomain",
     "defaultTlsSecret",
@@ -268,6 +280,7 @@ impl Default for Flags {
             https_address: everywhere(8443),
             admin_address: everywhere(9090),
             manifests: None,
+            lenient: false,
             class: "postern".to_owned(),
             watch_namespaces: Vec::new(),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -289,6 +302,7 @@ impl Default for Flags {
             drain_deadline: seconds(45),
             drain_mode: DrainMode::Close,
             linger: seconds(4 * 3600),
+            admin_debug: AdminDebug::Loopback,
             log: "info".to_owned(),
             access_log: AccessMode::default(),
             publish_address: Vec::new(),
@@ -316,6 +330,14 @@ impl Default for Flags {
 pub enum DrainMode {
     Close,
     Linger,
+}
+
+/// Who is served the debug pages.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum AdminDebug {
+    Loopback,
+    Off,
 }
 
 /// What the plaintext port does.

@@ -9,7 +9,7 @@ mod settings;
 mod watch;
 
 pub use error::{Error, Invalid};
-pub use flags::{Args, DrainMode, Flags, HOT, HttpMode};
+pub use flags::{AdminDebug, Args, DrainMode, Flags, HOT, HttpMode};
 pub use listeners::own_listeners;
 pub use servers::{Acme, Traces};
 pub use settings::{EndpointRules, Listen, Routing, Settings, Source};

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::error::{Invalid, invalid};
-use super::flags::{DrainMode, Flags, HttpMode};
+use super::flags::{AdminDebug, DrainMode, Flags, HttpMode};
 use super::servers::{Acme, Traces};
 use crate::api;
 use crate::hostname::HostName;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub source: Source,
     /// Threads of the data plane; one per core by default.
     pub workers: NonZeroUsize,
+    /// Who is served the debug pages of the admin port.
+    pub admin_debug: AdminDebug,
     /// Levels by module, as `log::parse` reads them; `info` by default.
     pub log: String,
     /// JSON by default.
@@ -91,8 +93,8 @@ pub struct Listen {
 pub enum Source {
     /// An apiserver; without a kubeconfig the environment says which.
     Cluster { kubeconfig: Option<PathBuf> },
-    /// A folder, and all folders in it.
-    Manifests(PathBuf),
+    /// A folder, and all folders in it. Unless it is lenient, all that is there at the start must be understood.
+    Manifests { folder: PathBuf, lenient: bool },
 }
 
 /// The part of the settings that compile reads.
@@ -150,6 +152,7 @@ impl Flags {
             },
             source: self.source()?,
             workers: self.workers,
+            admin_debug: self.admin_debug,
             log: self.log.clone(),
             log_format: self.log_format,
             access_log: self.access_log,
@@ -176,7 +179,11 @@ impl Flags {
                 "manifests",
                 "cannot be combined with kubeconfig: Postern reads either a folder or a cluster",
             )),
-            (Some(folder), None) => Ok(Source::Manifests(folder.clone())),
+            (None, _) if self.lenient => Err(invalid("lenient", "needs manifests: in a cluster it means nothing")),
+            (Some(folder), None) => Ok(Source::Manifests {
+                folder: folder.clone(),
+                lenient: self.lenient,
+            }),
             (None, kubeconfig) => Ok(Source::Cluster {
                 kubeconfig: kubeconfig.clone(),
             }),

@@ -100,6 +100,12 @@ fn every_flag_is_a_key_and_an_environment_variable_and_says_truly_whether_it_is_
 }
 
 #[test]
+fn a_lenient_start_is_asked_for_by_the_bare_flag() {
+    assert!(args(&["--lenient", "--class", "edge"]).flags.lenient);
+    assert!(!args(&["--lenient=false"]).flags.lenient);
+}
+
+#[test]
 fn the_file_wins_over_flags_and_leaves_the_rest() {
     let flags = args(&["--class", "edge", "--shutdown-delay", "1s", "--watch-namespaces", "a,b"]).flags;
     let settings = flags
@@ -109,7 +115,13 @@ fn the_file_wins_over_flags_and_leaves_the_rest() {
         .unwrap();
     assert_eq!(settings.shutdown_delay, Duration::from_secs(90));
     assert_eq!(settings.workers.get(), 3);
-    assert_eq!(settings.source, Source::Manifests("apps".into()));
+    assert_eq!(
+        settings.source,
+        Source::Manifests {
+            folder: "apps".into(),
+            lenient: false
+        }
+    );
     assert_eq!(&*settings.routing.class, "edge");
     assert_eq!(settings.watch_namespaces, ["a", "b"]);
 }
@@ -134,6 +146,7 @@ fn a_wrong_value_is_an_error_that_names_its_key() {
         ("hostnameGrants: {acme: ['*.*.example.com']}\n", "hostnameGrants.acme"),
         ("watchNamespaces: ['']\n", "watchNamespaces"),
         ("manifests: a\nkubeconfig: b\n", "manifests"),
+        ("lenient: true\n", "lenient"),
     ] {
         let message = message(text);
         assert!(message.contains(&format!("key {key:?}")), "{text}: {message}");
@@ -168,7 +181,7 @@ fn local_endpoints_are_refused_in_a_cluster_alone() {
 fn settings_print_as_json() {
     let json = serde_json::to_value(with_file("manifests: apps").unwrap()).unwrap();
     assert_eq!(json["shutdownDelay"], "5s");
-    assert_eq!(json["source"]["manifests"], "apps");
+    assert_eq!(json["source"]["manifests"]["folder"], "apps");
     assert_eq!(json["routing"]["class"], "postern");
 }
 

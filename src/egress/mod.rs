@@ -40,7 +40,7 @@ pub struct Egress {
 /// Who says where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// The author of a policy: addresses inside are refused, unless the operator allows them.
+    /// The author of a policy: addresses that are not public are refused, unless the operator allows them.
     Tenant,
     /// The operator's settings, or compile, which gives addresses of endpoints alone: any address.
     Operator,
@@ -62,7 +62,9 @@ pub enum Failure {
     Url,
     #[error("the hostname cannot be resolved")]
     Unresolved,
-    #[error("the hostname resolves to {0}, which allowEgress does not list")]
+    #[error(
+        "the hostname resolves to {0}, which is not public or is Postern's own: list it in --allow-egress to permit it"
+    )]
     Refused(SocketAddr),
     #[error("cannot connect: {0}")]
     Unreachable(String),

@@ -79,6 +79,15 @@ impl<'a> Redacted<'a> {
             return Cow::Borrowed(REDACTED);
         }
         let text = String::from_utf8_lossy(value.as_bytes());
+        // A fragment is nobody's but the browser's: where it is sent all the same, a token may stand in it.
+        let is_url = [header::REFERER, header::LOCATION, header::CONTENT_LOCATION].contains(name);
+        if let Some((before, _)) = text.split_once('#').filter(|_| is_url) {
+            let before = match before.split_once('?') {
+                Some((path, query)) => format!("{path}?{}", self.query(query)),
+                None => before.to_owned(),
+            };
+            return Cow::Owned(start(&format!("{before}#{REDACTED}"), MAX_VALUE).to_owned());
+        }
         // Referer and Location tell of queries.
         if let Some((before, query)) = text.split_once('?').filter(|_| !self.parameters.is_empty()) {
             return Cow::Owned(start(&format!("{before}?{}", self.query(query)), MAX_VALUE).to_owned());

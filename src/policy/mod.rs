@@ -176,6 +176,26 @@ impl Rule {
             || self.matches.iter().any(|one| matches!(one.on, matcher::On::Path(_)))
     }
 
+    /// Whether there is a request that it would refuse.
+    pub fn can_refuse(&self) -> bool {
+        match self.kind {
+            RuleKind::ApiKey(_)
+            | RuleKind::BasicAuth(_)
+            | RuleKind::ConnectionLimit(_)
+            | RuleKind::Firewall(Action::Deny)
+            | RuleKind::ForwardAuth(_)
+            | RuleKind::Jwt(_)
+            | RuleKind::OpenApi(_)
+            | RuleKind::Origin(_)
+            | RuleKind::RateLimit(_) => true,
+            RuleKind::Cors(_)
+            | RuleKind::Firewall(Action::Allow)
+            | RuleKind::Logging(_)
+            | RuleKind::RequestHeaders(_)
+            | RuleKind::ResponseHeaders(_) => false,
+        }
+    }
+
     /// Whether it authenticates, or validates the request. Such rules are skipped for CORS preflights, which carry neither
     /// credentials nor a body.
     fn is_skipped_for_preflights(&self) -> bool {

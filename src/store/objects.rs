@@ -84,6 +84,8 @@ pub struct EndpointSlice {
     pub key: ObjectKey,
     /// The label kubernetes.io/service-name.
     pub service: Arc<str>,
+    /// It says of itself that the endpointslice controller keeps it, which makes it of the Service's selector.
+    pub by_controller: bool,
     pub ports: Vec<SlicePort>,
     pub endpoints: Vec<SliceEndpoint>,
 }
@@ -98,6 +100,8 @@ pub struct SlicePort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceEndpoint {
     pub addresses: Vec<IpAddr>,
+    /// It says of itself that it is a pod of the slice's namespace.
+    pub is_pod: bool,
     pub ready: bool,
     pub serving: bool,
     pub terminating: bool,

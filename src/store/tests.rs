@@ -43,6 +43,7 @@ fn slice(name: &str, service: &str) -> EndpointSlice {
     EndpointSlice {
         key: key(name),
         service: service.into(),
+        by_controller: true,
         ports: Vec::new(),
         endpoints: Vec::new(),
     }

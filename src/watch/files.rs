@@ -20,7 +20,7 @@ use crate::store::{self, Kind, Object};
 
 /// A document, or an item of a List, that is no object for us although it claims to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {}{reason}", .object.as_ref().map(|(kind, key)| format!("{kind:?} {key}: ")).unwrap_or_default())]
+#[error("line {line}: {}", told(.object.as_ref(), .reason))]
 pub struct Undecodable {
     /// Where the document begins, or where its text breaks off.
     pub line: usize,
@@ -28,6 +28,18 @@ pub struct Undecodable {
     pub object: Option<(Kind, ObjectKey)>,
     /// What is wrong, with the field's path; it quotes nothing of a Secret.
     pub reason: String,
+}
+
+impl Undecodable {
+    /// The object and what is wrong with it, without the place.
+    pub fn told(&self) -> String {
+        told(self.object.as_ref(), &self.reason)
+    }
+}
+
+fn told(object: Option<&(Kind, ObjectKey)>, reason: &str) -> String {
+    let object = object.map(|(kind, key)| format!("{kind:?} {key}: "));
+    format!("{}{reason}", object.unwrap_or_default())
 }
 
 /// All objects of the kinds that are served. A Deployment whose spec cannot be understood is an object, as it is in a

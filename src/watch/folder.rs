@@ -1,6 +1,8 @@
 //! A folder of manifests as a source: first complete lists, then per change the difference. Which events of the file
 //! system matter stands here; what files say, in manifests.rs.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
@@ -9,29 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
+use error::FolderError;
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use super::manifests::{GRACE, Manifests};
+use super::manifests::{GRACE, Manifests, Problem};
 use crate::store::Batch;
-
-/// Why the folder is no source.
-#[derive(Debug, thiserror::Error)]
-pub enum FolderError {
-    #[error("{0} is not a folder")]
-    NotAFolder(PathBuf),
-    #[error("{0} cannot be read: {1}")]
-    Read(PathBuf, #[source] io::Error),
-    #[error("{0} cannot be watched: {1}")]
-    Watch(PathBuf, #[source] notify::Error),
-}
 
 /// A watched folder. Events wait from the moment it is opened.
 pub struct Folder {
     reader: Reader,
+    /// What was there when it was opened; None once that was sent.
+    first: Option<Batch>,
     events: Receiver<notify::Event>,
     /// Events came faster than they were read, and some were dropped: everything has to be looked at.
     overflowed: Arc<AtomicBool>,
@@ -46,6 +40,8 @@ struct Reader {
     stamps: BTreeMap<PathBuf, Stamp>,
     /// Files that could not be found, and since when.
     missing: BTreeMap<Arc<Path>, Instant>,
+    /// What could not be used, since somebody asked last.
+    problems: Vec<Problem>,
 }
 
 /// What tells a file's versions apart without opening it: length, time of change, inode.
@@ -60,8 +56,26 @@ enum Look {
 }
 
 impl Folder {
-    /// Watches the folder and all folders in it, and reads nothing yet. Fails if it is no folder, or cannot be watched.
-    pub fn open(root: &Path) -> Result<Self, FolderError> {
+    /// Watches the folder and all folders in it, and reads what is there. Fails if it is no folder, cannot be watched, or
+    /// holds anything that cannot be used: there is no last good version that could stand in for it, and an app without its
+    /// policy is worse than none. `lenient` goes without what is broken.
+    pub async fn open(root: &Path, lenient: bool) -> Result<Self, FolderError> {
+        let (mut folder, first) = Self::unread(root)?.look(Look::Everywhere).await;
+        let mut first = first?;
+        let problems = folder.reader.take_problems();
+        if !lenient && !problems.is_empty() {
+            return Err(FolderError::Unusable(problems));
+        }
+        for Problem { file, line, reason } in problems {
+            warn!(file = %file.display(), line, reason, "invalid manifest: nothing stands in for it");
+        }
+        info!(folder = %folder.reader.root.display(), objects = first.events.len(), "manifests read");
+        first.events.extend(folder.reader.manifests.lists());
+        folder.first = Some(first);
+        Ok(folder)
+    }
+
+    fn unread(root: &Path) -> Result<Self, FolderError> {
         if !root.is_dir() {
             return Err(FolderError::NotAFolder(root.to_owned()));
         }
@@ -95,7 +109,9 @@ impl Folder {
                 manifests: Manifests::default(),
                 stamps: BTreeMap::new(),
                 missing: BTreeMap::new(),
+                problems: Vec::new(),
             },
+            first: None,
             events,
             overflowed,
             _watcher: watcher,
@@ -103,41 +119,49 @@ impl Folder {
     }
 
     /// Sends what is there, then what changes, until the receiver is gone.
-    pub async fn watch(mut self, sender: &Sender<Batch>) -> Result<(), FolderError> {
-        let mut first = true;
-        let mut look = Look::Everywhere;
+    pub async fn watch(mut self, sender: &Sender<Batch>) {
+        let mut batch = self.first.take();
         loop {
-            let seen = Instant::now();
-            let read = spawn_blocking(move || {
-                (
-                    self.reader.look(look).map(|()| self.reader.manifests.changes(seen)),
-                    self,
-                )
-            });
-            let (events, folder) = match read.await.map_err(|e| e.try_into_panic()) {
-                Ok(done) => done,
-                Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down.
-                Err(Err(_)) => return Ok(()),
-            };
-            self = folder;
-            match events {
-                Ok(mut events) => {
-                    if std::mem::take(&mut first) {
-                        info!(folder = %self.reader.root.display(), objects = events.len(), "manifests read");
-                        events.extend(self.reader.manifests.lists());
-                    }
-                    if !events.is_empty() && sender.send(Batch { events, seen }).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                Err(failure) if first => return Err(failure),
-                Err(failure) => error!(error = %failure, "cannot read the manifests: the last ones read stay in force"),
+            if let Some(batch) = batch.filter(|batch| !batch.events.is_empty())
+                && sender.send(batch).await.is_err()
+            {
+                return;
             }
-            look = tokio::select! {
+            let look = tokio::select! {
                 look = self.next() => look,
-                () = sender.closed() => return Ok(()),
+                () = sender.closed() => return,
             };
+            let (folder, seen) = self.look(look).await;
+            self = folder;
+            for Problem { file, line, reason } in self.reader.take_problems() {
+                warn!(file = %file.display(), line, reason, "invalid manifest: its last good version stays in force");
+            }
+            batch = match seen {
+                Ok(batch) => Some(batch),
+                Err(failure) => {
+                    error!(error = %failure, "cannot read the manifests: the last ones read stay in force");
+                    None
+                }
+            };
+        }
+    }
+
+    /// What has changed, read on a thread that may block.
+    async fn look(mut self, look: Look) -> (Self, Result<Batch, FolderError>) {
+        let seen = Instant::now();
+        let read = spawn_blocking(move || {
+            let looked = self.reader.look(look);
+            let batch = looked.map(|()| Batch {
+                events: self.reader.manifests.changes(seen),
+                seen,
+            });
+            (self, batch)
+        });
+        match read.await.map_err(|e| e.try_into_panic()) {
+            Ok(done) => done,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and this with it.
+            Err(Err(_)) => std::future::pending().await,
         }
     }
 
@@ -183,7 +207,8 @@ impl Reader {
             Look::At(paths) => paths,
             Look::Everywhere => {
                 let mut found = Vec::new();
-                list(&self.root, 0, &mut found).map_err(|e| FolderError::Read(self.root.clone(), e))?;
+                list(&self.root, 0, &mut found, &mut self.problems)
+                    .map_err(|e| FolderError::Read(self.root.clone(), e))?;
                 found.extend(self.manifests.files().map(|file| file.to_path_buf()));
                 found.sort();
                 found.dedup();
@@ -208,7 +233,8 @@ impl Reader {
                     self.manifests.load(&path, &text);
                     self.stamps.insert(path, stamp);
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A link that leads nowhere was put there; any other name has just vanished.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_new_link(&path) => {
                     let since = *self.missing.entry(path.as_path().into()).or_insert(now);
                     if now.duration_since(since) >= GRACE {
                         self.missing.remove(&*path);
@@ -217,11 +243,25 @@ impl Reader {
                     }
                 }
                 Err(error) => {
-                    warn!(file = %path.display(), %error, "cannot read a manifest: its last version stays in force");
+                    self.problems.push(Problem {
+                        file: path,
+                        line: None,
+                        reason: format!("cannot be read: {error}"),
+                    });
                 }
             }
         }
         Ok(())
+    }
+
+    fn is_new_link(&self, path: &Path) -> bool {
+        !self.stamps.contains_key(path) && path.is_symlink()
+    }
+
+    fn take_problems(&mut self) -> Vec<Problem> {
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.append(&mut self.manifests.take_problems());
+        problems
     }
 
     fn due(&self) -> Option<Instant> {
@@ -280,7 +320,7 @@ fn concerns(event: &notify::Event) -> bool {
 }
 
 /// Manifests in a folder and those below it. Hidden files and folders are an editor's or a ConfigMap's own business.
-fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
+fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, problems: &mut Vec<Problem>) -> io::Result<()> {
     for entry in folder.read_dir()? {
         let path = entry?.path();
         let hidden = path
@@ -292,8 +332,12 @@ fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()>
         if path.is_dir() {
             if depth >= MAX_DEPTH {
                 warn!(folder = %path.display(), "folder ignored: it is nested too deep");
-            } else if let Err(error) = list(&path, depth + 1, found) {
-                warn!(folder = %path.display(), %error, "cannot read a folder of manifests");
+            } else if let Err(error) = list(&path, depth + 1, found, problems) {
+                problems.push(Problem {
+                    file: path,
+                    line: None,
+                    reason: format!("this folder cannot be read: {error}"),
+                });
             }
         } else if is_manifest(&path) {
             found.push(path);

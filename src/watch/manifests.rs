@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,20 @@ pub struct Manifests {
     vanishing: BTreeMap<ObjectId, Instant>,
     /// Objects that may have changed since `changes` was asked last.
     touched: BTreeSet<ObjectId>,
+    /// Since `take_problems` was asked last.
+    problems: Vec<Problem>,
     hasher: RandomState,
+}
+
+/// What cannot be used of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: {reason}", .file.display(), .line.map(|line| format!(":{line}")).unwrap_or_default())]
+pub struct Problem {
+    pub file: PathBuf,
+    /// None: it concerns the file as a whole.
+    pub line: Option<usize>,
+    /// It quotes nothing of a Secret.
+    pub reason: String,
 }
 
 /// Documents are told apart by a keyed hash of their text: those that are unchanged are not parsed again.
@@ -71,7 +84,7 @@ impl Manifests {
             {
                 documents.push(known.remove());
             } else {
-                let (document, objects) = Document::parse(hash, path, part);
+                let (document, objects) = Document::parse(hash, path, part, &mut self.problems);
                 fresh.push((documents.len(), objects));
                 documents.push(document);
             }
@@ -156,6 +169,11 @@ impl Manifests {
             .collect()
     }
 
+    /// What could not be used of the files that were loaded since this was asked last.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
     /// When `changes` should be asked again although nothing was loaded.
     pub fn due(&self) -> Option<Instant> {
         self.vanishing.values().min().map(|since| *since + GRACE)
@@ -220,9 +238,8 @@ impl Manifests {
 }
 
 impl Document {
-    /// A document that was not known before, and its objects, which it does not claim yet. What is wrong with it is logged
-    /// with file and line.
-    fn parse(hash: u64, file: &Path, part: files::Document<'_>) -> (Self, Vec<Object>) {
+    /// A document that was not known before, and its objects, which it does not claim yet.
+    fn parse(hash: u64, file: &Path, part: files::Document<'_>, problems: &mut Vec<Problem>) -> (Self, Vec<Object>) {
         let mut document = Self {
             hash,
             objects: Vec::new(),
@@ -233,15 +250,23 @@ impl Document {
         for parsed in part.parse() {
             let refused = match parsed {
                 Ok(object) => {
-                    let reason = object.undecodable().map(|reason| (part.line, reason.to_string()));
+                    let told = |reason: &Arc<str>| {
+                        let ObjectId { kind, key } = object.id();
+                        (part.line, format!("{kind:?} {key}: {reason}"))
+                    };
+                    let refused = object.undecodable().map(told);
                     objects.push(object);
-                    reason
+                    refused
                 }
-                Err(error) => Some((error.line, error.to_string())),
+                Err(error) => Some((error.line, error.told())),
             };
             if let Some((line, reason)) = refused {
                 document.broken = true;
-                warn!(file = %file.display(), line, reason, "invalid manifest: its last good version stays in force");
+                problems.push(Problem {
+                    file: file.to_owned(),
+                    line: Some(line),
+                    reason,
+                });
             }
         }
         (document, objects)

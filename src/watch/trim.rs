@@ -21,6 +21,10 @@ use crate::store::{
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// Who keeps a slice.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpointslice-controller.k8s.io";
+
 /// What a Secret or ConfigMap may be used for, as its owner says: without it nobody but the owner's own TLS is served.
 pub const USE: &str = "postern.dev/use";
 /// The type of Secrets with a certificate and its key.
@@ -141,13 +145,15 @@ pub fn service(object: core::Service) -> Option<Service> {
 /// None for a slice that holds no addresses for us: of FQDNs, or of no Service.
 pub fn endpoint_slice(object: discovery::EndpointSlice) -> Option<EndpointSlice> {
     let key = key(&object.metadata)?;
-    let service = object.metadata.labels?.remove(SERVICE_NAME)?;
+    let mut labels = object.metadata.labels?;
+    let service = labels.remove(SERVICE_NAME)?;
     if object.address_type == "FQDN" {
         return None;
     }
+    let endpoints = object.endpoints.into_iter();
     Some(EndpointSlice {
-        key,
         service: service.into(),
+        by_controller: labels.get(MANAGED_BY).is_some_and(|manager| manager == CONTROLLER),
         // A port without a number stands for all ports: nothing that could be dialled.
         ports: object
             .ports
@@ -161,7 +167,8 @@ pub fn endpoint_slice(object: discovery::EndpointSlice) -> Option<EndpointSlice>
                 })
             })
             .collect(),
-        endpoints: object.endpoints.into_iter().map(endpoint).collect(),
+        endpoints: endpoints.map(|one| endpoint(one, &key.namespace)).collect(),
+        key,
     })
 }
 
@@ -233,10 +240,14 @@ fn purpose(metadata: &ObjectMeta) -> Option<Arc<str>> {
 
 /// An unknown condition: ready means ready, serving means what ready says, terminating means not
 /// (the comments on discovery.k8s.io/v1 EndpointConditions).
-fn endpoint(endpoint: discovery::Endpoint) -> SliceEndpoint {
+fn endpoint(endpoint: discovery::Endpoint, namespace: &str) -> SliceEndpoint {
     let conditions = endpoint.conditions.unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
+    let is_pod = endpoint
+        .target_ref
+        .is_some_and(|target| target.kind.as_deref() == Some("Pod") && target.namespace.as_deref() == Some(namespace));
     SliceEndpoint {
+        is_pod,
         addresses: endpoint.addresses.iter().filter_map(|text| text.parse().ok()).collect(),
         ready,
         serving: conditions.serving.unwrap_or(ready),
@@ -278,6 +289,30 @@ mod tests {
         assert_eq!(
             states(json!({"ready": false, "serving": true, "terminating": true})),
             (false, true, true)
+        );
+    }
+
+    #[test]
+    fn what_a_slice_says_of_its_origin_is_kept() {
+        let origin = |manager: &str, target: Value| {
+            let slice = json!({
+                "metadata": {"name": "a", "namespace": "n", "labels": {SERVICE_NAME: "s", MANAGED_BY: manager}},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": ["10.0.0.1"], "targetRef": target}],
+            });
+            let trimmed = endpoint_slice(from_value(slice).unwrap()).unwrap();
+            (trimmed.by_controller, trimmed.endpoints[0].is_pod)
+        };
+        let pod = |namespace: &str| json!({"kind": "Pod", "name": "p", "namespace": namespace});
+        assert_eq!(origin(CONTROLLER, pod("n")), (true, true));
+        assert_eq!(origin(CONTROLLER, pod("other")), (true, false));
+        assert_eq!(
+            origin(CONTROLLER, json!({"kind": "Node", "namespace": "n"})),
+            (true, false)
+        );
+        assert_eq!(
+            origin("endpointslicemirroring-controller.k8s.io", json!(null)),
+            (false, false)
         );
     }
 

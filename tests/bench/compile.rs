@@ -229,6 +229,7 @@ fn slice(at: usize, first_is_ready: bool) -> store::EndpointSlice {
     let endpoints = (0..u32::from(ENDPOINTS)).map(|n| {
         let ready = n > 0 || first_is_ready;
         store::SliceEndpoint {
+            is_pod: true,
             addresses: vec![IpAddr::V4(Ipv4Addr::from(0x0a00_0100 + pod + n))],
             ready,
             serving: ready,
@@ -238,6 +239,7 @@ fn slice(at: usize, first_is_ready: bool) -> store::EndpointSlice {
     store::EndpointSlice {
         key: key("app-slice", at),
         service: format!("app-{at}").into(),
+        by_controller: true,
         ports: vec![store::SlicePort {
             name: Some("http".into()),
             port: 8080,

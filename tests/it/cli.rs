@@ -228,6 +228,40 @@ fn run_follows_its_settings_file() {
     assert_eq!(changed["levels"], "info,hyper=debug");
 }
 
+/// Nothing was ever good there, so nothing could stand in: the app would be served without its policy.
+#[test]
+fn run_refuses_files_that_it_does_not_understand_unless_it_is_lenient() {
+    let folder = manifests(SHOP);
+    std::fs::write(folder.path().join("guard.yaml"), "kind: SentinelPolicy\nspec: [\n").unwrap();
+    std::fs::write(
+        folder.path().join("typo.yaml"),
+        SHOP.replace("shop", "typo").replace("hostnames", "hostname"),
+    )
+    .unwrap();
+    let ports = [
+        "--http-address=127.0.0.1:0",
+        "--https-address=127.0.0.1:0",
+        "--admin-address=127.0.0.1:0",
+    ];
+    let (code, output) = run(&[&["run", "--manifests", text(folder.path())], &ports[..]].concat());
+    assert_eq!(code, Some(1), "{output}");
+    for told in [
+        "guard.yaml:",
+        "typo.yaml:1: Deployment acme/typo: unknown fields: spec.hostname",
+        "--lenient",
+    ] {
+        assert!(output.contains(told), "{told}: {output}");
+    }
+    assert!(!output.contains("listening"), "{output}");
+
+    let mut postern = Running::on(folder.path(), &["--lenient"]);
+    postern.record("invalid manifest: nothing stands in for it");
+    let admin = postern.record("listening")["admin"].as_str().unwrap().to_owned();
+    eventually("ready", || {
+        get(&admin, "/readyz").filter(|answer| answer.starts_with("HTTP/1.1 200"))
+    });
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let folder = manifests(SHOP);

@@ -197,6 +197,19 @@ async fn half_written_manifest_keeps_what_it_said_before() {
     assert_open(&mut sockets).await;
 }
 
+#[tokio::test]
+async fn a_field_that_nobody_knows_keeps_what_was_served() {
+    let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
+    let site = Site::new("app", HOST).to(one.address);
+    let postern = Postern::start(std::slice::from_ref(&site)).await;
+    postern.apply(&site.spec(json!({"hostname": ["elsewhere.test"], "hostnames": null})));
+    postern.tells("unknown fields: spec.hostname").await;
+    // A later edit is served, so the broken one has been seen.
+    postern.apply(&Site::new("other", "other.test").to(two.address));
+    postern.answers("other.test", 200).await;
+    assert_eq!(get(postern.http, HOST, "/").await.text(), "one");
+}
+
 /// Sockets of a Deployment that goes get a FIN each, spread over 30 s; the app gets one too.
 async fn ends_sockets_spread_over_thirty_seconds(end: impl AsyncFn(&Postern)) {
     let (backend, mut apps) = Backend::sockets().await;

@@ -191,8 +191,8 @@ pub struct Jwt {
         .message("needs exactly one of url, secretRef and configMapRef")
 )]
 pub struct Jwks {
-    /// URL of the set, which Postern fetches and refreshes; redirects are not followed. Loopback and link-local
-    /// addresses are refused unless --allow-egress lists them.
+    /// URL of the set, which Postern fetches and refreshes; redirects are not followed. Addresses that are not public
+    /// are refused unless --allow-egress lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",
@@ -261,7 +261,7 @@ pub struct BasicAuth {
     validation = Rule::new("has(self.url) != has(self.service)").message("needs exactly one of url and service")
 )]
 pub struct ForwardAuth {
-    /// URL of the service. Loopback and link-local addresses are refused unless --allow-egress lists them.
+    /// URL of the service. Addresses that are not public are refused unless --allow-egress lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",

@@ -263,7 +263,8 @@ impl Policies {
         }
         if require_policy && problems.is_empty() && !enforces(&standing) {
             let message = format!(
-                "no SentinelPolicy in force applies to this {kind}, and this installation requires one (--require-policy); {COST}"
+                "no SentinelPolicy in force with a rule that can refuse requests applies to this {kind}, and this installation \
+                 requires one (--require-policy); {COST}"
             );
             problems.push(Problem::of_object(ConditionReason::PolicyNotFound, message));
         }
@@ -329,10 +330,13 @@ fn takes(spec: &SentinelPolicySpec, secret: &ObjectKey, labels: &[Labels]) -> bo
     taking.next().is_some()
 }
 
-/// Whether a rule is enforced by one of them.
+/// Whether one of them enforces a rule that can refuse: one that only logs guards nobody.
 fn enforces(standing: &[&Known]) -> bool {
     let in_force = |known: &&Known| match &known.found.standing {
-        Standing::InForce(policy) => policy.rules.iter().any(|rule| rule.mode == mode::Mode::Enforce),
+        Standing::InForce(policy) => policy
+            .rules
+            .iter()
+            .any(|rule| rule.mode == mode::Mode::Enforce && rule.can_refuse()),
         Standing::Refusing | Standing::Absent => false,
     };
     standing.iter().any(in_force)

@@ -7,11 +7,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderValue;
 
 use super::deployment_tls;
-use super::reading::{Asked, Candidate, Reading, Source, Undecodable, right};
+use super::reading::{Asked, Candidate, Reading, Source, Undecodable, right, right_to_assigned};
 use crate::api::deployment::{self, BackendRef, DeploymentSpec, PathRule, PathType, ServiceRef};
-use crate::compile::intent::{
-    BackendIntent, BackendList, HostnameIntent, Intent, Parent, PolicyIntent, Right, RuleIntent,
-};
+use crate::compile::intent::{BackendIntent, BackendList, HostnameIntent, Intent, Parent, PolicyIntent, RuleIntent};
 use crate::compile::problem::{Problem, Quoted};
 use crate::compile::syntax::{exact_path, is_label, path_prefix, port_ref};
 use crate::condition::ConditionReason;
@@ -123,8 +121,8 @@ fn hostnames(
     let mut names: Vec<HostnameIntent> = Vec::new();
     match routing.apex_domain.as_ref().map(|apex| assigned(key, apex)) {
         Some(Ok(name)) => names.push(HostnameIntent {
+            right: right_to_assigned(&name, &key.namespace, routing),
             name,
-            right: Right::Given,
             field: None,
         }),
         Some(Err(invalid)) => {

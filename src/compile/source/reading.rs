@@ -56,9 +56,20 @@ pub fn right(name: &HostName, namespace: &str, routing: &Routing) -> Right {
     };
     let patterns = grants.get(namespace).map_or(&[][..], Vec::as_slice);
     if patterns.iter().any(|pattern| grants_name(pattern, name)) {
-        Right::Given
+        Right::Granted
     } else {
         Right::None
+    }
+}
+
+/// By what right an object of this namespace may have the hostname that is assigned to it. A name that is granted to another
+/// namespace by itself is not assigned; one that only a pattern of another's covers is, until that one lists it.
+pub fn right_to_assigned(name: &HostName, namespace: &str, routing: &Routing) -> Right {
+    let grants = routing.hostname_grants.iter().flatten();
+    match right(name, namespace, routing) {
+        Right::Granted => Right::Granted,
+        _ if grants.flat_map(|(_, patterns)| patterns).any(|pattern| pattern == name) => Right::None,
+        _ => Right::Assigned,
     }
 }
 

@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::text::escape_unseen;
 use queue::Queue;
 
 /// Which requests are told of.
@@ -193,9 +194,9 @@ impl AccessLog {
 impl Record {
     /// None: it cannot be written down.
     pub fn of(head: &Head<'_>) -> Option<Self> {
-        let mut json = serde_json::to_vec(&head.identity).ok()?;
+        let mut json = escape_unseen(&serde_json::to_vec(&head.identity).ok()?).into_owned();
         let identity = u32::try_from(json.len() - 1).ok()?;
-        append(&mut json, &serde_json::to_vec(head).ok()?);
+        append(&mut json, &escape_unseen(&serde_json::to_vec(head).ok()?));
         let json = json.into();
         Some(Self { json, identity })
     }
@@ -219,4 +220,42 @@ fn append(line: &mut Vec<u8>, object: &[u8]) {
 fn millis<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
     // To the microsecond: more would be noise.
     to.serialize_f64(duration.as_micros() as f64 / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_line_holds_nothing_that_a_terminal_obeys() {
+        let head = Head {
+            identity: Identity {
+                request_id: "1",
+                trace_id: None,
+                remote_ip: Ipv4Addr::LOCALHOST.into(),
+                namespace: None,
+                deployment: None,
+            },
+            protocol: "HTTP/1.1",
+            scheme: "http",
+            method: "GET",
+            host: None,
+            path: "/",
+            query: None,
+            status: 200,
+            code: None,
+            upstream: None,
+            principal: Some("\u{202e}nimda"),
+            user_agent: Some("\u{9b}2J\u{1b}[2J\u{2028}".into()),
+            request_headers: Map::new(),
+            response_headers: Map::new(),
+        };
+        let json = String::from_utf8(Record::of(&head).unwrap().json.into()).unwrap();
+        assert!(json.is_ascii(), "{json}");
+        assert!(json.contains(r"\u009b2J\u001b[2J\u2028"), "{json}");
+        let read: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["principal"], "\u{202e}nimda");
+    }
 }

@@ -24,10 +24,10 @@ struct Source {
 }
 
 impl Source {
-    fn watch(folder: TempDir) -> Self {
+    async fn watch(folder: TempDir) -> Self {
         let (sender, receiver) = channel(16);
-        let source = Folder::open(folder.path()).unwrap();
-        let task = tokio::spawn(async move { source.watch(&sender).await.unwrap() });
+        let source = Folder::open(folder.path(), false).await.unwrap();
+        let task = tokio::spawn(async move { source.watch(&sender).await });
         Self {
             folder,
             receiver,
@@ -81,7 +81,7 @@ async fn what_is_there_is_listed_and_what_changes_follows() {
     fs::write(folder.path().join("sub/b.yml"), service("b", 1)).unwrap();
     fs::write(folder.path().join(".c.yaml"), service("c", 1)).unwrap();
     fs::write(folder.path().join("README.md"), "no manifest").unwrap();
-    let mut source = Source::watch(folder);
+    let mut source = Source::watch(folder).await;
     source.batch().await;
     assert_eq!(source.listed, Kind::VARIANTS.len());
     source.until(&[("a", 1), ("b", 1)]).await;
@@ -110,7 +110,7 @@ async fn what_is_there_is_listed_and_what_changes_follows() {
 async fn editors_that_save_by_renaming_delete_nothing() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("a.yaml"), service("a", 1)).unwrap();
-    let mut source = Source::watch(folder);
+    let mut source = Source::watch(folder).await;
     source.until(&[("a", 1)]).await;
     for port in 2..20 {
         // vim: away with the old one, write a new one.
@@ -148,7 +148,7 @@ async fn a_mounted_config_map_is_followed_from_version_to_version() {
     publish("..1", &[("a", 1), ("b", 1)]);
     symlink("..data/a.yaml", root.join("a.yaml")).unwrap();
     symlink("..data/b.yaml", root.join("b.yaml")).unwrap();
-    let mut source = Source::watch(folder);
+    let mut source = Source::watch(folder).await;
     source.until(&[("a", 1), ("b", 1)]).await;
     publish("..2", &[("a", 2), ("b", 1), ("c", 1)]);
     symlink("..data/c.yaml", root.join("c.yaml")).unwrap();
@@ -164,13 +164,13 @@ async fn a_lost_event_costs_nothing_but_a_look_at_everything() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("a.yaml"), service("a", 1)).unwrap();
     let (sender, receiver) = channel(16);
-    let mut watched = Folder::open(folder.path()).unwrap();
+    let mut watched = Folder::open(folder.path(), false).await.unwrap();
     // Nobody tells of changes any more, but that something was lost.
     watched._watcher = notify::recommended_watcher(|_| {}).unwrap();
     let (tell, events) = channel(16);
     watched.events = events;
     let overflowed = watched.overflowed.clone();
-    let task = tokio::spawn(async move { watched.watch(&sender).await.unwrap() });
+    let task = tokio::spawn(async move { watched.watch(&sender).await });
     let mut source = Source {
         folder,
         receiver,
@@ -186,12 +186,53 @@ async fn a_lost_event_costs_nothing_but_a_look_at_everything() {
     source.until(&[("a", 2)]).await;
 }
 
-#[test]
-fn what_is_no_folder_is_refused() {
+#[tokio::test]
+async fn what_is_no_folder_is_refused() {
     assert!(matches!(
-        Folder::open(Path::new("/nonexistent")),
+        Folder::open(Path::new("/nonexistent"), true).await,
         Err(FolderError::NotAFolder(_))
     ));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_at_the_start_is_told_with_file_and_line_and_a_lenient_start_goes_without_it() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).unwrap();
+    write("good.yaml", service("a", 1).as_bytes());
+    let object = |kind: &str, spec: &str| {
+        format!("apiVersion: postern.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n")
+    };
+    write("cut-off.yaml", format!("{}---\na: [\n", service("b", 1)).as_bytes());
+    write("typo.yaml", object("Deployment", "{hostname: [a.x]}").as_bytes());
+    write(
+        "policy.yaml",
+        object("SentinelPolicy", "{targetRefs: [{name: x}], rules: 1}").as_bytes(),
+    );
+    write("bytes.yaml", b"\xff\xfe");
+    std::os::unix::fs::symlink("nowhere", folder.path().join("link.yaml")).unwrap();
+    let Err(refused @ FolderError::Unusable(_)) = Folder::open(folder.path(), false).await else {
+        panic!("it starts");
+    };
+    let told = refused.to_string();
+    for part in [
+        "cut-off.yaml:",
+        "typo.yaml:1: Deployment default/x: unknown fields: spec.hostname",
+        "policy.yaml:1: SentinelPolicy default/x: spec.rules",
+        "bytes.yaml: cannot be read",
+        "link.yaml: cannot be read",
+        "--lenient",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains("good.yaml"), "{told}");
+
+    let source = Folder::open(folder.path(), true).await.unwrap();
+    let (sender, mut receiver) = channel(1);
+    let _task = tokio::spawn(async move { source.watch(&sender).await });
+    let batch = receiver.recv().await.unwrap();
+    let is_service = |event: &&Event| matches!(event, Event::Apply(Object::Service(_)));
+    assert_eq!(batch.events.iter().filter(is_service).count(), 2);
 }
 
 /// To open a file makes an event: opening all of them because of too many events would never end.
@@ -200,7 +241,7 @@ fn another_look_everywhere_opens_only_what_looks_different() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("a.yaml");
     fs::write(&path, service("a", 1)).unwrap();
-    let mut reader = Folder::open(folder.path()).unwrap().reader;
+    let mut reader = Folder::unread(folder.path()).unwrap().reader;
     let mut look = || {
         reader.look(Look::Everywhere).unwrap();
         reader.manifests.changes(Instant::now()).len()

@@ -84,29 +84,39 @@ fn answer(all: &[Deployment], routing: &Routing, host: &str, path: &str) -> Opti
     best.map(|(_, _, deployment)| deployment.key.clone())
 }
 
-/// The oldest Deployment that lists the name and may have it.
+/// The oldest Deployment that lists the name and may have it; one by a grant goes before one that only has it assigned.
 fn owner<'a>(all: &'a [Deployment], routing: &Routing, name: &HostName) -> Option<&'a Deployment> {
     all.iter()
         .filter(|d| may_have(all, routing, d, name))
-        .min_by_key(|d| age(d))
+        .min_by_key(|d| (!is_granted(routing, &d.key.namespace, name), age(d)))
+}
+
+fn is_granted(routing: &Routing, namespace: &str, name: &HostName) -> bool {
+    let grants = routing
+        .hostname_grants
+        .as_ref()
+        .and_then(|grants| grants.get(namespace));
+    grants.into_iter().flatten().any(|pattern| match name {
+        HostName::Exact(name) => pattern.covers(name),
+        HostName::Wildcard(_) => pattern == name,
+    })
 }
 
 fn may_have(all: &[Deployment], routing: &Routing, deployment: &Deployment, name: &HostName) -> bool {
     if !lists(deployment, routing, name) {
         return false;
     }
+    let granted = is_granted(routing, &deployment.key.namespace, name);
     if assigned(deployment, routing).as_ref() == Some(name) {
-        return true;
+        let by_itself = routing
+            .hostname_grants
+            .iter()
+            .flatten()
+            .any(|(_, names)| names.contains(name));
+        return granted || !by_itself;
     }
     match &routing.hostname_grants {
-        Some(grants) => grants
-            .get(&deployment.key.namespace)
-            .into_iter()
-            .flatten()
-            .any(|pattern| match name {
-                HostName::Exact(name) => pattern.covers(name),
-                HostName::Wildcard(_) => pattern == name,
-            }),
+        Some(_) => granted,
         None => {
             let Some(wildcard) = name.wildcard_above() else {
                 return true;

@@ -318,6 +318,7 @@ pub fn routing() -> impl Strategy<Value = Routing> {
     let grants = select(vec![
         vec![("a", "*.example.com"), ("b", "x.example.com")],
         vec![("a", "x.example.com"), ("b", "*.example.com"), ("b", "example.com")],
+        vec![("b", "one-a.example.com"), ("b", "x.example.com")],
         vec![],
     ]);
     (
@@ -718,9 +719,11 @@ fn service() -> impl Strategy<Value = Service> {
 fn slice() -> impl Strategy<Value = EndpointSlice> {
     let addresses = ["10.0.0.1", "10.0.0.2", "::ffff:10.0.0.1", "2001:db8::1", "127.0.0.1"];
     let address = select(addresses.to_vec()).prop_map(|address| address.parse::<IpAddr>().unwrap());
-    let endpoint = (vec(address, 1..3), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(addresses, ready, serving, terminating)| SliceEndpoint {
+    let conditions = (any::<bool>(), any::<bool>(), any::<bool>());
+    let endpoint = (vec(address, 1..3), prop::bool::weighted(0.8), conditions).prop_map(
+        |(addresses, is_pod, (ready, serving, terminating))| SliceEndpoint {
             addresses,
+            is_pod,
             ready,
             serving,
             terminating,
@@ -734,12 +737,14 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
     (
         any_key(),
         select(vec!["one", "two"]),
+        prop::bool::weighted(0.8),
         vec(port, 0..3),
         vec(endpoint, 0..3),
     )
-        .prop_map(|(key, service, ports, endpoints)| EndpointSlice {
+        .prop_map(|(key, service, by_controller, ports, endpoints)| EndpointSlice {
             key,
             service: service.into(),
+            by_controller,
             ports,
             endpoints,
         })

@@ -104,7 +104,7 @@ async fn no_other_header_brings_a_credential_into_the_log() {
         .with(secret("api-key", "one", json!({"key": "sesame-1"})))
         .to(backend.address);
     let front = Front::start(Transport::Plain, &[site]).await;
-    let more = "X_Api_Key: sesame-1\r\nReferer: https://app.test/page?a=1&key=sesame-1;key=sesame-3\r\nX-Plain: what? why?\r\n\
+    let more = "X_Api_Key: sesame-1\r\nReferer: https://app.test/page?a=1&key=sesame-1;key=sesame-3#key=sesame-1\r\nX-Plain: what? why?\r\n\
                 Proxy-Authorization: sesame-4\r\n";
     assert_eq!(front.ask(Method::GET, HOST, "/asked", more, b"").await.status(), 302);
     let records = front.postern.recorded("/asked", 1).await;
@@ -112,7 +112,7 @@ async fn no_other_header_brings_a_credential_into_the_log() {
         records[0]["requestHeaders"],
         json!({
             "x_api_key": "[redacted]",
-            "referer": "https://app.test/page?a=1&key=[redacted]",
+            "referer": "https://app.test/page?a=1&key=[redacted]#[redacted]",
             "x-plain": "what? why?",
             "proxy-authorization": "[redacted]",
         })
