@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -20,7 +21,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = config::watch(args)?;
     tokio::spawn(follow(levels, settings.clone()));
 
-    info!(version = env!("CARGO_PKG_VERSION"), settings = ?initial, "starting");
+    let descriptors = raise_descriptor_limit();
+    info!(version = env!("CARGO_PKG_VERSION"), descriptors, settings = ?initial, "starting");
     let mut app = tokio::select! {
         app = App::start(settings) => app?,
         signal = signals.next() => {
@@ -38,6 +40,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         signal = signals.next() => {
             warn!(signal, "stopped at once by a second signal");
             Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Raises the soft limit on descriptors to the hard one, and returns it; None: there is none. The soft one is 1,024 in most
+/// places, for programs that use `select`: a thousand idle clients would have taken all of it, the probes' share too.
+fn raise_descriptor_limit() -> Option<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            warn!(%error, limit = before, "cannot raise the limit on descriptors");
+            before
         }
     }
 }

@@ -4,32 +4,25 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::support::backend::Backend;
 use crate::support::eventually_within;
 use crate::support::guarded::{HOST, policy};
 use crate::support::postern::Postern;
 use crate::support::site::Site;
+use crate::support::wire::{ask, get};
 
-/// Patterns that each take milliseconds to compile, in a document that is read as part of the compile.
-fn slow_document(patterns: usize) -> Value {
-    let properties = (0..patterns).map(|index| {
-        let schema = json!({"type": "string", "pattern": format!("^\\p{{L}}{{1,5}}{index}$")});
-        (format!("p{index}"), schema)
-    });
-    let properties: serde_json::Map<_, _> = properties.collect();
-    let body = json!({"content": {"application/json": {"schema": {"properties": properties}}}});
-    let text = json!({
-        "openapi": "3.1.0",
-        "info": {"title": "Slow", "version": "1"},
-        "paths": {"/": {"post": {"requestBody": body}}},
-    });
-    json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "slow", "namespace": "default", "labels": {"postern.dev/use": "openapi"}},
-        "data": {"openapi.json": text.to_string()},
-    })
+/// Policies with regexes that each take a long time to compile, and that deny a header that matches one of them.
+fn slow_policies() -> Vec<Value> {
+    let matches =
+        |nth: usize| json!([{"header": {"name": "X-Slow", "value": {"regex": format!("\\p{{L}}{{1,3}}{nth}")}}}]);
+    let rule = |nth: usize| json!({"name": format!("r{nth}"), "match": matches(nth), "firewall": {"action": "Deny"}});
+    let rules: Vec<_> = (0..40).map(rule).collect();
+    let policies = rules.chunks(5).enumerate();
+    policies
+        .map(|(nth, rules)| policy(&format!("slow{nth}"), json!(rules)))
+        .collect()
 }
 
 /// One probe and scrape after the other: if they waited for the compile, one of them would take as long as the compile does.
@@ -41,8 +34,7 @@ async fn a_long_compile_delays_neither_probes_nor_scrapes() {
     let postern = Postern::start(std::slice::from_ref(&site)).await;
     let compiled = async || postern.metric("postern_compile_seconds_sum", &[]).await;
     let before = compiled().await;
-    let rule = json!([{"name": "form", "openapi": {"documentRef": {"name": "slow"}}}]);
-    postern.apply(&site.with(policy("guard", rule)).with(slow_document(400)));
+    postern.apply(&slow_policies().into_iter().fold(site, Site::with));
     let longest = Cell::new(Duration::ZERO);
     eventually_within(Duration::from_secs(120), "the change is compiled", async || {
         let asked = Instant::now();
@@ -58,6 +50,21 @@ async fn a_long_compile_delays_neither_probes_nor_scrapes() {
         longest < took / 2,
         "probe and scrape took {longest:?}, the compile {took:?}"
     );
-    // The document was taken, all of it: a GET is not in it.
-    postern.refuses(HOST, "client:openapi_validation_failed").await;
+    // The policies were taken, to the last one.
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Slow: abc39\r\n\r\n");
+    let answer = ask(postern.http, request).await;
+    assert_eq!(answer.head.get("x-postern-error"), Some("client:firewall_denied"));
+}
+
+/// Twice as many as the soft limit that the process began with.
+#[tokio::test]
+async fn idle_clients_take_neither_the_probes_descriptors_nor_the_apps() {
+    let backend = Backend::saying("ok").await;
+    let postern = Postern::start_with_soft_limit(200, &[Site::new("app", HOST).to(backend.address)]).await;
+    let mut idle = Vec::new();
+    for _ in 0..400 {
+        idle.push(TcpStream::connect(postern.http).await.expect("connects"));
+    }
+    assert_eq!(postern.probe("/livez").await, 200);
+    assert_eq!(get(postern.http, HOST, "/").await.status(), 200);
 }

@@ -78,6 +78,18 @@ impl Postern {
         postern
     }
 
+    /// Where a shell has lowered the soft limit on descriptors.
+    pub async fn start_with_soft_limit(descriptors: u32, sites: &[Site]) -> Self {
+        let plain = command();
+        let mut limited = Command::new("sh");
+        limited
+            .arg("-c")
+            .arg(format!("ulimit -Sn {descriptors}; exec \"$0\" \"$@\""));
+        limited.arg(plain.get_program()).args(plain.get_args());
+        let settings = tempfile::tempdir().expect("makes a folder");
+        Self::start_as(limited, settings, sites, &[]).await
+    }
+
     /// With a stdout that nobody reads.
     pub async fn start_unread(sites: &[Site]) -> Self {
         let [folder, settings] = [(); 2].map(|()| tempfile::tempdir().expect("makes a folder"));

@@ -234,7 +234,7 @@ mod tests {
             identity: Identity {
                 request_id: "1",
                 trace_id: None,
-                remote_ip: Ipv4Addr::LOCALHOST.into(),
+                remote_ip: Some(Ipv4Addr::LOCALHOST.into()),
                 namespace: None,
                 deployment: None,
             },
