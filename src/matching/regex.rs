@@ -32,8 +32,11 @@ pub const MAX_REGEX: usize = 1024 * 1024;
 /// A longer text matches none.
 pub const MAX_TEXT: usize = 4 * 1024;
 
-/// Automata that are in use, by pattern and case.
-static PROGRAMS: LazyLock<Mutex<HashMap<(String, bool), Weak<Program>>>> = LazyLock::new(Mutex::default);
+/// A pattern with its anchors, and whether case is ignored.
+type Key = (String, bool);
+
+/// Automata that are in use.
+static PROGRAMS: LazyLock<Mutex<HashMap<Key, Weak<Program>>>> = LazyLock::new(Mutex::default);
 
 impl Regex {
     /// The pattern must match the whole text, whatever line ends the text contains: `%0A` does not bypass a rule. Fails for

@@ -44,7 +44,7 @@ fn clients() -> Vec<Row> {
         ("HTTP/2 frames without data, bytes per second after the burst", Size("proxy/h2/flood.rs", "PER_SECOND"), "the connection closes"),
         ("resets of HTTP/2 streams in a burst, beside one for each answer that has begun", Count("proxy/h2/flood.rs", "RESETS"), "the connection closes"),
         ("such resets per second after the burst", Count("proxy/h2/flood.rs", "RESETS_PER_SECOND"), "the connection closes"),
-        ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/client_origin.rs", "MAX_HOPS"), "the leftmost of them is the client"),
+        ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/client_origin.rs", "MAX_HOPS"), "the client is unknown"),
         ("characters of an X-Request-Id that is kept", Count("proxy/client_origin.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
         ("passes of one request through Postern, counted by `CDN-Loop`", Count("fields/cdn_loop.rs", "MAX_PASSES"), "`routing:loop_detected`"),
         ("time without TCP acknowledgements from a peer", Time("net/socket.rs", "USER_TIMEOUT"), "the connection ends"),

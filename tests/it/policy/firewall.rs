@@ -319,8 +319,11 @@ fn environment(place: &str, value: &str, not: bool) -> Value {
     json!([{place: {"name": "env", "value": {"exact": value}}, "not": not}])
 }
 
+/// A target and header lines.
+type Asked = (&'static str, &'static str);
+
 /// One value, and two of which an app may read either.
-const VALUES: [(&str, (&str, &str), [(&str, &str); 2]); 3] = [
+const VALUES: [(&str, Asked, [Asked; 2]); 3] = [
     (
         "header",
         ("/", "Env: lab\r\n"),
