@@ -123,7 +123,12 @@ impl BasicAuth {
     }
 
     /// To be bounded by the caller: passwords are hashed one after the other.
-    pub async fn check(&self, request: &Request<'_>, passwords: &Passwords) -> Result<Authenticated, Refusal> {
+    pub async fn check(
+        &self,
+        request: &Request<'_>,
+        namespace: &Arc<str>,
+        passwords: &Passwords,
+    ) -> Result<Authenticated, Refusal> {
         let shown =
             credentials::authorization(request, "basic").map_err(|_| self.refusal(Reason::InvalidCredentials))?;
         let shown = shown.ok_or_else(|| self.refusal(Reason::MissingCredentials))?;
@@ -133,7 +138,7 @@ impl BasicAuth {
         let stored = stored.ok_or_else(|| self.refusal(Reason::InvalidCredentials))?.clone();
         let tag = passwords.tag(&[user.as_bytes(), stored.text.as_bytes(), &password]);
         let exists = known.is_some();
-        let hashing = passwords.verify(tag, move || stored.is_of(&password) && exists);
+        let hashing = passwords.verify(namespace, tag, move || stored.is_of(&password) && exists);
         match (hashing.await, known) {
             (Some(true), Some(user)) => Ok(Authenticated {
                 principal: user.principal.clone(),

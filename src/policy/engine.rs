@@ -237,7 +237,12 @@ impl<'a> Run<'a> {
         let authenticated = |who: Option<Authenticated>| who.map_or(Effect::None, Effect::Authenticated);
         match &rule.kind {
             RuleKind::ApiKey(keys) => keys.check(request, now).map(authenticated),
-            RuleKind::BasicAuth(users) => users.check(request, &state.passwords).await.map(Effect::Authenticated),
+            RuleKind::BasicAuth(users) => {
+                let policy = self.policies.get(self.at.0);
+                let namespace = policy.map(|policy| policy.key.namespace.clone()).unwrap_or_default();
+                let checked = users.check(request, &namespace, &state.passwords).await;
+                checked.map(Effect::Authenticated)
+            }
             RuleKind::ConnectionLimit(limit) => {
                 let lease = limit.take(request, self.principal(rule.mode), state, shared).await?;
                 Ok(lease.map_or(Effect::None, Effect::Lease))

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -11,6 +11,8 @@ use aws_lc_rs::rand::SystemRandom;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+
+use crate::runtime::turns::Turns;
 
 /// The passwords that one rule has verified. Allocated at the first use.
 #[derive(Default)]
@@ -35,8 +37,9 @@ struct Known {
     until: Instant,
 }
 
-/// Hashes that the whole process computes at once: argon2 holds its memory while it runs.
-static AT_ONCE: Semaphore = Semaphore::const_new(2);
+/// Hashes that the whole process computes at once: argon2 holds its memory while it runs. Namespaces take turns, lest guesses
+/// at one's users keep another's out.
+static AT_ONCE: LazyLock<Turns> = LazyLock::new(|| Turns::new(2));
 
 const MAX_KNOWN: usize = 1024;
 const HOLDS_FOR: Duration = Duration::from_secs(600);
@@ -58,17 +61,22 @@ impl Passwords {
 
     /// What `hash` returns, or did for the same tag lately. It runs on a thread that may block, to its end, even if nobody
     /// waits any more; for how long to wait is for the caller to say. None: it panicked.
-    pub async fn verify(&self, tag: Tag, hash: impl FnOnce() -> bool + Send + 'static) -> Option<bool> {
+    pub async fn verify(
+        &self,
+        namespace: &Arc<str>,
+        tag: Tag,
+        hash: impl FnOnce() -> bool + Send + 'static,
+    ) -> Option<bool> {
         let shared = self.shared().clone();
         if let Some(holds) = shared.recall(tag) {
             return Some(holds);
         }
-        // Neither is ever closed.
+        // Never closed.
         let turn = shared.turn.clone().acquire_owned().await.ok()?;
         if let Some(holds) = shared.recall(tag) {
             return Some(holds);
         }
-        let permit = AT_ONCE.acquire().await.ok()?;
+        let permit = AT_ONCE.take(namespace).await;
         let hashing = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
             let holds = hash();
@@ -139,6 +147,10 @@ mod tests {
 
     use super::*;
 
+    async fn verified(passwords: &Passwords, tag: Tag, hash: impl FnOnce() -> bool + Send + 'static) -> Option<bool> {
+        passwords.verify(&"acme".into(), tag, hash).await
+    }
+
     #[derive(Clone, Default)]
     struct Counted(Arc<AtomicUsize>);
 
@@ -162,7 +174,7 @@ mod tests {
         let (passwords, hashes) = (Passwords::default(), Counted::default());
         let right = passwords.tag(&[b"ann", b"right"]);
         let wrong = passwords.tag(&[b"ann", b"wrong"]);
-        let verify = async |tag, holds| passwords.verify(tag, hashes.hash(holds)).await;
+        let verify = async |tag, holds| verified(&passwords, tag, hashes.hash(holds)).await;
         assert_eq!(
             (verify(right, true).await, verify(wrong, false).await),
             (Some(true), Some(false))
@@ -188,7 +200,7 @@ mod tests {
     async fn requests_that_come_together_wait_for_one_result() {
         let (passwords, hashes) = (Passwords::default(), Counted::default());
         let tag = passwords.tag(&[b"ann"]);
-        let all = (0..32).map(|_| passwords.verify(tag, hashes.hash(true)));
+        let all = (0..32).map(|_| verified(&passwords, tag, hashes.hash(true)));
         let all = futures_util::future::join_all(all).await;
         assert!(all.iter().all(|holds| *holds == Some(true)));
         assert_eq!(hashes.times(), 1);
@@ -205,15 +217,15 @@ mod tests {
             hash()
         };
         assert!(
-            timeout(Duration::from_millis(20), passwords.verify(tag, slow))
+            timeout(Duration::from_millis(20), verified(&passwords, tag, slow))
                 .await
                 .is_err()
         );
         // Its turn is still taken: a flood of clients that hang up hashes no more than one at a time.
-        let next = passwords.verify(passwords.tag(&[b"bob"]), hashes.hash(true));
+        let next = verified(&passwords, passwords.tag(&[b"bob"]), hashes.hash(true));
         assert!(timeout(Duration::from_millis(20), next).await.is_err());
         release.send(()).unwrap();
-        assert_eq!(passwords.verify(tag, hashes.hash(false)).await, Some(true));
+        assert_eq!(verified(&passwords, tag, hashes.hash(false)).await, Some(true));
         assert_eq!(hashes.times(), 1);
     }
 
@@ -221,21 +233,21 @@ mod tests {
     async fn a_hash_that_panics_costs_its_request_alone() {
         let passwords = Passwords::default();
         let tag = passwords.tag(&[b"ann"]);
-        assert_eq!(passwords.verify(tag, || panic!("broken")).await, None);
-        assert_eq!(passwords.verify(tag, || true).await, Some(true));
+        assert_eq!(verified(&passwords, tag, || panic!("broken")).await, None);
+        assert_eq!(verified(&passwords, tag, || true).await, Some(true));
     }
 
     #[tokio::test]
     async fn what_is_remembered_is_bounded_and_guesses_push_nobody_out() {
         let (passwords, hashes) = (Passwords::default(), Counted::default());
         let ann = passwords.tag(&[b"ann"]);
-        passwords.verify(ann, hashes.hash(true)).await;
+        verified(&passwords, ann, hashes.hash(true)).await;
         for guess in 0..2 * MAX_KNOWN {
             let tag = passwords.tag(&[&guess.to_be_bytes()]);
             passwords.shared().remember(tag, false);
         }
         assert_eq!(passwords.shared().known.lock().len(), MAX_KNOWN);
-        assert_eq!(passwords.verify(ann, hashes.hash(false)).await, Some(true));
+        assert_eq!(verified(&passwords, ann, hashes.hash(false)).await, Some(true));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod shrink;
 pub mod slot;
 pub mod table;
 pub mod traffic;
+pub mod turns;
 
 pub use lazy::Lazy;
 pub use slot::Slot;

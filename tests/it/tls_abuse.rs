@@ -335,7 +335,7 @@ async fn private_keys_are_never_told() {
             "data": {"tls.key": [good.key], "tls.crt": 5},
         })),
     ];
-    let flags = ["--log", "trace", "--default-tls-secret", "default/app"];
+    let flags = ["--lenient", "--log", "trace", "--default-tls-secret", "default/app"];
     let postern = Postern::start_with(&sites, &flags).await;
     for version in [&TLS12, &TLS13] {
         let client = Client::speaking(&authority, &[version]).showing(&client_key);

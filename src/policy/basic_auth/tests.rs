@@ -29,7 +29,7 @@ fn rule(htpasswd: &str) -> BasicAuth {
 async fn check(rule: &BasicAuth, passwords: &Passwords, authorization: &[&str]) -> Result<String, Reason> {
     let lines: Vec<_> = authorization.iter().map(|line| ("authorization", *line)).collect();
     let head = Head::new("/", &lines);
-    let checked = rule.check(&head.request(), passwords).await;
+    let checked = rule.check(&head.request(), &"acme".into(), passwords).await;
     match checked {
         Ok(authenticated) => Ok(authenticated.principal.subject().to_owned()),
         Err(refusal) => {
@@ -238,7 +238,10 @@ async fn the_app_sees_no_password_where_it_is_not_forwarded() {
     for (forward, left) in [(true, 2), (false, 1)] {
         let rule = BasicAuth::new(users.clone(), "staff", forward);
         let head = Head::new("/", &[("authorization", &basic(b"ann:a")), ("a", "b")]);
-        let found = rule.check(&head.request(), &Passwords::default()).await.unwrap();
+        let found = rule
+            .check(&head.request(), &"acme".into(), &Passwords::default())
+            .await
+            .unwrap();
         let mut headers = head.request().headers.clone();
         found.credential.strip_headers(&mut headers);
         assert_eq!(headers.len(), left);
