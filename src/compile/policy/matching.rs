@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use super::invalid::{At, Invalid, names_one};
 use crate::api::policy::{self, HeaderMatch, ParameterMatch};
 use crate::compile::problem::Quoted;
+use crate::matching::regex::MAX_REGEX;
 use crate::matching::{Text, TextKind};
 use crate::policy::Match;
 use crate::policy::edits::is_editable;
@@ -14,13 +15,14 @@ use crate::policy::matcher::{On, Value};
 /// As the CRD's schema has it.
 pub const MAX_MATCHES: usize = 16;
 
-/// Regular expressions of one policy: each may be held against a text of every request, in all readings of its path.
+/// Regular expressions of one policy, enforced and in the shadow apart: each may be held against a text of every request, in
+/// all readings of its path.
 pub const MAX_REGEXES: usize = 128;
 /// What the automata of one policy may take together.
 pub const MAX_REGEX_BYTES: usize = 4 * 1024 * 1024;
 
-/// What the regular expressions of a policy have taken so far. One that is refused counts as all of it: to find out that an
-/// automaton does not fit takes longer than to build one that does.
+/// What the regular expressions of a policy's enforced rules, or of those in the shadow, have taken so far. One that is
+/// refused counts as a full one: finding that out costs as much.
 #[derive(Debug, Default)]
 pub struct RegexBudget {
     count: usize,
@@ -167,7 +169,7 @@ fn text(
         regexes.is_left().at(field)?;
     }
     let built = Text::new(kind, text, ignore_case);
-    regexes.bytes += built.as_ref().map_or(MAX_REGEX_BYTES + 1, Text::size);
+    regexes.bytes += built.as_ref().map_or(MAX_REGEX, Text::size);
     // The last line says what is wrong; those above draw it.
     let wrong = |error: String| {
         error

@@ -50,7 +50,8 @@ pub fn rules(spec: &SentinelPolicySpec, mode: policy::Mode, lookups: &Lookups<'_
         return made;
     }
     let mut names = BTreeSet::new();
-    let mut regexes = RegexBudget::default();
+    // Apart, so that nothing in the shadow takes what an enforced rule needs.
+    let (mut enforced, mut shadow) = (RegexBudget::default(), RegexBudget::default());
     for (at, rule) in spec.rules.iter().enumerate() {
         let mode = match rule.mode.unwrap_or(mode) {
             policy::Mode::Enforce => Mode::Enforce,
@@ -62,7 +63,11 @@ pub fn rules(spec: &SentinelPolicySpec, mode: policy::Mode, lookups: &Lookups<'_
         }
         let mut notes = Vec::new();
         let field = format!("spec.rules[{at}]");
-        match self::rule(rule, mode, is_new, (lookups, &mut regexes), &mut notes) {
+        let regexes = match mode {
+            Mode::Enforce => &mut enforced,
+            Mode::Shadow => &mut shadow,
+        };
+        match self::rule(rule, mode, is_new, (lookups, regexes), &mut notes) {
             Ok(rule) => made.rules.push(rule),
             Err(invalid) => {
                 let problem = invalid.within(&field).problem();

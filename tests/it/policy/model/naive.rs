@@ -199,7 +199,7 @@ fn forms(path: &str) -> Vec<String> {
     };
     let liberal = |path: &str| resolved(&merged(&bare(&path.replace('\\', "/"))));
     let mut forms = vec![decoded(path)];
-    for once in [decoded(path), decoded(&bare(path))] {
+    for once in [decoded(&bare(path)), decoded(path)] {
         let whole = once.split('\0').next().unwrap_or_default();
         forms.extend([
             liberal(&once),
@@ -211,6 +211,11 @@ fn forms(path: &str) -> Vec<String> {
         ]);
     }
     forms
+}
+
+/// That of an app that drops parameters, then decodes, takes all for a slash that could be one, and ends at a NUL.
+fn most_liberal(path: &str) -> String {
+    forms(path).swap_remove(2)
 }
 
 fn resolved(path: &str) -> String {
@@ -520,7 +525,7 @@ fn parts(limit: &RateLimit, ask: &Ask, path: &str, passage: &Passage) -> Vec<Str
         } else if by.authenticated_subject.is_some() {
             passage.principal.as_ref().map(|subject| format!("subject {subject}"))
         } else if by.path.is_some() {
-            Some(format!("path {}", forms(path)[3]))
+            Some(format!("path {}", most_liberal(path)))
         } else if by.principal_field.is_some() {
             of_principal(PLAN)
         } else {
