@@ -29,6 +29,8 @@ struct Program {
 
 /// The most bytes that the automaton of a regular expression may take; a larger one is refused where it is compiled.
 pub const MAX_REGEX: usize = 1024 * 1024;
+/// What the error of a larger one begins with.
+pub const TOO_COMPLEX: &str = "it is too complex";
 /// A longer text matches none.
 pub const MAX_TEXT: usize = 4 * 1024;
 
@@ -98,7 +100,7 @@ fn automaton(pattern: &str, syntax: syntax::Config) -> Result<dense::DFA<Vec<u32
     built.map_err(|error| {
         if error.is_size_limit_exceeded() {
             format!(
-                "it is too complex: its automaton would take more than {} KiB",
+                "{TOO_COMPLEX}: its automaton would take more than {} KiB",
                 MAX_REGEX / 1024
             )
         } else {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::invalid::{At, Invalid, names_one};
 use crate::api::policy::{self, HeaderMatch, ParameterMatch};
 use crate::compile::problem::Quoted;
-use crate::matching::regex::MAX_REGEX;
+use crate::matching::regex::TOO_COMPLEX;
 use crate::matching::{Text, TextKind};
 use crate::policy::Match;
 use crate::policy::edits::is_editable;
@@ -22,7 +22,7 @@ pub const MAX_REGEXES: usize = 128;
 pub const MAX_REGEX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the regular expressions of a policy's enforced rules, or of those in the shadow, have taken so far. One that is
-/// refused counts as a full one: finding that out costs as much.
+/// too complex counts as all of it: finding that out takes longer than to build one that fits.
 #[derive(Debug, Default)]
 pub struct RegexBudget {
     count: usize,
@@ -169,7 +169,12 @@ fn text(
         regexes.is_left().at(field)?;
     }
     let built = Text::new(kind, text, ignore_case);
-    regexes.bytes += built.as_ref().map_or(MAX_REGEX, Text::size);
+    regexes.bytes += match &built {
+        Ok(text) => text.size(),
+        Err(error) if error.starts_with(TOO_COMPLEX) => MAX_REGEX_BYTES + 1,
+        // Seen before anything was built.
+        Err(_) => 0,
+    };
     // The last line says what is wrong; those above draw it.
     let wrong = |error: String| {
         error
