@@ -5,6 +5,8 @@ pub mod hop;
 pub mod list;
 pub mod reserved;
 
+use std::net::IpAddr;
+
 use http::header::HeaderName;
 
 /// The largest head of a request, in bytes.
@@ -27,3 +29,8 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// `http` or `https`, as the client connected.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A client as fields name it: its address, or what RFC 7239 section 6.2 calls one that cannot be named.
+pub fn node(client: Option<IpAddr>) -> String {
+    client.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+}

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::InvalidHeaderValue;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::Full;
@@ -21,7 +20,7 @@ use super::refusal::Refusal;
 use super::request::Request;
 use crate::egress::{Egress, Failure, Limits, Reach};
 use crate::fields::reserved::is_framing;
-use crate::fields::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, cdn_loop};
+use crate::fields::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, cdn_loop, node};
 use crate::reason::Reason;
 use crate::text::printed;
 use crate::upstream::Upstream;
@@ -168,7 +167,7 @@ impl ForwardAuth {
         let values = [
             (X_FORWARDED_METHOD, HeaderValue::try_from(request.method.as_str())),
             (X_FORWARDED_URI, HeaderValue::try_from(target)),
-            (X_FORWARDED_FOR, client(request)),
+            (X_FORWARDED_FOR, HeaderValue::try_from(node(request.client))),
             (X_FORWARDED_HOST, Ok(request.authority.clone())),
             (X_FORWARDED_PROTO, Ok(HeaderValue::from_static(proto))),
         ];
@@ -224,14 +223,6 @@ impl ForwardAuth {
 
     fn limits(&self, time: Duration) -> Limits {
         Limits { time, body: MAX_BODY }
-    }
-}
-
-/// `unknown` is what RFC 7239 section 6.2 calls a client that cannot be named.
-fn client(request: &Request<'_>) -> Result<HeaderValue, InvalidHeaderValue> {
-    match request.client {
-        Some(client) => HeaderValue::try_from(client.to_string()),
-        None => Ok(HeaderValue::from_static("unknown")),
     }
 }
 

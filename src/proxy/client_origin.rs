@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::peer::Peer;
 use crate::fields::list::{elements, only};
 use crate::fields::{
-    X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REQUEST_ID,
+    X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REQUEST_ID, node,
 };
 use crate::snapshot::Listener;
 use crate::telemetry::traces::context::Context;
@@ -142,7 +142,7 @@ impl Way {
         let mut forwarded_for = peer.ip.to_string();
         for (nth, hop) in elements(headers, X_FORWARDED_FOR).rev().enumerate() {
             ip = address(hop).filter(|_| nth < MAX_HOPS);
-            forwarded_for = format!("{}, {forwarded_for}", shown(ip));
+            forwarded_for = format!("{}, {forwarded_for}", node(ip));
             if ip.is_none_or(|hop| !listener.trusts(hop)) {
                 break;
             }
@@ -150,14 +150,10 @@ impl Way {
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(UNKNOWN);
         Self {
             ip,
-            client: value(shown(ip)),
+            client: value(node(ip)),
             forwarded_for: value(forwarded_for),
         }
     }
-}
-
-fn shown(ip: Option<IpAddr>) -> String {
-    ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string())
 }
 
 /// An address, perhaps with a port, as proxies write one.
