@@ -29,10 +29,22 @@ struct Program {
 
 /// The most bytes that the automaton of a regular expression may take; a larger one is refused where it is compiled.
 pub const MAX_REGEX: usize = 1024 * 1024;
-/// What the error of a larger one begins with.
-pub const TOO_COMPLEX: &str = "it is too complex";
 /// A longer text matches none.
 pub const MAX_TEXT: usize = 4 * 1024;
+
+/// Why a pattern is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RegexError {
+    #[error("{0}")]
+    Invalid(String),
+    /// Found out by building it, as far as the bound goes.
+    #[error(
+        "it is too complex: its automaton would take more than {} KiB. Smaller counts make it smaller, and (?-u:\\w) in place \
+         of \\w where only ASCII is meant",
+        MAX_REGEX / 1024
+    )]
+    TooComplex,
+}
 
 /// A pattern with its anchors, and whether case is ignored.
 type Key = (String, bool);
@@ -43,12 +55,12 @@ static PROGRAMS: LazyLock<Mutex<HashMap<Key, Weak<Program>>>> = LazyLock::new(Mu
 impl Regex {
     /// The pattern must match the whole text, whatever line ends the text contains: `%0A` does not bypass a rule. Fails for
     /// a pattern that is invalid, or too large when compiled.
-    pub fn new(pattern: &str, ignore_case: bool) -> Result<Self, String> {
+    pub fn new(pattern: &str, ignore_case: bool) -> Result<Self, RegexError> {
         let syntax = syntax::Config::new()
             .case_insensitive(ignore_case)
             .dot_matches_new_line(true);
         // By itself first: what is anchored may not break out of its group.
-        syntax::parse_with(pattern, &syntax).map_err(|error| error.to_string())?;
+        syntax::parse_with(pattern, &syntax).map_err(|error| RegexError::Invalid(error.to_string()))?;
         let key = (format!(r"\A(?:{pattern})\z"), ignore_case);
         if let Some(program) = PROGRAMS.lock().get(&key).and_then(Weak::upgrade) {
             return Ok(Self(program));
@@ -85,7 +97,7 @@ impl Regex {
     }
 }
 
-fn automaton(pattern: &str, syntax: syntax::Config) -> Result<dense::DFA<Vec<u32>>, String> {
+fn automaton(pattern: &str, syntax: syntax::Config) -> Result<dense::DFA<Vec<u32>>, RegexError> {
     let built = dense::Builder::new()
         .syntax(syntax)
         .thompson(thompson::Config::new().nfa_size_limit(Some(MAX_REGEX)))
@@ -99,15 +111,11 @@ fn automaton(pattern: &str, syntax: syntax::Config) -> Result<dense::DFA<Vec<u32
         .build(pattern);
     built.map_err(|error| {
         if error.is_size_limit_exceeded() {
-            format!(
-                "{TOO_COMPLEX}: its automaton would take more than {} KiB",
-                MAX_REGEX / 1024
-            )
-        } else {
-            // Its cause says what; the error by itself says which phase.
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            cause.unwrap_or_else(|| error.to_string())
+            return RegexError::TooComplex;
         }
+        // Its cause says what; the error by itself says which phase.
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        RegexError::Invalid(cause.unwrap_or_else(|| error.to_string()))
     })
 }
 
@@ -170,7 +178,7 @@ mod tests {
         ] {
             assert!(Regex::new(pattern, false).is_err(), "{pattern}");
         }
-        let error = Regex::new("/[01]*1[01]{1500}x0", false).unwrap_err();
+        let error = Regex::new("/[01]*1[01]{1500}x0", false).unwrap_err().to_string();
         assert!(error.contains("1024 KiB"), "{error}");
     }
 

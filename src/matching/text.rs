@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::path::ends_segment;
-use super::regex::Regex;
+use super::regex::{Regex, RegexError};
 use crate::text::printed;
 
 /// A text that another is compared with.
@@ -46,7 +46,7 @@ enum Pattern {
 
 impl Text {
     /// Fails for a regular expression that is invalid, or too large when compiled.
-    pub fn new(kind: TextKind, text: &str, ignore_case: bool) -> Result<Self, String> {
+    pub fn new(kind: TextKind, text: &str, ignore_case: bool) -> Result<Self, RegexError> {
         let pattern = match kind {
             TextKind::Exact => Pattern::Exact(text.into()),
             TextKind::Prefix => Pattern::Prefix(text.into()),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::invalid::{At, Invalid, names_one};
 use crate::api::policy::{self, HeaderMatch, ParameterMatch};
 use crate::compile::problem::Quoted;
-use crate::matching::regex::TOO_COMPLEX;
+use crate::matching::regex::RegexError;
 use crate::matching::{Text, TextKind};
 use crate::policy::Match;
 use crate::policy::edits::is_editable;
@@ -40,7 +40,7 @@ impl RegexBudget {
         if self.bytes > MAX_REGEX_BYTES {
             let bound = MAX_REGEX_BYTES / 1024;
             return Err(Invalid::new(format!(
-                "follows regexes that are invalid or whose automata take more than {bound} KiB together, which is what a policy may have"
+                "follows a regex that is too complex, or regexes whose automata take the {bound} KiB that a policy may have"
             )));
         }
         Ok(())
@@ -171,12 +171,13 @@ fn text(
     let built = Text::new(kind, text, ignore_case);
     regexes.bytes += match &built {
         Ok(text) => text.size(),
-        Err(error) if error.starts_with(TOO_COMPLEX) => MAX_REGEX_BYTES + 1,
+        Err(RegexError::TooComplex) => MAX_REGEX_BYTES + 1,
         // Seen before anything was built.
-        Err(_) => 0,
+        Err(RegexError::Invalid(_)) => 0,
     };
     // The last line says what is wrong; those above draw it.
-    let wrong = |error: String| {
+    let wrong = |error: RegexError| {
+        let error = error.to_string();
         error
             .lines()
             .last()
