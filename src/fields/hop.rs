@@ -23,8 +23,11 @@ pub fn remove_nominated(headers: &mut HeaderMap) {
         return;
     }
     let nominated: Vec<HeaderName> = elements(headers, header::CONNECTION)
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .filter(|name| headers.contains_key(name) && may_be_nominated(name))
+        .filter_map(|name| str::from_utf8(name).ok())
+        // Most name `keep-alive` or `close`, which are not there: to look costs no allocation, and a name does.
+        .filter(|name| headers.contains_key(*name))
+        .filter_map(|name| name.parse().ok())
+        .filter(may_be_nominated)
         .collect();
     for name in nominated {
         headers.remove(name);

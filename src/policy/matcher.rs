@@ -62,7 +62,8 @@ pub enum Value {
     Is(Text),
 }
 
-/// Whether one reading of a path or method, or one value of several, is enough to match, or all must. A rule that lets requests through requires all.
+/// Whether one reading of a path or method, or one value of several, is enough to match, or all must. A rule that lets
+/// requests through requires all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
     /// One is enough.
@@ -115,13 +116,13 @@ impl Match {
                 // Some apps read a line as a list (RFC 9110 section 5.6.1), and some as it is.
                 let matches = |line: &str, text: &Text, all: bool| {
                     let mut elements = line.split(',').map(str::trim);
-                    let as_list = line.contains(',')
-                        && if all {
-                            elements.all(|element| text.matches(element))
-                        } else {
-                            elements.any(|element| text.matches(element))
-                        };
-                    text.matches(line) || as_list
+                    text.matches(line)
+                        || line.contains(',')
+                            && if all {
+                                elements.all(|element| text.matches(element))
+                            } else {
+                                elements.any(|element| text.matches(element))
+                            }
                 };
                 value.holds(request.header_lines(name), matches, self.not, care)
             }
