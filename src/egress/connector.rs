@@ -21,11 +21,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::Failure;
 use super::address::Rules;
-use super::lookup::Lookups;
+use super::failure::Failure;
+use super::lookup::{self, Lookups};
 use crate::net::socket;
 use crate::net::stream::Stream;
+use crate::runtime::turns::Turns;
 use crate::tls::client_config;
 use crate::tls::roots::system_roots;
 
@@ -41,6 +42,14 @@ pub struct Connector {
     /// None: the URL's host is an address that was allowed before, or the operator's own.
     rules: Option<Arc<ArcSwap<Rules>>>,
     lookups: Lookups,
+    shared: Shared,
+}
+
+/// What the connectors of all namespaces have in common.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Those that look names up.
+    threads: Turns,
     /// Made when it is first needed: it holds all of the system's authorities.
     tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
@@ -51,11 +60,11 @@ pub struct Link(TokioIo<Stream>);
 
 impl Connector {
     /// `rules` are those of tenants; None: every address may be dialled.
-    pub fn new(rules: Option<Arc<ArcSwap<Rules>>>) -> Self {
+    pub fn new(rules: Option<Arc<ArcSwap<Rules>>>, namespace: Arc<str>, shared: Shared) -> Self {
         Self {
             rules,
-            lookups: Lookups::default(),
-            tls: Arc::default(),
+            lookups: Lookups::new(namespace, shared.threads.clone()),
+            shared,
         }
     }
 
@@ -105,11 +114,21 @@ impl Connector {
     }
 
     fn tls_config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        if let Some(config) = self.tls.get() {
+        let tls = &self.shared.tls;
+        if let Some(config) = tls.get() {
             return Ok(config.clone());
         }
         let made = client_config(system_roots(), None).map_err(|error| Failure::Tls(error.to_string()))?;
-        Ok(self.tls.get_or_init(|| Arc::new(made)).clone())
+        Ok(tls.get_or_init(|| Arc::new(made)).clone())
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            threads: lookup::threads(),
+            tls: Arc::default(),
+        }
     }
 }
 

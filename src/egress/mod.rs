@@ -1,9 +1,14 @@
 //! The HTTP client for servers that are not apps: those that policies name, for keys (JWKS) and decisions (forwardAuth), and the
-//! operator's OTLP collector. Policies are written by tenants, so the addresses that they may reach are checked here: `address`.
+//! operator's OTLP collector. Policies are written by tenants, so the addresses that they may reach are checked here: `address`;
+//! and what they may hold up is their own: `tenants`.
 
 pub mod address;
 mod connector;
+mod failure;
 mod lookup;
+mod tenants;
+
+pub use failure::Failure;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,13 +19,15 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::runtime::turns::Turns;
 use address::Rules;
-use connector::Connector;
+use connector::{Connector, Shared};
+use tenants::Tenants;
 
 /// Below the keep-alive timeout of the servers at large: see `upstream::pool`.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
@@ -28,20 +35,27 @@ const MAX_IDLE_PER_HOST: usize = 32;
 /// The largest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
+/// Answers that are fetched ahead of need at once, and for one namespace. One that hangs takes its place until its deadline.
+const FETCHES: usize = 128;
+const FETCHES_OF_NAMESPACE: usize = 4;
 
 /// An HTTP/1.1 client that keeps connections for the next request and follows no redirect.
 #[derive(Debug)]
 pub struct Egress {
     rules: Arc<ArcSwap<Rules>>,
-    checked: Client<Connector, Full<Bytes>>,
-    unchecked: Client<Connector, Full<Bytes>>,
+    tenants: Tenants,
+    operator: Client,
+    /// For what is fetched ahead of need, which nobody's request bounds: JWKS.
+    pub fetches: Turns,
 }
+
+type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// Who says where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// The author of a policy: addresses that are not public are refused, unless the operator allows them.
-    Tenant,
+pub enum Reach<'a> {
+    /// The author of a policy in this namespace: addresses that are not public are refused, unless the operator allows them.
+    Tenant(&'a Arc<str>),
     /// The operator's settings, or compile, which gives addresses of endpoints alone: any address.
     Operator,
 }
@@ -53,29 +67,6 @@ pub struct Limits {
     pub time: Duration,
     /// Bytes of the body.
     pub body: usize,
-}
-
-/// Why there is no answer. Told in logs and statuses, never to clients.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    #[error("the URL is neither http:// nor https://")]
-    Url,
-    #[error("the hostname cannot be resolved")]
-    Unresolved,
-    #[error(
-        "the hostname resolves to {0}, which is not public or is Postern's own: list it in --allow-egress to permit it"
-    )]
-    Refused(SocketAddr),
-    #[error("cannot connect: {0}")]
-    Unreachable(String),
-    #[error("TLS handshake failed: {0}")]
-    Tls(String),
-    #[error("no answer in time")]
-    TimedOut,
-    #[error("the response is longer than {0} bytes")]
-    TooLong(usize),
-    #[error("the connection broke: {0}")]
-    Broken(String),
 }
 
 /// To nowhere but the world outside.
@@ -90,8 +81,9 @@ impl Egress {
     pub fn new(own: BTreeSet<SocketAddr>, allowed: Box<[IpNet]>) -> Self {
         let rules = Arc::new(ArcSwap::from_pointee(Rules { own, allowed }));
         Self {
-            checked: client(Connector::new(Some(rules.clone()))),
-            unchecked: client(Connector::new(None)),
+            tenants: Tenants::new(rules.clone()),
+            operator: client(Connector::new(None, Arc::default(), Shared::default())),
+            fetches: Turns::with_share(FETCHES, FETCHES_OF_NAMESPACE),
             rules,
         }
     }
@@ -110,20 +102,19 @@ impl Egress {
     /// An answer whose body fails is an answer still: its status was said.
     pub async fn send(
         &self,
-        reach: Reach,
+        reach: Reach<'_>,
         request: Request<Full<Bytes>>,
         limits: Limits,
     ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
-        let client = match reach {
-            Reach::Tenant => &self.checked,
-            Reach::Operator => &self.unchecked,
-        };
-        exchange(client, request, limits).await
+        match reach {
+            Reach::Tenant(namespace) => exchange(&self.tenants.client(namespace), request, limits).await,
+            Reach::Operator => exchange(&self.operator, request, limits).await,
+        }
     }
 }
 
-fn client(connector: Connector) -> Client<Connector, Full<Bytes>> {
-    Client::builder(TokioExecutor::new())
+fn client(connector: Connector) -> Client {
+    legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_LIMIT)
         .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
@@ -133,7 +124,7 @@ fn client(connector: Connector) -> Client<Connector, Full<Bytes>> {
 }
 
 async fn exchange(
-    client: &Client<Connector, Full<Bytes>>,
+    client: &Client,
     request: Request<Full<Bytes>>,
     limits: Limits,
 ) -> Result<Response<Result<Bytes, Failure>>, Failure> {
@@ -141,7 +132,7 @@ async fn exchange(
     let answer = timeout_at(end, client.request(request)).await;
     let (head, body) = answer
         .map_err(|_elapsed| Failure::TimedOut)?
-        .map_err(failure)?
+        .map_err(Failure::of)?
         .into_parts();
     let body = match timeout_at(end, Limited::new(body, limits.body).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -150,20 +141,6 @@ async fn exchange(
         Err(_elapsed) => Err(Failure::TimedOut),
     };
     Ok(Response::from_parts(head, body))
-}
-
-/// The connector's own word for it, where it was the connector's.
-fn failure(error: hyper_util::client::legacy::Error) -> Failure {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    let mut last = String::new();
-    while let Some(error) = cause {
-        if let Some(failure) = error.downcast_ref::<Failure>() {
-            return failure.clone();
-        }
-        last = error.to_string();
-        cause = error.source();
-    }
-    Failure::Broken(last)
 }
 
 #[cfg(test)]

@@ -76,7 +76,10 @@ async fn what_is_allowed_answers_and_the_connection_is_kept_for_the_next_request
     let server = Server::start("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nkeys").await;
     let egress = egress(&["127.0.0.0/8"]);
     for _ in 0..3 {
-        let answer = egress.send(Reach::Tenant, get(&server.url()), LIMITS).await.unwrap();
+        let answer = egress
+            .send(Reach::Tenant(&"acme".into()), get(&server.url()), LIMITS)
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.into_body().unwrap(), "keys");
     }
@@ -98,7 +101,11 @@ async fn loopback_is_refused_by_default_however_it_is_written() {
         "[::]",
     ] {
         let failure = egress
-            .send(Reach::Tenant, get(&format!("http://{host}:{port}/")), LIMITS)
+            .send(
+                Reach::Tenant(&"acme".into()),
+                get(&format!("http://{host}:{port}/")),
+                LIMITS,
+            )
             .await
             .unwrap_err();
         assert!(
@@ -107,7 +114,7 @@ async fn loopback_is_refused_by_default_however_it_is_written() {
         );
     }
     let failure = egress
-        .send(Reach::Tenant, get(&server.url()), LIMITS)
+        .send(Reach::Tenant(&"acme".into()), get(&server.url()), LIMITS)
         .await
         .unwrap_err();
     assert_eq!(failure, Failure::Refused(server.address));
@@ -118,9 +125,19 @@ async fn loopback_is_refused_by_default_however_it_is_written() {
 async fn what_the_operator_allows_later_is_allowed_from_then_on() {
     let server = Server::start("HTTP/1.1 204 No Content\r\n\r\n").await;
     let egress = egress(&[]);
-    assert!(egress.send(Reach::Tenant, get(&server.url()), LIMITS).await.is_err());
+    assert!(
+        egress
+            .send(Reach::Tenant(&"acme".into()), get(&server.url()), LIMITS)
+            .await
+            .is_err()
+    );
     egress.allow(&["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()]);
-    assert!(egress.send(Reach::Tenant, get(&server.url()), LIMITS).await.is_ok());
+    assert!(
+        egress
+            .send(Reach::Tenant(&"acme".into()), get(&server.url()), LIMITS)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -139,7 +156,7 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     ))
     .await;
     let answer = egress(&["127.0.0.0/8"])
-        .send(Reach::Tenant, get(&server.url()), LIMITS)
+        .send(Reach::Tenant(&"acme".into()), get(&server.url()), LIMITS)
         .await
         .unwrap();
     assert_eq!((answer.status().as_u16(), target.connections()), (302, 0));
@@ -158,7 +175,7 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
     for server in [sized, chunked] {
         let body = async |limit| {
             egress
-                .send(Reach::Tenant, get(&server.url()), limits(limit))
+                .send(Reach::Tenant(&"acme".into()), get(&server.url()), limits(limit))
                 .await
                 .unwrap()
                 .into_body()
@@ -172,7 +189,7 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
 async fn a_head_without_end_is_given_up() {
     let server = Server::start(format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(MAX_HEAD * 2))).await;
     let failure = egress(&["127.0.0.0/8"])
-        .send(Reach::Tenant, get(&server.url()), LIMITS)
+        .send(Reach::Tenant(&"acme".into()), get(&server.url()), LIMITS)
         .await
         .unwrap_err();
     assert!(matches!(failure, Failure::Broken(_)), "{failure:?}");
@@ -188,13 +205,13 @@ async fn what_does_not_come_in_time_is_not_waited_for() {
         ..LIMITS
     };
     let failure = egress
-        .send(Reach::Tenant, get(&silent.url()), limits)
+        .send(Reach::Tenant(&"acme".into()), get(&silent.url()), limits)
         .await
         .unwrap_err();
     assert_eq!(failure, Failure::TimedOut);
     // What was said until then stays said.
     let answer = egress
-        .send(Reach::Tenant, get(&unfinished.url()), limits)
+        .send(Reach::Tenant(&"acme".into()), get(&unfinished.url()), limits)
         .await
         .unwrap();
     assert_eq!(
@@ -208,17 +225,17 @@ async fn what_is_not_there_is_told_apart_from_what_is_refused() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let egress = egress(&["127.0.0.0/8"]);
     let failure = egress
-        .send(Reach::Tenant, get(&format!("http://{closed}/")), LIMITS)
+        .send(Reach::Tenant(&"acme".into()), get(&format!("http://{closed}/")), LIMITS)
         .await
         .unwrap_err();
     assert!(matches!(failure, Failure::Unreachable(_)), "{failure:?}");
     let failure = egress
-        .send(Reach::Tenant, get("ftp://127.0.0.1/"), LIMITS)
+        .send(Reach::Tenant(&"acme".into()), get("ftp://127.0.0.1/"), LIMITS)
         .await
         .unwrap_err();
     assert_eq!(failure, Failure::Url);
     let failure = egress
-        .send(Reach::Tenant, get("http://nowhere.invalid/"), LIMITS)
+        .send(Reach::Tenant(&"acme".into()), get("http://nowhere.invalid/"), LIMITS)
         .await
         .unwrap_err();
     assert_eq!(failure, Failure::Unresolved);
@@ -249,7 +266,10 @@ async fn https_is_no_plaintext_and_no_certificate_of_an_unknown_authority() {
     });
     for port in [plain_address.port(), secure_address.port()] {
         let url = format!("https://localhost:{port}/");
-        let failure = egress.send(Reach::Tenant, get(&url), LIMITS).await.unwrap_err();
+        let failure = egress
+            .send(Reach::Tenant(&"acme".into()), get(&url), LIMITS)
+            .await
+            .unwrap_err();
         assert!(matches!(failure, Failure::Tls(_)), "{failure:?}");
     }
 }

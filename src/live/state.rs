@@ -26,8 +26,8 @@ pub struct State {
     deployments: Mutex<Table<ObjectId, DeploymentState>>,
     endpoints: Mutex<Table<(UpstreamKey, SocketAddr), EndpointState>>,
     rules: Mutex<Table<RuleKey, RuleState>>,
-    /// By URL: rules that go by the same keys share them.
-    jwks: Mutex<Table<Uri, Jwks>>,
+    /// By namespace and URL: rules that go by the same keys share them, and wait for no other namespace's turn.
+    jwks: Mutex<Table<(Arc<str>, Uri), Jwks>>,
     /// What is answered before a Deployment is found.
     pub unrouted: Traffic,
     pub tls: handshakes::Handshakes,
@@ -70,7 +70,7 @@ impl State {
     /// Gives each rule of a new policy the state that its name already had, if any.
     /// Keys at a URL are fetched from now on, on the runtime that this is called on.
     pub fn pair_rules(&self, policy: &Policy, egress: &Arc<Egress>) {
-        self.pair_rules_with(policy, |url| self.jwks(url, egress));
+        self.pair_rules_with(policy, |url| self.jwks(&policy.key.namespace, url, egress));
     }
 
     /// The same for a program that serves nobody: keys at a URL are not fetched.
@@ -96,10 +96,10 @@ impl State {
     }
 
     /// Keys that are fetched from now on, if they are not already.
-    pub fn jwks(&self, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
+    pub fn jwks(&self, namespace: &Arc<str>, url: &Uri, egress: &Arc<Egress>) -> Arc<Jwks> {
         let mut table = self.jwks.lock();
-        let keys = table.get_or_insert(url);
-        keys.start(url, egress);
+        let keys = table.get_or_insert(&(namespace.clone(), url.clone()));
+        keys.start(namespace, url, egress);
         keys
     }
 

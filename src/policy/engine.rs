@@ -238,16 +238,17 @@ impl<'a> Run<'a> {
         match &rule.kind {
             RuleKind::ApiKey(keys) => keys.check(request, now).map(authenticated),
             RuleKind::BasicAuth(users) => {
-                let policy = self.policies.get(self.at.0);
-                let namespace = policy.map(|policy| policy.key.namespace.clone()).unwrap_or_default();
-                let checked = users.check(request, &namespace, &state.passwords).await;
+                let checked = users.check(request, &self.namespace(), &state.passwords).await;
                 checked.map(Effect::Authenticated)
             }
             RuleKind::ConnectionLimit(limit) => {
                 let lease = limit.take(request, self.principal(rule.mode), state, shared).await?;
                 Ok(lease.map_or(Effect::None, Effect::Lease))
             }
-            RuleKind::ForwardAuth(service) => service.check(request, &self.services.egress).await.map(Effect::Allowed),
+            RuleKind::ForwardAuth(service) => {
+                let checked = service.check(request, &self.namespace(), &self.services.egress).await;
+                checked.map(Effect::Allowed)
+            }
             RuleKind::Jwt(jwt) => jwt.check(request, now).await.map(authenticated),
             RuleKind::OpenApi(openapi) => self.validate(openapi).await,
             RuleKind::RateLimit(limit) => {
@@ -265,6 +266,12 @@ impl<'a> Run<'a> {
             RuleKind::Origin(origin) => origin.check(self.request).map(|()| Effect::None),
             RuleKind::RequestHeaders(_) | RuleKind::ResponseHeaders(_) => Ok(Effect::Edit),
         }
+    }
+
+    /// That of the policy whose turn it is.
+    fn namespace(&self) -> Arc<str> {
+        let policy = self.policies.get(self.at.0);
+        policy.map(|policy| policy.key.namespace.clone()).unwrap_or_default()
     }
 
     /// How long a body may be that the rule has yet to see.

@@ -94,9 +94,14 @@ const PASSED: [HeaderName; 7] = [
 
 impl ForwardAuth {
     /// Asks about the request. A redirect or a 4xx refuses, and passes to the client; what is no decision refuses with
-    /// `Reason::AuthUnavailable`, or lets pass by `fail_open`.
-    pub async fn check(&self, request: &Request<'_>, egress: &Egress) -> Result<Allowed, Refusal> {
-        match self.ask(request, egress).await {
+    /// `Reason::AuthUnavailable`, or lets pass by `fail_open`. `namespace` is the policy's.
+    pub async fn check(
+        &self,
+        request: &Request<'_>,
+        namespace: &Arc<str>,
+        egress: &Egress,
+    ) -> Result<Allowed, Refusal> {
+        match self.ask(request, namespace, egress).await {
             Ok(answer) if answer.status().is_success() => self.allowed(&answer),
             Ok(answer) if answer.status().is_redirection() || answer.status().is_client_error() => Err(refused(answer)),
             Ok(answer) => {
@@ -114,13 +119,13 @@ impl ForwardAuth {
         }
     }
 
-    async fn ask(&self, request: &Request<'_>, egress: &Egress) -> Result<Answer, Failure> {
+    async fn ask(&self, request: &Request<'_>, namespace: &Arc<str>, egress: &Egress) -> Result<Answer, Failure> {
         let headers = self.headers(request);
         match &self.target {
             Target::Url(url) => {
-                egress
-                    .send(Reach::Tenant, get(url.clone(), headers), self.limits(self.timeout))
-                    .await
+                let request = get(url.clone(), headers);
+                let limits = self.limits(self.timeout);
+                egress.send(Reach::Tenant(namespace), request, limits).await
             }
             Target::Service { upstream, path } => self.ask_service(upstream, path, headers, egress).await,
         }

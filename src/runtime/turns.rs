@@ -1,5 +1,5 @@
 //! A queue for what all namespaces share: each has a line of its own, and lines take turns. However long one namespace's line
-//! is, another's first waiter goes next; and the last place is kept for a namespace that has none.
+//! is, another's first waiter goes next; and no namespace holds more places at once than its share.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -30,12 +30,19 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// So many places. One namespace holds at most all but one of them, where there are several.
+    /// So many places. One namespace holds at most all but one of them, where there are several: the last is for one that has
+    /// none.
     pub fn new(places: usize) -> Self {
+        Self::with_share(places, places - 1)
+    }
+
+    /// So many places, of which one namespace holds at most `share`, one at least. For what may hang: it takes `places / share`
+    /// namespaces that all hang to keep others waiting.
+    pub fn with_share(places: usize, share: usize) -> Self {
         Self(Arc::new(Mutex::new(Lines {
             free: places,
             held: HashMap::new(),
-            share: (places - 1).max(1),
+            share: share.max(1),
             waiting: HashMap::new(),
             order: VecDeque::new(),
         })))
@@ -128,6 +135,12 @@ impl Drop for Turn {
     }
 }
 
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turns")
+    }
+}
+
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Turn({})", self.namespace)
@@ -183,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn places_beyond_a_share_are_for_others() {
+        let turns = Turns::with_share(8, 2);
+        let hostile = ["a", "b", "c"].map(|namespace| [(); 2].map(|()| takes(&turns, namespace)));
+        let more: Vec<_> = (0..100).map(|_| waits(&turns, "a")).collect();
+        let quiet = [(); 2].map(|()| takes(&turns, "quiet"));
+        drop((hostile, more, quiet));
+    }
+
+    #[test]
     fn who_leaves_the_line_holds_nobody_up() {
         let turns = Turns::new(1);
         let first = takes(&turns, "a");
@@ -203,8 +225,12 @@ mod tests {
     proptest! {
         /// Whatever comes and goes: no place is lost, none is given twice, and none is idle while somebody may have it.
         #[test]
-        fn places_are_neither_lost_nor_idle(places in 1..4usize, steps in prop::collection::vec((0..3usize, 0..3usize), 0..60)) {
-            let turns = Turns::new(places);
+        fn places_are_neither_lost_nor_idle(
+            places in 1..6usize,
+            share in 0..6usize,
+            steps in prop::collection::vec((0..3usize, 0..3usize), 0..60),
+        ) {
+            let turns = Turns::with_share(places, share);
             let names = ["a", "b", "c"];
             let mut waiting: Vec<(usize, Waiting)> = Vec::new();
             let mut held: Vec<(usize, Turn)> = Vec::new();
@@ -227,7 +253,7 @@ mod tests {
                 }
                 waiting = still;
                 prop_assert!(held.len() <= places);
-                let share = (places - 1).max(1);
+                let share = share.max(1);
                 let count = |which| held.iter().filter(|(who, _)| *who == which).count();
                 prop_assert!((0..3).all(|which| count(which) <= share));
                 let may_have = waiting.iter().any(|(who, _)| count(*who) < share);

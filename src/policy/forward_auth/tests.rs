@@ -116,7 +116,7 @@ async fn check_from(
         certificate: None,
         readings: OnceLock::new(),
     };
-    rule.check(&request, egress).await
+    rule.check(&request, &"acme".into(), egress).await
 }
 
 async fn decided(answer: &str, configure: impl FnOnce(&mut ForwardAuth)) -> Result<Allowed, Refusal> {

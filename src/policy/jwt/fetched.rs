@@ -1,7 +1,9 @@
-//! The keys that one URL says (a JSON Web Key Set), fetched ahead of need and kept while any rule refers to the URL. The data
-//! plane reads them; a task of the control plane's fetches. A set that was fetched once serves until a newer one was.
+//! The keys that one URL says (a JSON Web Key Set), fetched ahead of need and kept while any rule of one namespace refers to the
+//! URL. The data plane reads them; a task of the control plane's fetches, when it is its namespace's turn. A set that was fetched
+//! once serves until a newer one was.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -16,8 +18,9 @@ use tracing::{info, warn};
 
 use super::keys::{Invalid, KeySet};
 use crate::egress::{self, Egress, Limits, Reach};
+use crate::runtime::turns::Turn;
 
-/// The key set behind one URL, kept fresh by one task for all rules and requests.
+/// The key set behind one URL, kept fresh by one task for all rules of a namespace and their requests.
 #[derive(Default)]
 pub struct Jwks {
     progress: watch::Sender<Progress>,
@@ -32,6 +35,13 @@ struct Progress {
     begun: u64,
     ended: u64,
     last: Option<Instant>,
+}
+
+/// Who fetches what, and by what.
+struct Fetcher {
+    namespace: Arc<str>,
+    url: Uri,
+    egress: Arc<Egress>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +67,14 @@ const GAP: Duration = Duration::from_secs(10);
 
 impl Jwks {
     /// Fetches at once, and from then on, on the runtime that this is called on. Once; again does nothing.
-    pub fn start(self: &Arc<Self>, url: &Uri, egress: &Arc<Egress>) {
+    pub fn start(self: &Arc<Self>, namespace: &Arc<str>, url: &Uri, egress: &Arc<Egress>) {
         if !self.started.swap(true, Relaxed) {
-            let wanted = self.wanted.clone();
-            tokio::spawn(follow(Arc::downgrade(self), wanted, url.clone(), egress.clone()));
+            let fetcher = Fetcher {
+                namespace: namespace.clone(),
+                url: url.clone(),
+                egress: egress.clone(),
+            };
+            tokio::spawn(fetcher.follow(Arc::downgrade(self), self.wanted.clone()));
         }
     }
 
@@ -144,34 +158,67 @@ impl fmt::Debug for Jwks {
     }
 }
 
-/// Until nobody refers to the keys any more.
-async fn follow(keys: Weak<Jwks>, wanted: Arc<Notify>, url: Uri, egress: Arc<Egress>) {
-    let host = url.host().unwrap_or_default();
-    let mut failures = 0;
-    while let Some(state) = keys.upgrade() {
-        state.begin();
-        let fetched = fetch(&egress, &url).await;
-        let pause = match &fetched {
-            Ok((_, fresh)) => {
-                if failures > 0 {
-                    info!(host, failures, "keys can be fetched again");
+impl Fetcher {
+    /// Until nobody refers to the keys any more.
+    async fn follow(self, keys: Weak<Jwks>, wanted: Arc<Notify>) {
+        let host = self.url.host().unwrap_or_default();
+        let mut failures = 0;
+        while let Some(turn) = self.turn(&keys, &wanted).await
+            && let Some(state) = keys.upgrade()
+        {
+            state.begin();
+            let fetched = self.fetch().await;
+            drop(turn);
+            let pause = match &fetched {
+                Ok((_, fresh)) => {
+                    if failures > 0 {
+                        info!(host, failures, "keys can be fetched again");
+                    }
+                    failures = 0;
+                    *fresh
                 }
-                failures = 0;
-                *fresh
-            }
-            Err(error) => {
-                if failures == 0 {
-                    let known = state.progress.borrow().set.is_some();
-                    warn!(host, %error, known, "cannot fetch keys: trying again; known keys stay in use");
+                Err(error) => {
+                    if failures == 0 {
+                        let known = state.progress.borrow().set.is_some();
+                        warn!(host, %error, known, "cannot fetch keys: trying again; known keys stay in use");
+                    }
+                    failures += 1;
+                    backoff(failures)
                 }
-                failures += 1;
-                backoff(failures)
+            };
+            state.end(fetched.ok().map(|(set, _)| set));
+            drop(state);
+            let due = Instant::now() + jittered(pause);
+            rest(&keys, &wanted, due).await;
+        }
+    }
+
+    /// None: nobody refers to the keys any more. Who waits keeps them no longer than others do.
+    async fn turn(&self, keys: &Weak<Jwks>, wanted: &Notify) -> Option<Turn> {
+        let mut turn = pin!(self.egress.fetches.take(&self.namespace));
+        loop {
+            tokio::select! {
+                turn = &mut turn => return Some(turn),
+                () = wanted.notified() => if keys.strong_count() == 0 {
+                    return None;
+                },
             }
-        };
-        state.end(fetched.ok().map(|(set, _)| set));
-        drop(state);
-        let due = Instant::now() + jittered(pause);
-        rest(&keys, &wanted, due).await;
+        }
+    }
+
+    /// The keys, and for how long they are fresh.
+    async fn fetch(&self) -> Result<(KeySet, Duration), Error> {
+        let mut request = Request::new(Full::<Bytes>::default());
+        *request.uri_mut() = self.url.clone();
+        let accept = header::HeaderValue::from_static("application/jwk-set+json, application/json");
+        request.headers_mut().insert(header::ACCEPT, accept);
+        let reach = Reach::Tenant(&self.namespace);
+        let answer = self.egress.send(reach, request, LIMITS).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(Error::Status(answer.status()));
+        }
+        let fresh = fresh(answer.headers());
+        Ok((KeySet::read(&answer.into_body()?)?, fresh))
     }
 }
 
@@ -186,20 +233,6 @@ async fn rest(keys: &Weak<Jwks>, wanted: &Notify, due: Instant) {
             },
         }
     }
-}
-
-/// The keys, and for how long they are fresh.
-async fn fetch(egress: &Egress, url: &Uri) -> Result<(KeySet, Duration), Error> {
-    let mut request = Request::new(Full::<Bytes>::default());
-    *request.uri_mut() = url.clone();
-    let accept = header::HeaderValue::from_static("application/jwk-set+json, application/json");
-    request.headers_mut().insert(header::ACCEPT, accept);
-    let answer = egress.send(Reach::Tenant, request, LIMITS).await?;
-    if answer.status() != StatusCode::OK {
-        return Err(Error::Status(answer.status()));
-    }
-    let fresh = fresh(answer.headers());
-    Ok((KeySet::read(&answer.into_body()?)?, fresh))
 }
 
 /// RFC 9111 section 5.2.2.1.

@@ -65,7 +65,7 @@ impl Server {
 
     fn keys(&self, state: &State) -> Arc<Jwks> {
         let url = format!("http://{}/keys", self.address).parse().unwrap();
-        state.jwks(&url, &egress())
+        state.jwks(&"acme".into(), &url, &egress())
     }
 }
 
@@ -171,6 +171,31 @@ async fn who_waits_for_newer_keys_waits_no_longer_than_he_says() {
     tokio::time::resume();
     assert!(keys.newer(&old, Duration::from_millis(20)).await.is_none());
     server.was_asked(2).await;
+}
+
+#[tokio::test]
+async fn servers_of_one_namespace_that_hang_keep_no_other_waiting() {
+    let (state, egress) = (State::default(), egress());
+    let (silent, good) = (Server::start(String::new()).await, Server::start(ok(&set("a"))).await);
+    let keys = |namespace: &str, server: &Server, path: usize| {
+        let url = format!("http://{}/{path}", server.address).parse().unwrap();
+        state.jwks(&namespace.into(), &url, &egress)
+    };
+    let hostile: Vec<_> = (0..1000)
+        .map(|path| keys(&format!("hostile-{}", path % 10), &silent, path))
+        .collect();
+    silent.was_asked(10).await;
+    assert!(keys("quiet", &good, 0).current(LIMIT).await.is_some());
+    // The first of each share are on their way; whose rules are gone gives its place in line up.
+    let waiting: Vec<_> = hostile.iter().map(|keys| Arc::downgrade(&keys.wanted)).collect();
+    let begun = hostile.iter().filter(|keys| keys.progress.borrow().begun > 0).count();
+    assert_eq!(begun, 40);
+    drop(hostile);
+    let left = || waiting.iter().filter(|wanted| wanted.strong_count() > 0).count();
+    while left() > begun {
+        tokio::task::yield_now().await;
+    }
+    assert!(silent.asked() <= begun);
 }
 
 #[tokio::test]
