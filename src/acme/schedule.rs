@@ -1,7 +1,11 @@
-//! When which certificate is ordered: renewal, back-off, and the bounds over all. No I/O and no clock: the time is passed
-//! in, in Unix seconds, and so is chance. What an order is, `order` knows.
+//! When which certificate is ordered: renewal, back-off, and the bounds over all and for each namespace. No I/O and no clock: the
+//! time is passed in, in Unix seconds, and so is chance. What an order is, `order` knows.
+//!
+//! Tally are few, and tenants make up as many names as they like. So the namespace that has begun the fewest within the
+//! hour goes next, none may have all of an hour's, and new names leave some of them to renewals: whatever others want, a
+//! certificate is renewed long before it ends.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -46,9 +50,17 @@ pub struct Schedule {
     /// The Secrets that each object wants filled.
     wanted: BTreeMap<ObjectId, Vec<ObjectKey>>,
     queue: BTreeSet<(i64, ObjectKey)>,
-    /// When the orders of the last hour began.
-    begun: VecDeque<i64>,
+    /// The orders that began within the last hour.
+    begun: VecDeque<Begun>,
     in_flight: usize,
+}
+
+#[derive(Debug)]
+struct Begun {
+    at: i64,
+    namespace: Arc<str>,
+    /// There was no certificate.
+    new: bool,
 }
 
 #[derive(Debug)]
@@ -123,31 +135,33 @@ impl Schedule {
         }
     }
 
-    /// The next order, begun. First those that have not failed: many that fail keep none that would succeed waiting.
+    /// The next order, begun. Namespaces take turns; of one's own, first those that have not failed: many that fail keep none
+    /// that would succeed waiting. And of those renewals.
     pub fn begin(&mut self, now: i64) -> Option<Job> {
-        if self.in_flight >= IN_FLIGHT || self.full_until(now).is_some() {
+        self.forget(now);
+        if self.in_flight >= IN_FLIGHT {
             return None;
         }
-        while let Some((due, secret)) = self.queue.first().filter(|(due, _)| *due <= now).cloned() {
-            if self.entries.get(&secret).is_some_and(|e| !e.wanted_by.is_empty()) {
-                break;
-            }
-            self.queue.remove(&(due, secret.clone()));
-            self.entries.remove(&secret);
-        }
+        let room = self.room();
         let due = self.queue.iter().take_while(|(due, _)| *due <= now);
-        let wanted = due.filter_map(|(due, secret)| {
-            let entry = self.entries.get(secret).filter(|e| !e.wanted_by.is_empty())?;
-            Some((entry.failures, *due, secret))
+        let ready = due.filter_map(|(due, secret)| {
+            let entry = self.entries.get(secret)?;
+            let own = room.of(&secret.namespace);
+            let rank = (own.count, entry.failures, entry.is_new(), *due, secret);
+            room.full_until(secret, entry).is_none().then_some(rank)
         });
-        let (_, due, secret) = wanted.min()?;
+        let (.., due, secret) = ready.min()?;
         let secret = secret.clone();
         self.queue.remove(&(due, secret.clone()));
         let entry = self.entries.get_mut(&secret)?;
         entry.queued = None;
         entry.in_flight = true;
         self.in_flight += 1;
-        self.begun.push_back(now);
+        self.begun.push_back(Begun {
+            at: now,
+            namespace: secret.namespace.clone(),
+            new: entry.is_new(),
+        });
         Some(Job {
             hostname: entry.hostname.clone(),
             secret,
@@ -156,12 +170,24 @@ impl Schedule {
 
     /// From when on `begin` may have something, if nothing changes before.
     pub fn wake(&mut self, now: i64) -> Option<i64> {
+        self.forget(now);
         if self.in_flight >= IN_FLIGHT {
             return None;
         }
-        let (due, _) = self.queue.first()?;
-        let due = *due;
-        Some(self.full_until(now).map_or(due, |until| due.max(until)))
+        let room = self.room();
+        let mut wake = None;
+        for (due, secret) in &self.queue {
+            if wake.is_some_and(|wake| wake <= *due) {
+                break;
+            }
+            let full = self
+                .entries
+                .get(secret)
+                .and_then(|entry| room.full_until(secret, entry));
+            let ready = full.map_or(*due, |until| until.max(*due));
+            wake = Some(wake.map_or(ready, |wake: i64| wake.min(ready)));
+        }
+        wake
     }
 
     /// The certificate was obtained, or was there after all.
@@ -214,17 +240,83 @@ impl Schedule {
         self.queue.insert((due, secret.clone()));
     }
 
-    /// Until when no order may begin, if as many as may have begun within an hour.
-    fn full_until(&mut self, now: i64) -> Option<i64> {
+    /// What is over: orders of more than an hour ago, and the rests of those that nobody wants any more.
+    fn forget(&mut self, now: i64) {
         while self
             .begun
             .front()
-            .is_some_and(|begun| begun.saturating_add(HOUR) <= now)
+            .is_some_and(|begun| begun.at.saturating_add(HOUR) <= now)
         {
             self.begun.pop_front();
         }
-        let first = self.begun.front().filter(|_| self.begun.len() >= PER_HOUR)?;
-        Some(first.saturating_add(HOUR))
+        let due = self.queue.iter().take_while(|(due, _)| *due <= now);
+        let unwanted = due.filter(|(_, secret)| self.entries.get(secret).is_none_or(|e| e.wanted_by.is_empty()));
+        for (due, secret) in unwanted.cloned().collect::<Vec<_>>() {
+            self.entries.remove(&secret);
+            self.queue.remove(&(due, secret));
+        }
+    }
+
+    fn room(&self) -> Room<'_> {
+        let mut room = Room::default();
+        for begun in &self.begun {
+            room.all.add(begun.at);
+            room.namespaces.entry(&begun.namespace).or_default().add(begun.at);
+            if begun.new {
+                room.new.add(begun.at);
+            }
+        }
+        room
+    }
+}
+
+/// What has begun within the hour.
+#[derive(Default)]
+struct Room<'a> {
+    all: Tally,
+    new: Tally,
+    namespaces: HashMap<&'a str, Tally>,
+}
+
+/// The orders of one kind within the hour.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    count: usize,
+    /// When the first of them began.
+    first: i64,
+}
+
+impl Room<'_> {
+    fn of(&self, namespace: &str) -> Tally {
+        self.namespaces.get(namespace).copied().unwrap_or_default()
+    }
+
+    /// Until when this one may not begin, because as many as may of some kind that it is of have begun.
+    fn full_until(&self, secret: &ObjectKey, entry: &Entry) -> Option<i64> {
+        let all = self.all.full_until(PER_HOUR);
+        let new = self.new.full_until(NEW_PER_HOUR).filter(|_| entry.is_new());
+        let own = self.of(&secret.namespace).full_until(NAMESPACE_PER_HOUR);
+        all.max(new).max(own)
+    }
+}
+
+impl Tally {
+    fn add(&mut self, at: i64) {
+        if self.count == 0 {
+            self.first = at;
+        }
+        self.count += 1;
+    }
+
+    fn full_until(self, limit: usize) -> Option<i64> {
+        (self.count >= limit).then(|| self.first.saturating_add(HOUR))
+    }
+}
+
+impl Entry {
+    /// Not a renewal.
+    fn is_new(&self) -> bool {
+        self.validity.is_none()
     }
 }
 
@@ -257,6 +349,10 @@ const MAX_SPREAD: i64 = 4 * HOUR;
 const IN_FLIGHT: usize = 4;
 /// Let's Encrypt takes 300 new orders of an account in three hours.
 const PER_HOUR: usize = 90;
+/// Those for names that have no certificate: what is left is for renewals.
+const NEW_PER_HOUR: usize = 60;
+/// Those of one namespace.
+const NAMESPACE_PER_HOUR: usize = 45;
 /// What was obtained is believed for a while, since the watch may lag behind.
 const SETTLE: i64 = 60;
 

@@ -13,6 +13,31 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new("n", name)
 }
 
+/// A certificate of another namespace.
+fn of(namespace: &str, wanted: Wanted) -> Wanted {
+    Wanted {
+        secret: ObjectKey::new(namespace, &wanted.secret.name),
+        ..wanted
+    }
+}
+
+/// So many new names of one namespace.
+fn flood(schedule: &mut Schedule, namespace: &str, count: usize) {
+    let names = (0..count).map(|number| of(namespace, wanted(&format!("{namespace}-{number:04}"), None)));
+    let id = ObjectId::new(Kind::Deployment, ObjectKey::new(namespace, "flood"));
+    schedule.track(id, names.collect(), NOW);
+}
+
+/// Begins what may begin now, and has it succeed at once.
+fn begun(schedule: &mut Schedule, now: i64) -> Vec<ObjectKey> {
+    let mut begun = Vec::new();
+    while let Some(job) = schedule.begin(now) {
+        schedule.succeed(&job.secret, ninety_days(now), now);
+        begun.push(job.secret);
+    }
+    begun
+}
+
 fn wanted(name: &str, validity: Option<Validity>) -> Wanted {
     Wanted {
         hostname: format!("{name}.example.com").into(),
@@ -174,6 +199,84 @@ fn those_that_fail_keep_none_that_would_succeed_waiting() {
 }
 
 #[test]
+fn new_names_of_one_namespace_keep_no_other_waiting() {
+    let mut schedule = Schedule::default();
+    flood(&mut schedule, "hostile", 200);
+    let due = ninety_days(NOW - 61 * DAY);
+    schedule.track(id("app"), vec![wanted("renewed", Some(due)), wanted("new", None)], NOW);
+    let first: Vec<_> = (0..4)
+        .filter_map(|_| schedule.begin(NOW))
+        .map(|job| job.secret)
+        .collect();
+    assert!(
+        first.contains(&key("renewed")) && first.contains(&key("new")),
+        "{first:?}"
+    );
+}
+
+#[test]
+fn new_names_however_many_leave_room_for_what_comes_within_the_hour() {
+    let mut schedule = Schedule::default();
+    flood(&mut schedule, "hostile", 200);
+    assert_eq!(begun(&mut schedule, NOW).len(), NAMESPACE_PER_HOUR);
+    // Another's new name, at once.
+    schedule.track(id("app"), vec![wanted("new", None)], NOW);
+    assert_eq!(begun(&mut schedule, NOW + 1), [key("new")]);
+    for number in 0..10 {
+        flood(&mut schedule, &format!("hostile-{number}"), 200);
+    }
+    let more = NEW_PER_HOUR - NAMESPACE_PER_HOUR - 1;
+    assert_eq!(begun(&mut schedule, NOW + 2).len(), more);
+    // A renewal, though there is no room for new names any more.
+    let due = ninety_days(NOW - 61 * DAY);
+    schedule.track(
+        id("later"),
+        vec![wanted("renewed", Some(due)), wanted("newer", None)],
+        NOW,
+    );
+    assert_eq!(begun(&mut schedule, NOW + 3), [key("renewed")]);
+    // When there is, the namespaces that had the fewest come first.
+    assert_eq!(schedule.wake(NOW + 3), Some(NOW + HOUR));
+    assert!(begun(&mut schedule, NOW + HOUR).contains(&key("newer")));
+}
+
+#[test]
+fn namespaces_have_as_many_each_as_all_of_them_want() {
+    let mut schedule = Schedule::default();
+    let namespaces = ["a", "b", "c"];
+    for namespace in namespaces {
+        flood(&mut schedule, namespace, 200);
+    }
+    let begun = begun(&mut schedule, NOW);
+    for namespace in namespaces {
+        let own = begun.iter().filter(|secret| &*secret.namespace == namespace);
+        assert_eq!(own.count(), NEW_PER_HOUR / 3);
+    }
+}
+
+#[test]
+fn renewals_of_one_namespace_are_bounded_too() {
+    let mut schedule = Schedule::default();
+    let due = ninety_days(NOW - 61 * DAY);
+    let many = (0..200).map(|number| of("hostile", wanted(&format!("{number}"), Some(due))));
+    schedule.track(id("hostile"), many.collect(), NOW);
+    assert_eq!(begun(&mut schedule, NOW).len(), NAMESPACE_PER_HOUR);
+    schedule.track(id("app"), vec![wanted("renewed", Some(due))], NOW);
+    assert_eq!(begun(&mut schedule, NOW + 1), [key("renewed")]);
+}
+
+#[test]
+fn what_failed_has_its_namespaces_turn() {
+    let mut schedule = one();
+    schedule.begin(NOW);
+    let rest = schedule.fail(&key("a"), Setback::Ordinary, NOW, 0.0);
+    flood(&mut schedule, "hostile", 200);
+    begun(&mut schedule, NOW);
+    let namespaces = [(); 2].map(|()| schedule.begin(NOW + HOUR).unwrap().secret.namespace);
+    assert!(rest < HOUR && namespaces.contains(&"n".into()), "{namespaces:?}");
+}
+
+#[test]
 fn a_new_term_begins_again_what_was_on_its_way() {
     let mut schedule = one();
     schedule.begin(NOW);
@@ -184,7 +287,7 @@ fn a_new_term_begins_again_what_was_on_its_way() {
 #[derive(Clone, Debug)]
 enum Act {
     Want(u8, Vec<u8>),
-    Succeed(u8),
+    SucceedAll,
     Fail(u8),
     GiveUp,
     Wait(i64),
@@ -192,39 +295,50 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        (0..6_u8, prop::collection::vec(0..40_u8, 0..8)).prop_map(|(who, what)| Act::Want(who, what)),
-        (0..40_u8).prop_map(Act::Succeed),
-        (0..40_u8).prop_map(Act::Fail),
-        Just(Act::GiveUp),
-        (1..3000_i64).prop_map(Act::Wait),
+        1 => (0..6_u8, prop::collection::vec(any::<u8>(), 0..80)).prop_map(|(who, what)| Act::Want(who, what)),
+        8 => Just(Act::SucceedAll),
+        3 => any::<u8>().prop_map(Act::Fail),
+        1 => Just(Act::GiveUp),
+        2 => (1..900_i64).prop_map(Act::Wait),
     ]
 }
 
+/// A fifth of them renewals; half of them of one namespace.
+fn numbered(number: u8) -> Wanted {
+    let due = (number % 5 == 0).then(|| ninety_days(NOW - 61 * DAY));
+    let namespace = ["a", "a", "b", "c"][usize::from(number % 4)];
+    of(namespace, wanted(&number.to_string(), due))
+}
+
 proptest! {
-    /// Whatever happens: never more than four orders at once nor ninety in an hour, never two for one Secret, none that
-    /// nobody wants; and what is due begins when `wake` says so.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever happens: never more than four orders at once, nor more in an hour than all, new names and a namespace may
+    /// have; never two for one Secret, none that nobody wants; what begins is of a namespace that had the fewest of all that
+    /// could; and what is due begins when `wake` says so.
     #[test]
     fn bounds_hold_whatever_happens(acts in prop::collection::vec(act(), 1..200)) {
         let mut schedule = Schedule::default();
         let mut now = NOW;
         let mut flying = BTreeSet::new();
-        let mut begun: Vec<i64> = Vec::new();
+        let mut begun: Vec<(i64, Arc<str>, bool)> = Vec::new();
         let mut wants: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
         for act in acts {
             match act {
                 Act::Want(who, what) => {
-                    let list = what.iter().map(|i| wanted(&i.to_string(), None)).collect();
-                    schedule.track(id(&format!("app-{who}")), list, NOW);
+                    let list = what.iter().map(|number| numbered(*number)).collect();
+                    schedule.track(id(&format!("app-{who}")), list, now);
                     wants.insert(who, what);
                 }
-                Act::Succeed(i) => {
-                    let secret = key(&i.to_string());
-                    if flying.remove(&secret) {
-                        schedule.succeed(&secret, ninety_days(now), now);
+                Act::SucceedAll => {
+                    for secret in std::mem::take(&mut flying) {
+                        // Not for long, so that they come again.
+                        let validity = Validity { not_before: now, not_after: now + 600 };
+                        schedule.succeed(&secret, validity, now);
                     }
                 }
-                Act::Fail(i) => {
-                    let secret = key(&i.to_string());
+                Act::Fail(number) => {
+                    let secret = numbered(number).secret;
                     if flying.remove(&secret) {
                         schedule.fail(&secret, Setback::Ordinary, now, 0.5);
                     }
@@ -235,13 +349,37 @@ proptest! {
                 }
                 Act::Wait(seconds) => now += seconds,
             }
-            while let Some(job) = schedule.begin(now) {
-                prop_assert!(wants.values().flatten().any(|i| i.to_string() == *job.secret.name));
+            let count = |begun: &[(i64, Arc<str>, bool)], alike: &dyn Fn(&(i64, Arc<str>, bool)) -> bool| {
+                begun.iter().filter(|one| one.0 > now - HOUR && alike(one)).count()
+            };
+            loop {
+                let own = ["a", "b", "c"].map(|namespace| count(&begun, &|(_, other, _)| **other == *namespace));
+                let own = |namespace: &str| own[usize::from(namespace.as_bytes()[0] - b'a')];
+                let new_names = count(&begun, &|(.., new)| *new);
+                let may_begin = |secret: &ObjectKey, is_new: bool| {
+                    own(&secret.namespace) < NAMESPACE_PER_HOUR && !(is_new && new_names >= NEW_PER_HOUR)
+                };
+                let due: Vec<_> = schedule.queue.iter().filter(|(due, _)| *due <= now).cloned().collect();
+                let wanted = due.iter().filter_map(|(_, secret)| {
+                    let entry = &schedule.entries[secret];
+                    (!entry.wanted_by.is_empty()).then(|| (secret.clone(), entry.validity.is_none()))
+                });
+                let could: Vec<_> = wanted.filter(|(secret, is_new)| may_begin(secret, *is_new)).collect();
+                let fewest = could.iter().map(|(secret, _)| own(&secret.namespace)).min();
+                let Some(job) = schedule.begin(now) else {
+                    let full = flying.len() >= IN_FLIGHT || count(&begun, &|_| true) >= PER_HOUR;
+                    prop_assert!(could.is_empty() || full, "something is idle");
+                    break;
+                };
+                let chosen = could.iter().find(|(secret, _)| *secret == job.secret);
+                let is_new = chosen.map(|(_, is_new)| *is_new);
+                prop_assert_eq!(Some(own(&job.secret.namespace)), fewest);
+                prop_assert!(wants.values().flatten().any(|number| numbered(*number).secret == job.secret));
+                begun.push((now, job.secret.namespace.clone(), is_new.expect("it could begin")));
                 prop_assert!(flying.insert(job.secret), "twice at once");
-                begun.push(now);
             }
             prop_assert!(flying.len() <= IN_FLIGHT);
-            prop_assert!(begun.iter().filter(|at| **at > now - HOUR).count() <= PER_HOUR);
+            prop_assert!(count(&begun, &|_| true) <= PER_HOUR);
             if flying.len() < IN_FLIGHT && let Some(at) = schedule.wake(now) {
                 prop_assert!(at > now, "nothing begins, and it does not wait");
             }
