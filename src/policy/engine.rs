@@ -252,9 +252,7 @@ impl<'a> Run<'a> {
             RuleKind::Jwt(jwt) => jwt.check(request, now).await.map(authenticated),
             RuleKind::OpenApi(openapi) => self.validate(openapi).await,
             RuleKind::RateLimit(limit) => {
-                let standing = limit
-                    .take(request, self.principal(rule.mode), &state.windows, shared)
-                    .await?;
+                let standing = limit.take(request, self.principal(rule.mode), state, shared).await?;
                 Ok(standing.map_or(Effect::None, Effect::Standing))
             }
             RuleKind::Cors(cors) if self.preflight.is_some() => {

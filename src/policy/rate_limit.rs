@@ -13,9 +13,10 @@ use super::mode::Scope;
 use super::principal::Principal;
 use super::refusal::Refusal;
 use super::request::Request;
+use super::rule_state::RuleState;
 use crate::limits::shared::Unavailable;
 use crate::limits::shared::Visit;
-use crate::limits::windows::{Quota, Taken, Windows};
+use crate::limits::windows::{Quota, Taken};
 use crate::reason::Reason;
 
 /// A rule on requests, a handshake being one of them.
@@ -65,20 +66,25 @@ impl RateLimit {
         &self,
         request: &Request<'_>,
         principal: Option<&Principal>,
-        windows: &Windows,
+        rule: &RuleState,
         shared: &Visit<'_>,
     ) -> Result<Option<Standing>, Refusal> {
-        let local = || windows.take(self.keys.local(request, principal), &self.quota);
+        let local = || rule.windows.take(self.keys.local(request, principal), &self.quota);
         let taken = match self.scope {
             Scope::Replica => local(),
-            Scope::Shared => match shared.take(self.keys.shared(request, principal), &self.quota).await {
-                Ok(taken) => taken,
-                Err(Unavailable) => match self.on_store_failure {
-                    OnStoreFailure::Local => local(),
-                    OnStoreFailure::Deny => return Err(Reason::StoreUnavailable.into()),
-                    OnStoreFailure::Allow => return Ok(None),
-                },
-            },
+            Scope::Shared => {
+                let key = self.keys.shared(request, principal);
+                match rule.known.admit(key, &self.quota) {
+                    // One bucket for all that are too many would let who makes keys up refuse everybody else.
+                    false => local(),
+                    true => match (shared.take(key, &self.quota).await, self.on_store_failure) {
+                        (Ok(taken), _) => taken,
+                        (Err(Unavailable), OnStoreFailure::Local) => local(),
+                        (Err(Unavailable), OnStoreFailure::Deny) => return Err(Reason::StoreUnavailable.into()),
+                        (Err(Unavailable), OnStoreFailure::Allow) => return Ok(None),
+                    },
+                }
+            }
         };
         let standing = self.standing(&taken);
         match taken.admitted {
@@ -162,8 +168,9 @@ mod tests {
     use http::{Method, Uri};
 
     use super::*;
-    use crate::limits::shared::Shared;
+    use crate::limits::shared::{MAX_SHARED_KEYS, Shared};
     use crate::object::ObjectKey;
+    use crate::policy::by::By;
     use crate::policy::mode::Mode;
 
     fn rule(limit: u32, cost: u32, scope: Scope, on_store_failure: OnStoreFailure) -> RateLimit {
@@ -176,8 +183,12 @@ mod tests {
         }
     }
 
-    async fn take(rule: &RateLimit, windows: &Windows) -> Result<Option<Standing>, Refusal> {
-        let (method, headers, authority) = (Method::GET, HeaderMap::new(), HeaderValue::from_static("a.example"));
+    async fn take(rule: &RateLimit, state: &RuleState) -> Result<Option<Standing>, Refusal> {
+        take_with(rule, state, HeaderMap::new()).await
+    }
+
+    async fn take_with(rule: &RateLimit, state: &RuleState, headers: HeaderMap) -> Result<Option<Standing>, Refusal> {
+        let (method, authority) = (Method::GET, HeaderValue::from_static("a.example"));
         let request = Request {
             method: &method,
             headers: &headers,
@@ -191,20 +202,20 @@ mod tests {
             certificate: None,
             readings: Default::default(),
         };
-        rule.take(&request, None, windows, &Shared::default().visit()).await
+        rule.take(&request, None, state, &Shared::default().visit()).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_limit_passes_and_one_more_is_told_when_to_come_back() {
         let rule = rule(3, 1, Scope::Replica, OnStoreFailure::Local);
-        let windows = Windows::default();
+        let state = RuleState::default();
         let mut remaining = Vec::new();
         for _ in 0..3 {
-            remaining.push(take(&rule, &windows).await.unwrap().unwrap().remaining);
+            remaining.push(take(&rule, &state).await.unwrap().unwrap().remaining);
         }
         assert_eq!(remaining, [2, 1, 0]);
         tokio::time::advance(Duration::from_millis(500)).await;
-        let refusal = take(&rule, &windows).await.unwrap_err();
+        let refusal = take(&rule, &state).await.unwrap_err();
         assert_eq!(refusal.reason, Reason::RateLimited);
         let header = |name: &str| refusal.headers[name].to_str().unwrap().to_owned();
         // A third of the window before has to fade, after what is left of this one.
@@ -219,7 +230,7 @@ mod tests {
         let reset: u64 = header("x-ratelimit-reset").parse().unwrap();
         assert!((now + 79..=now + 81).contains(&reset));
         tokio::time::advance(Duration::from_secs(80)).await;
-        assert!(take(&rule, &windows).await.is_ok());
+        assert!(take(&rule, &state).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -228,27 +239,46 @@ mod tests {
             quota: Quota::new(1, Duration::from_millis(10), 1),
             ..rule(1, 1, Scope::Replica, OnStoreFailure::Local)
         };
-        let windows = Windows::default();
-        assert!(take(&rule, &windows).await.is_ok());
-        let refusal = take(&rule, &windows).await.unwrap_err();
+        let state = RuleState::default();
+        assert!(take(&rule, &state).await.is_ok());
+        let refusal = take(&rule, &state).await.unwrap_err();
         assert_eq!(refusal.headers[RETRY_AFTER], "1");
     }
 
     #[tokio::test]
     async fn without_a_store_a_shared_limit_does_as_it_says() {
-        let windows = Windows::default();
+        let state = RuleState::default();
         let local = rule(1, 1, Scope::Shared, OnStoreFailure::Local);
-        assert_eq!(take(&local, &windows).await.unwrap().unwrap().remaining, 0);
-        assert_eq!(take(&local, &windows).await.unwrap_err().reason, Reason::RateLimited);
+        assert_eq!(take(&local, &state).await.unwrap().unwrap().remaining, 0);
+        assert_eq!(take(&local, &state).await.unwrap_err().reason, Reason::RateLimited);
         let deny = rule(1, 1, Scope::Shared, OnStoreFailure::Deny);
-        assert_eq!(
-            take(&deny, &windows).await.unwrap_err().reason,
-            Reason::StoreUnavailable
-        );
+        assert_eq!(take(&deny, &state).await.unwrap_err().reason, Reason::StoreUnavailable);
         let allow = rule(1, 1, Scope::Shared, OnStoreFailure::Allow);
         for _ in 0..5 {
-            assert_eq!(take(&allow, &windows).await.unwrap(), None);
+            assert_eq!(take(&allow, &state).await.unwrap(), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_are_too_many_for_the_store_are_counted_here() {
+        let state = RuleState::default();
+        let by = [By::Header(HeaderName::from_static("x-who"))];
+        let rule = RateLimit {
+            keys: Keys::new(&ObjectKey::new("acme", "guard"), "per-client", Mode::Enforce, by),
+            ..rule(1, 1, Scope::Shared, OnStoreFailure::Allow)
+        };
+        let take = async |who: usize| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static("x-who"), HeaderValue::from(who))]);
+            take_with(&rule, &state, headers).await
+        };
+        for who in 0..MAX_SHARED_KEYS {
+            assert_eq!(take(who).await.unwrap(), None, "there is no store that would count it");
+        }
+        for who in [MAX_SHARED_KEYS, MAX_SHARED_KEYS + 1] {
+            assert!(take(who).await.unwrap().is_some());
+            assert_eq!(take(who).await.unwrap_err().reason, Reason::RateLimited);
+        }
+        assert_eq!(take(0).await.unwrap(), None, "it is known");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use strum::{IntoStaticStr, VariantArray};
 use super::mode::Mode;
 use super::passwords::Passwords;
 use super::refusal::Refusal;
+use crate::limits::shared::Known;
 use crate::limits::sockets::Sockets;
 use crate::limits::windows::Windows;
 use crate::object::ObjectKey;
@@ -23,6 +24,8 @@ pub struct RuleState {
     pub passwords: Passwords,
     /// Of a `rateLimit`.
     pub windows: Windows,
+    /// Of a `rateLimit` that all replicas count together.
+    pub known: Known,
     /// Of a `connectionLimit`.
     pub sockets: Sockets,
 }

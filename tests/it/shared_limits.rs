@@ -2,12 +2,20 @@
 //! a store that is slow, paused, flushed or dead.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::future::ready;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use postern::limits::shared::{DEADLINE, Full, Lease, Shared, Store, Unavailable};
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use postern::limits::shared::{DEADLINE, Full, Lease, MAX_SHARED_KEYS, Shared, Store, Unavailable};
 use postern::limits::windows::{Quota, Taken};
+use postern::object::ObjectKey;
+use postern::policy::by::{By, Keys};
+use postern::policy::mode::Mode;
+use postern::policy::rule_state::RuleState;
+use postern::policy::{OnStoreFailure, RateLimit, Request, Scope};
 
 use crate::support::certs::Authority;
 use crate::support::eventually;
@@ -171,6 +179,50 @@ async fn keys_are_hashes_and_expire_when_nothing_is_left_to_remember() {
         redis.say("DBSIZE").await.starts_with(":0\r\n")
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_make_up_does_not_fill_the_store() {
+    let redis = Redis::start().await;
+    let replica = Replica::connected(&redis).await;
+    redis.say("FLUSHALL").await;
+    let who = HeaderName::from_static("x-who");
+    let policy = ObjectKey::new("acme", "guard");
+    let rule = RateLimit {
+        name: "per-who".into(),
+        keys: Keys::new(&policy, "per-who", Mode::Enforce, [By::Header(who.clone())]),
+        quota: quota(1),
+        scope: Scope::Shared,
+        on_store_failure: OnStoreFailure::Deny,
+    };
+    let state = RuleState::default();
+    let passes = async |value: usize| {
+        let request = Request {
+            method: &Method::GET,
+            headers: &HeaderMap::from_iter([(who.clone(), HeaderValue::from(value))]),
+            authority: &HeaderValue::from_static("a.example"),
+            host: "a.example",
+            uri: &Uri::from_static("/"),
+            client: None,
+            trusted: false,
+            https: true,
+            web_socket: false,
+            certificate: None,
+            readings: OnceLock::new(),
+        };
+        let visit = replica.shared.visit_within(PATIENCE);
+        rule.take(&request, None, &state, &visit).await.is_ok()
+    };
+    let values = stream::iter(0..MAX_SHARED_KEYS + 1000);
+    let passed = values
+        .map(&passes)
+        .buffer_unordered(256)
+        .filter(|passed| ready(*passed));
+    assert_eq!(passed.count().await, MAX_SHARED_KEYS + 1000);
+    let keys = redis.say("DBSIZE").await;
+    assert!(keys.starts_with(&format!(":{MAX_SHARED_KEYS}\r\n")), "{keys}");
+    // The limit holds for what is counted there, and for what is counted here.
+    assert!(!passes(0).await && !passes(MAX_SHARED_KEYS + 999).await);
 }
 
 #[tokio::test]

@@ -5,11 +5,13 @@
 //! Each call touches one key, named by a hash: what clients sent never gets there. The clock is the store's.
 
 mod dial;
+mod known;
 mod leases;
 mod link;
 mod script;
 mod settings;
 
+pub use known::{Known, MAX_SHARED_KEYS};
 pub use leases::Lease;
 pub use settings::{DEADLINE, Store, Unavailable};
 

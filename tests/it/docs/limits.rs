@@ -74,6 +74,7 @@ fn policies() -> Vec<Row> {
         ("evaluation of all rules of a request", Time("policy/engine.rs", "BUDGET"), "`policy:timeout`"),
         ("a call to Redis", Time("limits/shared/settings.rs", "DEADLINE"), "`onStoreFailure`"),
         ("keys that a `rateLimit` remembers, per replica", Count("limits/windows.rs", "MAX_KEYS"), "those with the lowest counts are forgotten"),
+        ("keys of a `rateLimit` with scope Shared that one replica brings to Redis, as long as they have not expired", Count("limits/shared/known.rs", "MAX_SHARED_KEYS"), "the replica counts new ones by itself"),
         ("lease of a WebSocket under `connectionLimit` with scope Shared", Time("limits/shared/leases.rs", "LIFETIME"), "it no longer counts"),
         ("a body that `openapi` validates", Policy("rules[].openapi.maxBodyBytes"), "`client:body_too_large`"),
         ("bodies that `openapi` validates at once, in total per replica", Size("body/room.rs", "CAPACITY"), "`capacity:overloaded`"),
