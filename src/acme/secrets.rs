@@ -31,6 +31,10 @@ pub enum Error {
     Foreign(ObjectKey),
     #[error("Secret {0} was changed by another client at the same time")]
     Conflict(ObjectKey),
+    #[error(
+        "the apiserver does not let Postern keep Secret {0}: {1}. The chart gives the right where acme.namespaces says"
+    )]
+    Forbidden(ObjectKey, String),
     #[error("cannot write Secret {0}: {1}")]
     Api(ObjectKey, kube::Error),
     #[error("cannot write Secret {0}: the apiserver did not answer in time")]
@@ -144,6 +148,9 @@ pub fn short_hash(text: &str) -> String {
 
 async fn within<T>(key: &ObjectKey, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
     match timeout(CALL, call).await {
+        Ok(Err(kube::Error::Api(refusal))) if refusal.code == 403 => {
+            Err(Error::Forbidden(key.clone(), refusal.message))
+        }
         Ok(answer) => answer.map_err(|error| Error::Api(key.clone(), error)),
         Err(_) => Err(Error::Timeout(key.clone())),
     }

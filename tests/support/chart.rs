@@ -38,7 +38,7 @@ pub const COMBINATIONS: [(&str, &[&str]); 8] = [
         "certain namespaces",
         &[
             "watchNamespaces={default,kube-public}",
-            "rbac.acme=false",
+            "acme.namespaces={default}",
             "class=inner",
         ],
     ),
@@ -73,6 +73,7 @@ pub const COMBINATIONS: [(&str, &[&str]); 8] = [
     (
         "everything that is mounted",
         &[
+            "rbac.acme=true",
             "acme.ca.secretName=ca",
             "acme.email=ops@example.com",
             "acme.directory=https://acme.example.com/directory",
