@@ -305,7 +305,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 /// A fifth of them renewals; half of them of one namespace.
 fn numbered(number: u8) -> Wanted {
-    let due = (number % 5 == 0).then(|| ninety_days(NOW - 61 * DAY));
+    let due = number.is_multiple_of(5).then(|| ninety_days(NOW - 61 * DAY));
     let namespace = ["a", "a", "b", "c"][usize::from(number % 4)];
     of(namespace, wanted(&number.to_string(), due))
 }
@@ -321,7 +321,7 @@ proptest! {
         let mut schedule = Schedule::default();
         let mut now = NOW;
         let mut flying = BTreeSet::new();
-        let mut begun: Vec<(i64, Arc<str>, bool)> = Vec::new();
+        let mut begun: Vec<Begun> = Vec::new();
         let mut wants: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
         for act in acts {
             match act {
@@ -349,13 +349,13 @@ proptest! {
                 }
                 Act::Wait(seconds) => now += seconds,
             }
-            let count = |begun: &[(i64, Arc<str>, bool)], alike: &dyn Fn(&(i64, Arc<str>, bool)) -> bool| {
-                begun.iter().filter(|one| one.0 > now - HOUR && alike(one)).count()
+            let count = |begun: &[Begun], alike: &dyn Fn(&Begun) -> bool| {
+                begun.iter().filter(|one| one.at > now - HOUR && alike(one)).count()
             };
             loop {
-                let own = ["a", "b", "c"].map(|namespace| count(&begun, &|(_, other, _)| **other == *namespace));
+                let own = ["a", "b", "c"].map(|namespace| count(&begun, &|one| *one.namespace == *namespace));
                 let own = |namespace: &str| own[usize::from(namespace.as_bytes()[0] - b'a')];
-                let new_names = count(&begun, &|(.., new)| *new);
+                let new_names = count(&begun, &|one| one.new);
                 let may_begin = |secret: &ObjectKey, is_new: bool| {
                     own(&secret.namespace) < NAMESPACE_PER_HOUR && !(is_new && new_names >= NEW_PER_HOUR)
                 };
@@ -372,10 +372,13 @@ proptest! {
                     break;
                 };
                 let chosen = could.iter().find(|(secret, _)| *secret == job.secret);
-                let is_new = chosen.map(|(_, is_new)| *is_new);
                 prop_assert_eq!(Some(own(&job.secret.namespace)), fewest);
                 prop_assert!(wants.values().flatten().any(|number| numbered(*number).secret == job.secret));
-                begun.push((now, job.secret.namespace.clone(), is_new.expect("it could begin")));
+                begun.push(Begun {
+                    at: now,
+                    namespace: job.secret.namespace.clone(),
+                    new: chosen.expect("it could begin").1,
+                });
                 prop_assert!(flying.insert(job.secret), "twice at once");
             }
             prop_assert!(flying.len() <= IN_FLIGHT);
