@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use clap::Parser;
 use postern::api::duration::Duration;
-use postern::config;
-use postern::config::HOT;
+use postern::config::{self, Flags, HOT};
 use serde_json::{Value, json};
 
 use crate::support::chart::{COMBINATIONS, NAMESPACE, folder, helm, objects, render};
@@ -45,6 +45,34 @@ fn what_cannot_stand_together_is_refused() {
     ] {
         let error = render(values).expect_err("is refused");
         assert!(error.contains(says), "{values:?}: {error}");
+    }
+}
+
+#[test]
+fn the_right_to_the_acme_account_is_narrowed_to_its_secret() {
+    for (values, directory) in [
+        (&["acme.namespaces={a}"][..], Flags::default().acme_directory.as_str()),
+        (
+            &["rbac.acme=true", "acme.directory=https://a/b", "class=edge"],
+            "https://a/b",
+        ),
+    ] {
+        let rendered = objects(&render(values).unwrap());
+        let at_home = |object: &&Value| object["kind"] == "Role" && object["metadata"]["namespace"] == NAMESPACE;
+        let rules = &rendered.iter().find(at_home).unwrap()["rules"];
+        let class = if values.contains(&"class=edge") {
+            "edge"
+        } else {
+            "postern"
+        };
+        let hash = digest(&SHA256, directory.as_bytes());
+        let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(rules[2]["verbs"], json!(["create"]));
+        assert_eq!(rules[3]["verbs"], json!(["get", "patch"]));
+        assert_eq!(
+            rules[3]["resourceNames"],
+            json!([format!("postern-{class}-acme-{hash}")])
+        );
     }
 }
 
