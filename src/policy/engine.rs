@@ -255,9 +255,7 @@ impl<'a> Run<'a> {
                 let standing = limit.take(request, self.principal(rule.mode), state, shared).await?;
                 Ok(standing.map_or(Effect::None, Effect::Standing))
             }
-            RuleKind::Cors(cors) if self.preflight.is_some() => {
-                Ok(Effect::Answer(Box::new(cors.preflight(self.request))))
-            }
+            RuleKind::Cors(cors) if self.preflight.is_some() => Ok(Effect::Answer(Box::new(cors.preflight(request)))),
             RuleKind::Firewall(Action::Allow) => Ok(Effect::EndPolicy),
             RuleKind::Firewall(Action::Deny) => Err(Reason::FirewallDenied.into()),
             RuleKind::Cors(_) | RuleKind::Logging(_) => Ok(Effect::None),
@@ -266,7 +264,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// That of the policy whose turn it is.
     fn namespace(&self) -> Arc<str> {
         let policy = self.policies.get(self.at.0);
         policy.map(|policy| policy.key.namespace.clone()).unwrap_or_default()
