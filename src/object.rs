@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// The stable identity of an upstream: counts and pools follow it through every change of its endpoints.
@@ -54,6 +54,17 @@ impl fmt::Display for ObjectKey {
 impl Serialize for ObjectKey {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+/// As it is printed: neither half contains a slash.
+impl<'de> Deserialize<'de> for ObjectKey {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <Box<str>>::deserialize(from)?;
+        match text.split_once('/') {
+            Some((namespace, name)) => Ok(Self::new(namespace, name)),
+            None => Err(de::Error::custom("not <namespace>/<name>")),
+        }
     }
 }
 
@@ -164,6 +175,11 @@ impl Data {
     /// None: there is no such key.
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.0.get(key).map(AsRef::as_ref)
+    }
+
+    /// Every key with its bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<[u8]>)> {
+        self.0.iter()
     }
 
     fn lengths(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {

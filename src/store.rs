@@ -1,6 +1,7 @@
 //! What the watches have delivered: trimmed objects by key, and which keys changed since the last compile.
 //! One task owns the store; nothing here blocks or looks at a clock.
 
+mod bytes;
 mod changes;
 mod objects;
 mod table;
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
 use crate::object::{ObjectId, ObjectKey};
@@ -49,9 +51,15 @@ pub struct Store {
 macro_rules! kinds {
     ($($kind:ident($object:ty) in $table:ident: $tables:ty,)*) => {
         /// One watched object.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, Deserialize, PartialEq)]
         pub enum Object {
             $($kind($object),)*
+        }
+
+        /// One object as the store holds it. It is written as `Object` is read.
+        #[derive(Clone, Debug, Serialize)]
+        pub enum Shared {
+            $($kind(Arc<$object>),)*
         }
 
         #[derive(Debug, Default)]
@@ -76,6 +84,10 @@ macro_rules! kinds {
         }
 
         impl Tables {
+            fn objects(&self) -> impl Iterator<Item = Shared> {
+                std::iter::empty()$(.chain(self.$table.objects().cloned().map(Shared::$kind)))*
+            }
+
             fn put(&mut self, object: Object) {
                 match object {
                     $(Object::$kind(object) => self.$table.put(object),)*
@@ -172,20 +184,17 @@ impl Store {
     }
 
     /// A Secret or a ConfigMap. None: there is no such object, or it is of another kind.
-    pub fn holder(&self, id: &ObjectId) -> Option<Holder<'_>> {
+    pub fn holder(&self, id: &ObjectId) -> Option<Holder> {
         match id.kind {
-            Kind::Secret => self.secret(&id.key).map(|secret| Holder {
-                uid: &secret.uid,
-                purpose: secret.purpose.as_deref(),
-                data: &secret.data,
-            }),
-            Kind::ConfigMap => self.config_map(&id.key).map(|map| Holder {
-                uid: &map.uid,
-                purpose: Some(&map.purpose),
-                data: &map.data,
-            }),
+            Kind::Secret => self.secret(&id.key).cloned().map(Holder::Secret),
+            Kind::ConfigMap => self.config_map(&id.key).cloned().map(Holder::ConfigMap),
             _ => None,
         }
+    }
+
+    /// All of them, kind by kind.
+    pub fn objects(&self) -> impl Iterator<Item = Shared> {
+        self.tables.objects()
     }
 
     /// The keys of all objects of this kind, sorted.
@@ -201,6 +210,15 @@ impl Store {
     /// How many objects of this kind there are.
     pub fn count(&self, kind: Kind) -> usize {
         self.tables.of(kind).len()
+    }
+}
+
+impl From<Holder> for Shared {
+    fn from(holder: Holder) -> Self {
+        match holder {
+            Holder::Secret(secret) => Self::Secret(secret),
+            Holder::ConfigMap(map) => Self::ConfigMap(map),
+        }
     }
 }
 

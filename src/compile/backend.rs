@@ -56,6 +56,11 @@ impl Services {
         self.0.keys()
     }
 
+    /// Whether anybody refers to this Service.
+    pub fn has_users(&self, service: &ObjectKey) -> bool {
+        self.0.contains_key(service)
+    }
+
     /// The reference leads nowhere until `resolve`.
     pub fn add_user(&mut self, service: &ObjectKey, port: &PortRef, user: &User) {
         let references = self.0.entry(service.clone()).or_default();

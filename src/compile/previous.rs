@@ -15,7 +15,7 @@ use crate::config::Routing;
 use crate::hostname::HostName;
 use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::snapshot::{Route, Snapshot};
-use crate::store::{Changes, Store};
+use crate::store::{Changes, Shared, Store};
 
 /// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
 /// And the last good versions of what is broken at present, which no object tells any more.
@@ -71,6 +71,31 @@ impl Previous {
             policies: self.policies.last_good(),
             materials: self.materials.last_good(),
             ..Self::default()
+        }
+    }
+
+    /// The objects, in their last good versions, that stand in for what is broken at present. Compiled before those that
+    /// there are now, they leave the same last good versions.
+    pub fn stand_ins(&self) -> impl Iterator<Item = Shared> {
+        let materials = self.materials.stand_ins().cloned();
+        self.policies.stand_ins().chain(materials.map(Shared::from))
+    }
+
+    /// Whether anything that is served would be lost without this object. Certificates, Services and slices that nobody
+    /// refers to are of no use.
+    pub fn uses(&self, object: &Shared) -> bool {
+        match object {
+            Shared::Service(service) => self.services.has_users(&service.key),
+            Shared::EndpointSlice(slice) => {
+                let namespace = slice.key.namespace.clone();
+                let name = slice.service.clone();
+                self.services.has_users(&ObjectKey { namespace, name })
+            }
+            Shared::Secret(secret) if secret.purpose.is_none() => {
+                let id = ObjectId::new(Kind::Secret, secret.key.clone());
+                self.materials.certificate(&id).is_some()
+            }
+            Shared::Secret(_) | Shared::ConfigMap(_) | Shared::Deployment(_) | Shared::SentinelPolicy(_) => true,
         }
     }
 

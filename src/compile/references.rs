@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use crate::condition::ConditionReason;
 use crate::object::{Data, Kind, ObjectId, ObjectKey, Purpose};
-use crate::store::{Changes, Store};
+use crate::store::{Changes, Holder, Store};
 
 /// What Secrets and ConfigMaps of one purpose hold.
 pub struct References<T> {
     entries: HashMap<ObjectId, Entry<T>>,
-    /// The last good version of what is referred to, with its object's uid: another object's is not served in its place.
-    good: HashMap<ObjectId, (Arc<str>, T)>,
+    /// The last good version of what is referred to, with the object that it was read out of: another object's is not served
+    /// in its place.
+    good: HashMap<ObjectId, (Holder, T)>,
     /// Referred to since the last `resolve`.
     new: BTreeSet<ObjectId>,
     /// Perhaps referred to by nobody any more.
@@ -55,8 +56,8 @@ pub enum Unusable {
     Invalid { reason: ConditionReason, text: Arc<str> },
 }
 
-/// An object as it was looked up: its uid and what was read out of it.
-pub type Read<T> = Result<(Arc<str>, Result<T, Unusable>), Unusable>;
+/// An object as it was looked up, and what was read out of it.
+pub type Read<T> = Result<(Holder, Result<T, Unusable>), Unusable>;
 
 impl<T: Clone + PartialEq> References<T> {
     /// The reference leads nowhere until `resolve`.
@@ -130,6 +131,12 @@ impl<T: Clone + PartialEq> References<T> {
         }
     }
 
+    /// The last good versions that stand in for what is broken at present.
+    pub fn stand_ins(&self) -> impl Iterator<Item = &Holder> {
+        let broken = self.entries.iter().filter(|(_, entry)| entry.found.problem.is_some());
+        broken.filter_map(|(id, _)| self.good.get(id)).map(|(holder, _)| holder)
+    }
+
     /// Last good versions of what nobody refers to: after a compile of everything.
     pub fn sweep(&mut self) {
         let entries = &self.entries;
@@ -143,12 +150,12 @@ impl<T: Clone + PartialEq> References<T> {
 }
 
 /// Only a broken version is stood in for: what is deleted, or no longer meant for us, is gone.
-fn judge<T: Clone>(read: Read<T>, good: Option<(Arc<str>, T)>) -> (Found<T>, Option<(Arc<str>, T)>) {
+fn judge<T: Clone>(read: Read<T>, good: Option<(Holder, T)>) -> (Found<T>, Option<(Holder, T)>) {
     let found = |part, problem| Found { part, problem };
     match read {
-        Ok((uid, Ok(part))) => (found(Some(part.clone()), None), Some((uid, part))),
-        Ok((uid, Err(problem @ Unusable::Invalid { .. }))) => {
-            let good = good.filter(|(of, _)| *of == uid);
+        Ok((holder, Ok(part))) => (found(Some(part.clone()), None), Some((holder, part))),
+        Ok((holder, Err(problem @ Unusable::Invalid { .. }))) => {
+            let good = good.filter(|(of, _)| of.uid() == holder.uid());
             (found(good.as_ref().map(|(_, part)| part.clone()), Some(problem)), good)
         }
         Ok((_, Err(problem))) | Err(problem) => (found(None, Some(problem)), None),
@@ -163,11 +170,11 @@ pub fn labelled<T>(
     read: impl Fn(&Data) -> Result<T, Unusable>,
 ) -> Read<T> {
     let holder = store.holder(id).ok_or(Unusable::NotFound(purpose))?;
-    let read = match holder.purpose {
-        Some(label) if label == purpose.label() => read(holder.data),
+    let read = match holder.purpose() {
+        Some(label) if label == purpose.label() => read(holder.data()),
         _ => Err(Unusable::NotLabelled(purpose)),
     };
-    Ok((holder.uid.clone(), read))
+    Ok((holder, read))
 }
 
 impl Unusable {

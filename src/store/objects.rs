@@ -1,16 +1,20 @@
-//! What is kept of the objects of each kind: full Kubernetes objects never get this far.
+//! What is kept of the objects of each kind: full Kubernetes objects never get this far. All of it can be saved and read
+//! again, keys and passwords included: only a file that nobody else may read is the place for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::bytes;
 use super::table::Stored;
 use crate::api::deployment::{DeploymentSpec, DeploymentStatus};
 use crate::api::policy::{Mode, SentinelPolicySpec, SentinelPolicyStatus};
 use crate::object::{Data, ObjectKey};
 
 /// An object of a kind that routes come from, as far as compile and status need it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Resource<Spec, Status> {
     pub key: ObjectKey,
     pub uid: Arc<str>,
@@ -20,7 +24,9 @@ pub struct Resource<Spec, Status> {
     pub labels: Labels,
     /// What the object asks for, or why it could not be decoded: a broken object costs only itself.
     pub spec: Result<Arc<Spec>, Arc<str>>,
-    /// The status as last seen at the source, so that equal statuses are not written again. Compile never reads it.
+    /// The status as last seen at the source, so that equal statuses are not written again. Compile never reads it, and it
+    /// is not saved.
+    #[serde(skip)]
     pub status: Option<Arc<Status>>,
 }
 
@@ -29,7 +35,7 @@ pub type Deployment = Resource<DeploymentSpec, DeploymentStatus>;
 
 /// A SentinelPolicy as far as compile and status need it. It is decoded in two steps, so that one whose rules are not
 /// understood still says whom it concerns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Policy {
     pub key: ObjectKey,
     pub uid: Arc<str>,
@@ -45,12 +51,13 @@ pub struct Policy {
     pub priority: i32,
     /// All of it, or why it could not be decoded.
     pub spec: Result<Arc<SentinelPolicySpec>, Arc<str>>,
-    /// As last seen at the source. Compile never reads it.
+    /// As last seen at the source. Compile never reads it, and it is not saved.
+    #[serde(skip)]
     pub status: Option<Arc<SentinelPolicyStatus>>,
 }
 
 /// The Deployments of a policy's namespace that it stands before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Targets {
     Named(BTreeSet<Box<str>>),
     /// By labels, which all have to be there.
@@ -61,7 +68,7 @@ pub enum Targets {
 pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// A core/v1 Service, trimmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Service {
     pub key: ObjectKey,
     pub external_name: bool,
@@ -69,7 +76,7 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ServicePort {
     pub name: Option<Arc<str>>,
     pub port: u16,
@@ -79,7 +86,7 @@ pub struct ServicePort {
 }
 
 /// A discovery.k8s.io/v1 EndpointSlice, trimmed. FQDN slices never get here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct EndpointSlice {
     pub key: ObjectKey,
     /// The label kubernetes.io/service-name.
@@ -90,14 +97,14 @@ pub struct EndpointSlice {
     pub endpoints: Vec<SliceEndpoint>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct SlicePort {
     pub name: Option<Arc<str>>,
     pub port: u16,
     pub protocol: Arc<str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct SliceEndpoint {
     pub addresses: Vec<IpAddr>,
     /// It says of itself that it is a pod of the slice's namespace.
@@ -108,7 +115,7 @@ pub struct SliceEndpoint {
 }
 
 /// A core/v1 Secret, trimmed: one of type kubernetes.io/tls, or one that carries the label postern.dev/use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Secret {
     pub key: ObjectKey,
     pub uid: Arc<str>,
@@ -117,25 +124,51 @@ pub struct Secret {
     pub tls: bool,
     /// The label postern.dev/use.
     pub purpose: Option<Arc<str>>,
+    #[serde(with = "bytes")]
     pub data: Data,
 }
 
 /// A core/v1 ConfigMap that carries the label postern.dev/use, trimmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ConfigMap {
     pub key: ObjectKey,
     pub uid: Arc<str>,
     pub purpose: Arc<str>,
+    #[serde(with = "bytes")]
     pub data: Data,
 }
 
-/// What a Secret and a ConfigMap have in common.
-#[derive(Clone, Copy)]
-pub struct Holder<'a> {
-    pub uid: &'a Arc<str>,
+/// A Secret or a ConfigMap, where either may hold what is wanted.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    Secret(Arc<Secret>),
+    ConfigMap(Arc<ConfigMap>),
+}
+
+impl Holder {
+    /// The object's identity through its versions.
+    pub fn uid(&self) -> &Arc<str> {
+        match self {
+            Self::Secret(secret) => &secret.uid,
+            Self::ConfigMap(map) => &map.uid,
+        }
+    }
+
     /// The label postern.dev/use.
-    pub purpose: Option<&'a str>,
-    pub data: &'a Data,
+    pub fn purpose(&self) -> Option<&str> {
+        match self {
+            Self::Secret(secret) => secret.purpose.as_deref(),
+            Self::ConfigMap(map) => Some(&map.purpose),
+        }
+    }
+
+    /// What it holds, by key.
+    pub fn data(&self) -> &Data {
+        match self {
+            Self::Secret(secret) => &secret.data,
+            Self::ConfigMap(map) => &map.data,
+        }
+    }
 }
 
 impl<Spec: PartialEq, Status: PartialEq> Stored for Resource<Spec, Status> {

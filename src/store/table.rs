@@ -81,6 +81,11 @@ impl<T> Table<T> {
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
         self.objects.get(key)
     }
+
+    /// In the order of their keys.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.objects.values()
+    }
 }
 
 impl<T> AnyTable for Table<T> {
@@ -138,6 +143,11 @@ impl Slices {
             siblings.insert(key.name, new.clone());
             self.services.insert(service);
         }
+    }
+
+    /// In the order of their keys.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.table.objects()
     }
 
     /// In the order of the slices' names.

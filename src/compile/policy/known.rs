@@ -41,10 +41,10 @@ pub(super) enum Standing {
     Absent,
 }
 
-/// What was understood whole, of the object with this uid.
+/// What was understood whole, and the object that said it.
 #[derive(Clone)]
 pub(super) struct Good {
-    pub(super) uid: Arc<str>,
+    pub(super) object: Arc<store::Policy>,
     pub(super) targets: Arc<Targets>,
     pub(super) spec: Arc<SentinelPolicySpec>,
 }
@@ -61,7 +61,7 @@ impl Found {
 
     /// The rules as written if they compile and their references resolve; else the last good version if its references still
     /// resolve; else none: Enforce then refuses every request, Shadow lets them pass.
-    pub(super) fn of(object: &store::Policy, good: &mut BTreeMap<ObjectKey, Good>, lookups: &Lookups<'_>) -> Self {
+    pub(super) fn of(object: &Arc<store::Policy>, good: &mut BTreeMap<ObjectKey, Good>, lookups: &Lookups<'_>) -> Self {
         let last_mode = good.get(&object.key).map(|good| good.spec.mode);
         let mode = object.mode.or(last_mode).unwrap_or_default();
         let broken = match (&object.targets, &object.spec) {
@@ -74,7 +74,7 @@ impl Found {
                 } = rule::rules(spec, mode, lookups);
                 if broken.is_empty() {
                     let new = Good {
-                        uid: object.uid.clone(),
+                        object: object.clone(),
                         targets: targets.clone(),
                         spec: spec.clone(),
                     };

@@ -28,7 +28,7 @@ use crate::condition::ConditionReason;
 use crate::config::Routing;
 use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::{Policy, mode};
-use crate::store::{self, Changes, Labels, Store, selects};
+use crate::store::{self, Changes, Labels, Shared, Store, selects};
 use attach::{Attachments, Reach, within};
 use keys::{Changed, Keys};
 use known::{Found, Good, Known, Standing};
@@ -70,7 +70,7 @@ impl Policies {
         if self
             .good
             .get(key)
-            .is_some_and(|good| object.is_none_or(|object| object.uid != good.uid))
+            .is_some_and(|good| object.is_none_or(|object| object.uid != good.object.uid))
         {
             self.good.remove(key);
         }
@@ -304,6 +304,14 @@ impl Policies {
             sources: self.sources.last_good(),
             ..Self::default()
         }
+    }
+
+    /// The last good versions that stand in for what is broken at present.
+    pub fn stand_ins(&self) -> impl Iterator<Item = Shared> {
+        let broken = self.known.iter().filter(|(_, known)| !known.found.broken.is_empty());
+        let policies = broken.filter_map(|(key, _)| self.good.get(key));
+        let policies = policies.map(|good| Shared::SentinelPolicy(good.object.clone()));
+        policies.chain(self.sources.stand_ins().cloned().map(Shared::from))
     }
 
     /// The Secrets and the ConfigMaps that were looked at.

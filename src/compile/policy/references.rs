@@ -13,7 +13,7 @@ use crate::object::{Data, ObjectId, ObjectKey, Purpose};
 use crate::policy::basic_auth::Users;
 use crate::policy::jwt::KeySet;
 use crate::policy::openapi::Document;
-use crate::store::{Changes, Store};
+use crate::store::{Changes, Holder, Store};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference {
@@ -134,6 +134,12 @@ impl Sources {
             jwks: self.jwks.last_good(),
             documents: self.documents.last_good(),
         }
+    }
+
+    /// The last good versions that stand in for what is broken at present.
+    pub fn stand_ins(&self) -> impl Iterator<Item = &Holder> {
+        let labelled = self.users.stand_ins().chain(self.jwks.stand_ins());
+        labelled.chain(self.documents.stand_ins())
     }
 
     /// Drops last good versions of what nobody refers to: after a compile of everything.

@@ -12,7 +12,7 @@ use super::references::{Found, Read, References, Unusable, User, labelled};
 use crate::object::{Data, ObjectId, Purpose};
 use crate::runtime::Lazy;
 use crate::snapshot::ClientTls;
-use crate::store::{Changes, Store};
+use crate::store::{Changes, Holder, Store};
 use crate::tls::{Authorities, Certificate};
 use crate::upstream::tls::UpstreamTls;
 use material::Leaf;
@@ -68,7 +68,8 @@ impl Materials {
         let mut affected = BTreeSet::new();
         let certificate = |id: &ObjectId| -> Read<Leaf> {
             let secret = store.secret(&id.key).ok_or(Unusable::NoTlsSecret)?;
-            Ok((secret.uid.clone(), material::leaf(secret).map_err(Unusable::from)))
+            let leaf = material::leaf(secret).map_err(Unusable::from);
+            Ok((Holder::Secret(secret.clone()), leaf))
         };
         self.certificates.resolve(changes, certificate, &mut affected);
         let authorities = |id: &ObjectId| {
@@ -101,6 +102,11 @@ impl Materials {
             authorities: self.authorities.last_good(),
             plain: self.plain.clone(),
         }
+    }
+
+    /// The last good versions that stand in for what is broken at present.
+    pub fn stand_ins(&self) -> impl Iterator<Item = &Holder> {
+        self.certificates.stand_ins().chain(self.authorities.stand_ins())
     }
 
     /// Drops last good versions of what nobody refers to: after a compile of everything.
