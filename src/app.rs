@@ -4,6 +4,7 @@
 
 mod data_plane;
 mod listening;
+mod source;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use kube::Client;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -22,23 +23,24 @@ use tracing::{info, warn};
 
 use crate::acme::{self, Orders};
 use crate::admin::{self, Readiness, View};
-use crate::config::{DrainMode, Settings, Source, own_listeners};
+use crate::config::{DrainMode, Settings, own_listeners};
 use crate::egress::Egress;
 use crate::live::LiveCell;
 use crate::live::state::State;
 use crate::metrics::Metrics;
 use crate::proxy::{Proxy, listener, tls};
 use crate::publish::{Leader, Publisher};
+use crate::saved_state::{self, Saver, StateFile};
 use crate::snapshot::ListenerKey;
 use crate::status::lease::{self, Candidate};
 use crate::status::{self, Failures, Mailbox};
 use crate::store::{Batch, Kind};
 use crate::telemetry::traces::export::Exporter;
 use crate::watch::cluster;
-use crate::watch::folder::Folder;
 use data_plane::{DataPlane, telemetry};
 pub use listening::Addresses;
 use listening::Listening;
+use source::{Opened, Saved};
 
 /// Batches that a source may be ahead of the compiler; one that is further ahead waits.
 const BATCHES: usize = 1024;
@@ -46,6 +48,8 @@ const BATCHES: usize = 1024;
 const LAST_BYTES: Duration = Duration::from_secs(3);
 /// For the collector to take what it has not yet.
 const LAST_SPANS: Duration = Duration::from_secs(1);
+/// For the last state to be saved.
+const LAST_STATE: Duration = Duration::from_secs(3);
 /// For the access log to be written to its end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -59,6 +63,8 @@ pub struct App {
     /// Parts that must not end, each with its name.
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
     status: Option<CancellationToken>,
+    /// Answers when the last state is saved. None: none is.
+    last_state: Option<oneshot::Receiver<()>>,
     data_plane: DataPlane,
 }
 
@@ -67,7 +73,7 @@ impl App {
     pub async fn start(settings: watch::Receiver<Arc<Settings>>) -> anyhow::Result<Self> {
         let now = settings.borrow().clone();
         // Before anything is bound: a process that refuses its files must not take a client from another.
-        let source = Opened::of(&now.source).await?;
+        let source = Opened::of(&now).await?;
         let Listening {
             http,
             https,
@@ -93,6 +99,7 @@ impl App {
             accepting: CancellationToken::new(),
             parts: JoinSet::new(),
             status: None,
+            last_state: None,
             data_plane,
         };
         app.accept(http, https)?;
@@ -119,12 +126,16 @@ impl App {
     fn spawn_publisher(
         &mut self,
         settings: &Settings,
-        source: Opened,
+        mut source: Opened,
         metrics: &Metrics,
         own: BTreeSet<SocketAddr>,
         egress: Arc<Egress>,
     ) -> anyhow::Result<()> {
         let (sender, batches) = mpsc::channel(BATCHES);
+        let (saved, saver) = match source.take_state() {
+            Some(Saved { file, saved }) => (saved, Some(self.start_saver(file, metrics)?)),
+            None => (None, None),
+        };
         let publisher = Publisher {
             live: self.proxy.live.clone(),
             state: self.proxy.state.clone(),
@@ -132,6 +143,8 @@ impl App {
             own,
             egress,
             leader: self.spawn_source(source, settings, sender, metrics),
+            saved,
+            saver,
         };
         let ended = publisher
             .start(batches, self.settings.clone(), self.readiness.clone())
@@ -140,6 +153,21 @@ impl App {
             ended.await.context("its thread has panicked")
         });
         Ok(())
+    }
+
+    fn start_saver(&mut self, file: StateFile, metrics: &Metrics) -> anyhow::Result<Saver> {
+        let result = |result: &str| {
+            metrics
+                .state_saves
+                .get_or_create_owned(&[("result", result.to_owned())])
+        };
+        let counters = saved_state::Counters {
+            saved: result("saved"),
+            failed: result("failed"),
+        };
+        let (saver, end) = Saver::start(file, counters).context("cannot start the saver's thread")?;
+        self.last_state = Some(end);
+        Ok(saver)
     }
 
     /// Starts what carries the settings of access log and traces to them, and what sends traces on.
@@ -239,6 +267,9 @@ impl App {
             let _ = timeout_at(Instant::now() + LAST_SPANS, tracer.flush()).await;
         }
         self.parts.shutdown().await;
+        if let Some(saved) = self.last_state {
+            let _ = timeout(LAST_STATE, saved).await;
+        }
         let telemetry = self.proxy.telemetry.clone();
         let _ = tokio::task::spawn_blocking(move || telemetry.access.flush(LAST_LINES)).await;
         info!("stopped");
@@ -260,7 +291,7 @@ impl App {
                 });
                 None
             }
-            Opened::Cluster(client) => {
+            Opened::Cluster { client, .. } => {
                 let namespaces = settings.watch_namespaces.clone();
                 let (restarts, undecodable) = (metrics.watch_restarts.clone(), metrics.undecodable.clone());
                 let counters = move |kind: Kind| cluster::Counters {
@@ -356,20 +387,5 @@ impl App {
             .iter()
             .map(|(_, deployment)| deployment.socket_count())
             .sum()
-    }
-}
-
-/// Where objects come from, once it has turned out to be usable.
-enum Opened {
-    Folder(Box<Folder>),
-    Cluster(Client),
-}
-
-impl Opened {
-    async fn of(source: &Source) -> anyhow::Result<Self> {
-        Ok(match source {
-            Source::Manifests { folder, lenient } => Self::Folder(Folder::open(folder, *lenient).await?.into()),
-            Source::Cluster { kubeconfig } => Self::Cluster(cluster::connect(kubeconfig.as_deref()).await?),
-        })
     }
 }

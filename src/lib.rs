@@ -40,6 +40,7 @@ pub mod proxy;
 pub mod publish;
 pub mod reason;
 pub mod runtime;
+pub mod saved_state;
 pub mod snapshot;
 pub mod status;
 pub mod store;

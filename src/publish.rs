@@ -1,6 +1,9 @@
 //! The one thread that owns the store: wait, compile, pair, swap, report. Everything that changes what is served passes
 //! here, one change after the other.
 
+mod gathering;
+pub mod restore;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::mem;
@@ -27,11 +30,14 @@ use crate::live::state::State;
 use crate::live::{Live, LiveCell, Retired};
 use crate::metrics::Published;
 use crate::object::{Kind, ObjectId};
+use crate::saved_state::{SavedState, Saver};
 use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
 use crate::status::{Mailbox, Status, Update};
-use crate::store::{Batch, Changes, Store};
+use crate::store::{Batch, Changes, Object, Store};
 use crate::websocket::deployment_state::end_spread;
 use crate::websocket::socket::Socket;
+use gathering::Gathering;
+use restore::free;
 
 /// Over how long the sockets of a Deployment that is deleted or Stopped are ended.
 const END_WINDOW: Duration = Duration::from_secs(30);
@@ -49,6 +55,10 @@ pub struct Publisher {
     pub egress: Arc<Egress>,
     /// None where there is no leader: a folder has no apiserver.
     pub leader: Option<Leader>,
+    /// What is served until the sources have said everything.
+    pub saved: Option<SavedState<Object>>,
+    /// None: no state is saved.
+    pub saver: Option<Saver>,
 }
 
 /// What the leader does with what compile found out: statuses are written, certificates are ordered.
@@ -63,6 +73,10 @@ struct Work {
     store: Store,
     previous: Previous,
     retired: Retired,
+    /// What has arrived since the start, while a saved state is served. None: what the sources say is served.
+    gathering: Option<Gathering>,
+    /// Something is served that was not saved yet.
+    unsaved: bool,
 }
 
 impl Publisher {
@@ -86,20 +100,29 @@ impl Publisher {
 
     /// Until the sources are gone. `readiness` turns ready with the first full compile.
     async fn run(
-        self,
+        mut self,
         mut batches: mpsc::Receiver<Batch>,
         mut settings: watch::Receiver<Arc<Settings>>,
         readiness: Arc<Readiness>,
     ) {
         let mut work = Work::default();
+        if let Some(saved) = self.saved.take() {
+            let (routing, listener) = self.adopt(&mut settings);
+            self.restore(&mut work, saved, &routing, &listener);
+            readiness.ready();
+        }
         loop {
             let mut seen = Vec::new();
             tokio::select! {
-                // The end of the sources first: a runtime that shuts down has no timers.
+                // The end of the sources before all that takes a timer: a runtime that shuts down has none.
                 biased;
+                () = free(self.saver.as_ref()), if work.unsaved => {
+                    self.save(&mut work);
+                    continue;
+                }
                 batch = batches.recv() => match batch {
-                    Some(batch) => apply(&mut work.store, batch, &mut seen),
-                    None => return,
+                    Some(batch) => work.take(batch, &mut seen),
+                    None => return self.save(&mut work),
                 },
                 Ok(()) = settings.changed() => {}
                 () = sleep(SWEEP), if !work.retired.is_empty() => {
@@ -109,25 +132,33 @@ impl Publisher {
             }
             // What came while the last compile ran is compiled with this one.
             while let Ok(batch) = batches.try_recv() {
-                apply(&mut work.store, batch, &mut seen);
+                work.take(batch, &mut seen);
             }
-            if !work.store.is_complete() {
+            let replaced = work.replace_saved();
+            if !work.store.is_complete() && work.gathering.is_none() {
                 let unlisted = work.store.unlisted();
                 readiness.pending(unlisted.map(|kind| format!("the first list of {kind:?}s")).collect());
                 continue;
             }
-            let (mut routing, listener) = {
-                let settings = settings.borrow_and_update();
-                self.egress.allow(&settings.allow_egress);
-                (settings.routing.clone(), settings.listener.clone())
-            };
-            routing.endpoints.own = self.own.clone();
+            let (routing, listener) = self.adopt(&mut settings);
             self.publish(&mut work, &routing, &listener);
+            if replaced {
+                self.forget_saved(&mut work);
+            }
             readiness.ready();
             for seen in seen {
                 self.figures.propagation.observe(seen.elapsed());
             }
         }
+    }
+
+    /// The settings as they are now.
+    fn adopt(&self, settings: &mut watch::Receiver<Arc<Settings>>) -> (Routing, Arc<Listener>) {
+        let settings = settings.borrow_and_update();
+        self.egress.allow(&settings.allow_egress);
+        let mut routing = settings.routing.clone();
+        routing.endpoints.own = self.own.clone();
+        (routing, settings.listener.clone())
     }
 
     /// One change, from the store to what is served.
@@ -162,8 +193,12 @@ impl Publisher {
             warn!(problem, "a default certificate has a problem");
         }
         self.count(&work.store, &reports);
-        self.report(&work.store, &changes, &previous, &reports);
         work.previous = previous;
+        // What was saved is no news: others write what is true by now.
+        if work.gathering.is_none() {
+            self.report(&work.store, &changes, &work.previous, &reports);
+            work.unsaved |= changed;
+        }
     }
 
     /// Closes the Deployments that are gone or Stopped, and returns the sockets of each that are to end.
@@ -298,9 +333,4 @@ fn update(store: &Store, previous: &Previous, id: &ObjectId) -> Option<Update> {
 
 fn is_stopped(deployment: &&Arc<Deployment>) -> bool {
     deployment.state == RunState::Stopped
-}
-
-fn apply(store: &mut Store, batch: Batch, seen: &mut Vec<Instant>) {
-    seen.push(batch.seen);
-    store.apply(batch);
 }

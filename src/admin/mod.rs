@@ -114,14 +114,18 @@ impl View {
             return nothing_served();
         };
         #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
         struct Served<'a> {
             version: u64,
             hash: String,
+            /// When it was saved, if it is not what the apiserver has said since the start.
+            stale_since: Option<String>,
             snapshot: &'a crate::snapshot::Snapshot,
         }
         json(&Served {
             version: live.version,
             hash: format!("{:016x}", live.snapshot.hash()),
+            stale_since: self.metrics.published.stale_since.lock().map(|since| since.to_string()),
             snapshot: &live.snapshot,
         })
     }

@@ -93,6 +93,11 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_KUBECONFIG", value_name = "FILE", help_heading = NEEDS_RESTART)]
     pub kubeconfig: Option<PathBuf>,
 
+    /// Folder in which the last state of the cluster is saved, keys and passwords included, readable for this user alone. A
+    /// Postern that starts while the apiserver is away serves it. Not with --manifests [default: none; no state is saved]
+    #[arg(long, env = "POSTERN_STATE_DIR", value_name = "DIR", help_heading = NEEDS_RESTART)]
+    pub state_dir: Option<PathBuf>,
+
     /// Namespace of the leader election's Lease [default: the pod's own, or the kubeconfig's]
     #[arg(long, env = "POSTERN_LEASE_NAMESPACE", value_name = "NAME", help_heading = NEEDS_RESTART)]
     pub lease_namespace: Option<String>,
@@ -286,6 +291,7 @@ impl Default for Flags {
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             log_format: LogFormat::Json,
             kubeconfig: None,
+            state_dir: None,
             lease_namespace: None,
             principal_signing_key: None,
             acme_directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),

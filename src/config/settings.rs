@@ -92,7 +92,12 @@ pub struct Listen {
 #[serde(rename_all = "camelCase")]
 pub enum Source {
     /// An apiserver; without a kubeconfig the environment says which.
-    Cluster { kubeconfig: Option<PathBuf> },
+    #[serde(rename_all = "camelCase")]
+    Cluster {
+        kubeconfig: Option<PathBuf>,
+        /// Where its state is saved. None: it is not.
+        state_dir: Option<PathBuf>,
+    },
     /// A folder, and all folders in it. Unless it is lenient, all that is there at the start must be understood.
     Manifests { folder: PathBuf, lenient: bool },
 }
@@ -179,6 +184,10 @@ impl Flags {
                 "manifests",
                 "cannot be combined with kubeconfig: Postern reads either a folder or a cluster",
             )),
+            (Some(_), None) if self.state_dir.is_some() => Err(invalid(
+                "stateDir",
+                "cannot be combined with manifests: the folder itself is there after a restart",
+            )),
             (None, _) if self.lenient => Err(invalid("lenient", "needs manifests: in a cluster it means nothing")),
             (Some(folder), None) => Ok(Source::Manifests {
                 folder: folder.clone(),
@@ -186,6 +195,7 @@ impl Flags {
             }),
             (None, kubeconfig) => Ok(Source::Cluster {
                 kubeconfig: kubeconfig.clone(),
+                state_dir: self.state_dir.clone(),
             }),
         }
     }

@@ -41,7 +41,13 @@ fn flags_have_the_documented_defaults() {
     assert_eq!(settings.drain_deadline, Duration::from_secs(45));
     assert_eq!(&*settings.routing.class, "postern");
     assert!(settings.routing.selectorless_services);
-    assert_eq!(settings.source, Source::Cluster { kubeconfig: None });
+    assert_eq!(
+        settings.source,
+        Source::Cluster {
+            kubeconfig: None,
+            state_dir: None,
+        }
+    );
 }
 
 #[test]
@@ -147,6 +153,7 @@ fn a_wrong_value_is_an_error_that_names_its_key() {
         ("watchNamespaces: ['']\n", "watchNamespaces"),
         ("manifests: a\nkubeconfig: b\n", "manifests"),
         ("lenient: true\n", "lenient"),
+        ("manifests: a\nstateDir: b\n", "stateDir"),
     ] {
         let message = message(text);
         assert!(message.contains(&format!("key {key:?}")), "{text}: {message}");

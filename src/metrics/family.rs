@@ -61,6 +61,9 @@ families! {
     SNAPSHOT_INFO = Gauge "snapshot_info" ["hash"]
         "Hash of the snapshot that is served: equal on replicas that serve the same configuration";
     SNAPSHOT_VERSION = Gauge "snapshot_version" [] "Number of snapshots that this process has published";
+    STATE_SAVES = Counter "state_saves" ["result"] "Attempts to save the state to --state-dir, by result: saved or failed";
+    STATE_STALE = Gauge "state_stale" []
+        "1 while the state that was saved before a restart is served, because the apiserver has not been listed since; else 0";
     STATUS_WRITES = Counter "status_writes" ["result"] "Status writes to the apiserver, by result: written, gone or failed";
     TLS_HANDSHAKES = Counter "tls_handshakes" ["result"] "TLS handshakes with clients, by result";
     TRACE_SPANS = Counter "trace_spans" ["result"]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
@@ -38,6 +39,8 @@ pub struct Metrics {
     /// By the label `kind`.
     pub undecodable: Labelled<Label, Counter>,
     /// By the label `result`.
+    pub state_saves: Labelled<Label, Counter>,
+    /// By the label `result`.
     pub status_writes: Labelled<Label, Counter>,
     pub leader: Gauge,
 }
@@ -58,6 +61,8 @@ pub struct Published {
     pub deployments: Mutex<BTreeMap<ObjectId, Arc<Report>>>,
     pub policies: Mutex<BTreeMap<ObjectId, PolicyState>>,
     pub default_certificates: Mutex<Arc<[Arc<Certificate>]>>,
+    /// When the state was saved that is served instead of what the apiserver says. None: none is.
+    pub stale_since: Mutex<Option<Timestamp>>,
 }
 
 impl Metrics {
@@ -71,6 +76,7 @@ impl Metrics {
             published,
             watch_restarts: Labelled::default(),
             undecodable: Labelled::default(),
+            state_saves: Labelled::default(),
             status_writes: Labelled::default(),
             leader: Gauge::default(),
             registry,
@@ -81,6 +87,7 @@ impl Metrics {
     fn registered(mut self) -> Self {
         register(&mut self.registry, &family::WATCH_RESTARTS, self.watch_restarts.clone());
         register(&mut self.registry, &family::UNDECODABLE, self.undecodable.clone());
+        register(&mut self.registry, &family::STATE_SAVES, self.state_saves.clone());
         register(&mut self.registry, &family::STATUS_WRITES, self.status_writes.clone());
         register(&mut self.registry, &family::LEADER, self.leader.clone());
         let build = Labelled::<Label, Gauge>::default();
@@ -114,6 +121,8 @@ impl Collector for Published {
         let hash = format!("{:016x}", self.hash.load(Relaxed));
         let mut metric = family::SNAPSHOT_INFO.begin(encoder)?;
         ConstGauge::new(1i64).encode(metric.encode_family(&family::SNAPSHOT_INFO.labelled([&hash]))?)?;
+        let is_stale = ConstGauge::new(i64::from(self.stale_since.lock().is_some()));
+        is_stale.encode(family::STATE_STALE.begin(encoder)?)?;
         self.objects(encoder)?;
         self.endpoints(encoder)?;
         self.certificates(encoder)

@@ -27,6 +27,7 @@ use super::trim;
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
 use crate::store::{Batch, Kind, Object};
+use crate::tls::Fingerprint;
 
 /// What a watch counts.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +49,15 @@ pub enum ConnectError {
     Client(#[from] kube::Error),
 }
 
+/// An apiserver that can be asked.
+pub struct Apiserver {
+    pub client: Client,
+    /// Of its URL, and of the authorities by which it is recognized: another cluster's may have the same URL.
+    pub identity: Fingerprint,
+}
+
 /// A client by the given kubeconfig, else by the environment's: KUBECONFIG, ~/.kube/config, the ServiceAccount.
-pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Apiserver, ConnectError> {
     let mut config = match kubeconfig {
         Some(path) => {
             Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &KubeConfigOptions::default()).await?
@@ -60,7 +68,12 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     config.read_timeout = Some(WATCH + Duration::from_secs(30));
     config.reset_reader_on_write = true;
     config.connect_timeout = Some(Duration::from_secs(5));
-    Ok(Client::try_from(config)?)
+    let url = config.cluster_url.to_string();
+    let authorities = config.root_cert.iter().flatten().map(Vec::as_slice);
+    Ok(Apiserver {
+        identity: Fingerprint::of([url.as_bytes()].into_iter().chain(authorities)),
+        client: Client::try_from(config)?,
+    })
 }
 
 /// Watches all kinds in the given namespaces, or in all of them if none is given, until the receiver is gone.

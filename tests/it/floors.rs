@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 12] = [
         "text",
     ],
     &["body", "matching", "runtime", "store", "tls"],
-    &["egress", "limits", "upstream", "watch"],
+    &["egress", "limits", "saved_state", "upstream", "watch"],
     &["policy", "telemetry", "websocket"],
     &["snapshot"],
     &["config", "live"],
@@ -52,12 +52,13 @@ const DATA_PLANE: [&str; 15] = [
     "upstream",
     "websocket",
 ];
-const CONTROL_PLANE: [&str; 8] = [
+const CONTROL_PLANE: [&str; 9] = [
     "api",
     "compile",
     "config",
     "kube",
     "k8s_openapi",
+    "saved_state",
     "status",
     "store",
     "watch",

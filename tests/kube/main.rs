@@ -20,6 +20,7 @@ mod outage;
 mod pebble;
 mod policy;
 mod rights;
+mod saved_state;
 mod status;
 mod tls;
 mod traffic;

@@ -40,6 +40,7 @@ pub const COMBINATIONS: [(&str, &[&str]); 8] = [
             "watchNamespaces={default,kube-public}",
             "acme.namespaces={default}",
             "class=inner",
+            "state.enabled=false",
         ],
     ),
     (

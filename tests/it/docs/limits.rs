@@ -118,6 +118,8 @@ fn control() -> Vec<Row> {
         ("access log lines that wait for stdout", Size("telemetry/access/queue.rs", "CAPACITY"), "dropped and counted"),
         ("spans that wait for the collector", Count("telemetry/traces/mod.rs", "QUEUE"), "dropped and counted"),
         ("size of the settings file", Size("config/file.rs", "MAX_SIZE"), "the previous settings stay in force"),
+        ("size of the saved state", Size("saved_state/file.rs", "MAX_SIZE"), "it is not saved"),
+        ("time between two states that are saved", Time("saved_state/saver.rs", "PAUSE"), "later ones wait"),
         ("size of a manifest file", Size("watch/folder.rs", "MAX_SIZE"), "it is refused"),
     ]
 }
