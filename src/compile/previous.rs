@@ -15,7 +15,7 @@ use crate::config::Routing;
 use crate::hostname::HostName;
 use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::snapshot::{Route, Snapshot};
-use crate::store::{Changes, Shared, Store};
+use crate::store::{self, Changes, Shared, Store};
 
 /// Memory for unchanged parts. With and without it the result is equal; with it the cost of a change grows with the change.
 /// And the last good versions of what is broken at present, which no object tells any more.
@@ -74,8 +74,12 @@ impl Previous {
         }
     }
 
-    /// The objects, in their last good versions, that stand in for what is broken at present. Compiled before those that
-    /// there are now, they leave the same last good versions.
+    /// Takes a policy for the last good version of its object.
+    pub fn remember(&mut self, policy: Arc<store::Policy>) {
+        self.policies.remember(policy);
+    }
+
+    /// The objects, in their last good versions, that stand in for what is broken at present.
     pub fn stand_ins(&self) -> impl Iterator<Item = Shared> {
         let materials = self.materials.stand_ins().cloned();
         self.policies.stand_ins().chain(materials.map(Shared::from))

@@ -98,34 +98,38 @@ pub fn state(store: &Store, previous: &Previous, now: Timestamp) -> SavedState<S
     }
 }
 
-/// A store with these objects, and what a compile of it has to know of the past. Last good versions come of compiling them
-/// before the versions that are broken.
+/// A store with these objects, and what a compile of it has to know of the past. The last good versions of Secrets and
+/// ConfigMaps come of compiling them before the versions that are broken.
 pub fn restored(
     objects: Vec<Object>,
     stand_ins: Vec<Object>,
     routing: &Routing,
     listener: &Arc<Listener>,
 ) -> (Store, Previous) {
-    let stood_in_for: BTreeSet<_> = stand_ins.iter().map(Object::id).collect();
+    let mut previous = Previous::default();
+    let mut holders = Vec::new();
+    for object in stand_ins {
+        match object {
+            Object::SentinelPolicy(policy) => previous.remember(Arc::new(policy)),
+            other => holders.push(other),
+        }
+    }
+    let stood_in_for: BTreeSet<_> = holders.iter().map(Object::id).collect();
     let (broken, sound): (Vec<_>, Vec<_>) = objects
         .into_iter()
         .partition(|object| stood_in_for.contains(&object.id()));
     let mut store = Store::default();
-    apply(
-        &mut store,
-        sound.into_iter().chain(stand_ins).map(Event::Apply).collect(),
-    );
-    if broken.is_empty() {
-        return (store, Previous::default());
+    apply(&mut store, sound.into_iter().chain(holders).map(Event::Apply).collect());
+    if !broken.is_empty() {
+        let changes = Changes::default();
+        let input = Input {
+            store: &store,
+            changes: &changes,
+            listener,
+        };
+        previous = compile(&input, routing, previous).previous.last_good();
+        apply(&mut store, broken.into_iter().map(Event::Apply).collect());
     }
-    let changes = Changes::default();
-    let input = Input {
-        store: &store,
-        changes: &changes,
-        listener,
-    };
-    let previous = compile(&input, routing, Previous::default()).previous.last_good();
-    apply(&mut store, broken.into_iter().map(Event::Apply).collect());
     (store, previous)
 }
 

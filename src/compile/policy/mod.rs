@@ -306,6 +306,18 @@ impl Policies {
         }
     }
 
+    /// Takes a policy for the last good version of its object. What it refers to is looked up as ever.
+    pub fn remember(&mut self, object: Arc<store::Policy>) {
+        if let (Ok(targets), Ok(spec)) = (&object.targets, &object.spec) {
+            let good = Good {
+                targets: targets.clone(),
+                spec: spec.clone(),
+                object: object.clone(),
+            };
+            self.good.insert(object.key.clone(), good);
+        }
+    }
+
     /// The last good versions that stand in for what is broken at present.
     pub fn stand_ins(&self) -> impl Iterator<Item = Shared> {
         let broken = self.known.iter().filter(|(_, known)| !known.found.broken.is_empty());

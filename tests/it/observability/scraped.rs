@@ -25,7 +25,8 @@ const HOST: &str = "app.example.test";
 const NAMESPACE: &str = "postern-system";
 
 /// They begin with an apiserver, which a folder of manifests has not.
-const OF_A_CLUSTER: [&str; 3] = [
+const OF_A_CLUSTER: [&str; 4] = [
+    "postern_state_saves_total",
     "postern_status_writes_total",
     "postern_undecodable_total",
     "postern_watch_restarts_total",
