@@ -77,6 +77,8 @@ struct Work {
     gathering: Option<Gathering>,
     /// Something is served that was not saved yet.
     unsaved: bool,
+    /// It was told that no names are granted. Told again when grants come and go.
+    told_of_grants: bool,
 }
 
 impl Publisher {
@@ -193,6 +195,7 @@ impl Publisher {
             warn!(problem, "a default certificate has a problem");
         }
         self.count(&work.store, &reports);
+        self.tell_of_grants(routing, &mut work.told_of_grants);
         work.previous = previous;
         // What was saved is no news: others write what is true by now.
         if work.gathering.is_none() {
@@ -280,6 +283,25 @@ impl Publisher {
             let update = update(store, previous, &id)?;
             Some((id, update))
         }));
+    }
+
+    /// Once. A folder is one operator's, whatever its namespaces.
+    fn tell_of_grants(&self, routing: &Routing, told: &mut bool) {
+        *told &= routing.hostname_grants.is_none();
+        if *told || routing.hostname_grants.is_some() || self.leader.is_none() {
+            return;
+        }
+        let deployments = self.figures.deployments.lock();
+        let ends = (deployments.first_key_value(), deployments.last_key_value());
+        if let (Some((first, _)), Some((last, _))) = ends
+            && first.namespace() != last.namespace()
+        {
+            *told = true;
+            warn!(
+                namespaces = format!("{}, {}, ...", first.namespace(), last.namespace()),
+                "hostnameGrants is not set, and Deployments are of several namespaces: the first to list a hostname has it"
+            );
+        }
     }
 
     fn count(&self, store: &Store, reports: &[(ObjectId, Option<Arc<Report>>)]) {

@@ -1,5 +1,6 @@
 //! `postern check FILES`: compile manifests offline and show the conditions that a cluster would show.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +60,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match world.problems.len() {
         0 => writeln!(out)?,
         problems => writeln!(out, "; problems in the files: {problems}")?,
+    }
+    let namespaces: BTreeSet<_> = objects.iter().map(|report| report.id.namespace()).collect();
+    if namespaces.len() > 1 && routing.hostname_grants.is_none() {
+        writeln!(
+            out,
+            "note: Deployments are of {} namespaces and hostnameGrants is not set, so the first to list a hostname has it",
+            namespaces.len()
+        )?;
     }
     let fine = count > 0 && faulty == 0 && world.problems.is_empty();
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })

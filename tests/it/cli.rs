@@ -315,6 +315,28 @@ fn check_accepts_what_is_whole() {
     );
 }
 
+/// It is no fault of the manifests: who may use which names is for the installation to say.
+#[test]
+fn check_notes_that_names_of_several_namespaces_are_not_granted() {
+    let other = SHOP.replace("acme", "rival").replace("shop.example", "rival.example");
+    let folder = manifests(&format!("{SHOP}---\n{other}"));
+    let note = "note: Deployments are of 2 namespaces and hostnameGrants is not set";
+    let (code, output) = run(&["check", text(folder.path())]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains(note), "{output}");
+    let settings = folder.path().join("settings");
+    std::fs::write(
+        &settings,
+        "hostnameGrants: {acme: [shop.example], rival: [rival.example]}",
+    )
+    .unwrap();
+    let (code, output) = run(&["check", text(folder.path()), "--config", text(&settings)]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(!output.contains("note:"), "{output}");
+    let (_, output) = run(&["check", text(manifests(SHOP).path())]);
+    assert!(!output.contains("note:"), "{output}");
+}
+
 #[test]
 fn check_fails_for_anything_that_is_not() {
     let cases = [
