@@ -41,6 +41,7 @@ pub enum ConditionReason {
     ServingLastGood,
     TLSConflict,
     TargetNotFound,
+    UnknownField,
     UnsupportedProtocol,
 }
 

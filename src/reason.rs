@@ -17,6 +17,7 @@ pub enum Reason {
     BadUpgrade,
     BadUpstreamUpgrade,
     BodyTooLarge,
+    DeploymentInvalid,
     DeploymentOffline,
     FirewallDenied,
     HeadersTooLarge,
@@ -144,6 +145,11 @@ impl Reason {
                 S::PAYLOAD_TOO_LARGE,
                 "client:body_too_large",
                 "The request body is too large.",
+            ),
+            Self::DeploymentInvalid => (
+                S::SERVICE_UNAVAILABLE,
+                "config:deployment_invalid",
+                "The configuration of this app is not understood.",
             ),
             Self::DeploymentOffline => (
                 S::SERVICE_UNAVAILABLE,

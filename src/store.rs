@@ -10,7 +10,7 @@ pub use crate::object::Kind;
 pub use changes::Changes;
 pub use objects::{
     ConfigMap, Deployment, EndpointSlice, Holder, Labels, Policy, Resource, Secret, Service, ServicePort,
-    SliceEndpoint, SlicePort, Targets, selects,
+    SliceEndpoint, SlicePort, Targets, Undecoded, selects,
 };
 
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ macro_rules! kinds {
             }
 
             /// Why the object could not be decoded. None: all of it is understood.
-            pub fn undecodable(&self) -> Option<&Arc<str>> {
+            pub fn undecodable(&self) -> Option<Arc<str>> {
                 match self {
                     $(Self::$kind(object) => object.undecodable(),)*
                 }

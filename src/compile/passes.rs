@@ -290,7 +290,7 @@ impl Compilation<'_> {
         }
         let reading = (Source::of(id.kind)?.read)(self.store, &id.key, self.routing)?;
         match reading.asked {
-            Asked::Undecodable(object) => Some(route_report::undecodable(id, &object)),
+            Asked::Undecodable(object) => Some(route_report::undecodable(id, &object, "nothing of it is served")),
             Asked::Nothing | Asked::Intent(_) => None,
         }
     }

@@ -38,8 +38,10 @@ pub fn routes(intent: &Intent, services: &Services, tls: &ResolvedTls, guard: &G
 }
 
 fn action(state: RunState, list: &BackendList, services: &Services, tls: &ResolvedTls, guard: &Guard) -> Action {
-    if state == RunState::Stopped {
-        return Action::Refuse(Reason::DeploymentOffline);
+    match state {
+        RunState::Running => {}
+        RunState::Stopped => return Action::Refuse(Reason::DeploymentOffline),
+        RunState::Undecodable => return Action::Refuse(Reason::DeploymentInvalid),
     }
     if tls.client == Client::Unresolved || *guard == Guard::Closed {
         return Action::Refuse(Reason::PolicyInvalid);

@@ -16,6 +16,7 @@ use super::tls::{Materials, ResolvedTls};
 use crate::condition::{ConditionReason, ConditionType};
 use crate::hostname::HostName;
 use crate::object::ObjectId;
+use crate::snapshot::RunState;
 use crate::tls::Certificate;
 
 /// All that a report draws on.
@@ -30,6 +31,14 @@ pub struct Sources<'a> {
 
 /// Every claim must have been settled and every reference resolved before.
 pub fn report(intent: &Intent, tls: &ResolvedTls, sources: &Sources<'_>) -> Report {
+    if let (RunState::Undecodable, [problem]) = (intent.deployment.state, &*intent.problems) {
+        let object = Undecodable {
+            uid: intent.deployment.uid.clone(),
+            generation: intent.generation,
+            error: problem.message.as_str().into(),
+        };
+        return undecodable(&intent.id, &object, "its requests are answered 503 deployment_invalid");
+    }
     let mut problems = intent.problems.to_vec();
     let mut served: Vec<(HostName, &HostnameTls)> = Vec::new();
     for hostname in &intent.hostnames {
@@ -60,12 +69,9 @@ pub fn report(intent: &Intent, tls: &ResolvedTls, sources: &Sources<'_>) -> Repo
     }
 }
 
-/// Nothing is known of an object that cannot be decoded but that it is one.
-pub fn undecodable(id: &ObjectId, object: &Undecodable) -> Report {
-    let message = format!(
-        "the object cannot be decoded, so nothing of it is served: {}",
-        object.error
-    );
+/// Little is known of an object that cannot be decoded. `cost` is what comes of that.
+pub fn undecodable(id: &ObjectId, object: &Undecodable, cost: &str) -> Report {
+    let message = format!("the object cannot be decoded, so {cost}: {}", object.error);
     let accepted = Finding {
         r#type: ConditionType::Accepted,
         status: false,
@@ -221,7 +227,7 @@ fn accepted(intent: &Intent, nothing_served: bool, problems: &[Problem]) -> Vec<
         let claims = problems
             .iter()
             .map(|p| p.reason)
-            .find(|r| *r != ConditionReason::Invalid);
+            .find(|r| !matches!(r, ConditionReason::Invalid | ConditionReason::UnknownField));
         let reason = claims.filter(|_| !invalid).unwrap_or(ConditionReason::Invalid);
         return vec![accepted(false, reason, join(problems))];
     }

@@ -43,6 +43,7 @@ fn deployment(hostname: &str, service: &str) -> Event {
         created: 1,
         labels: Default::default(),
         spec: Ok(Arc::new(spec)),
+        unknown: Box::default(),
         status: None,
     }))
 }

@@ -42,7 +42,7 @@ pub struct Route {
 pub enum Action {
     /// By weight, over the backends that have an endpoint. All empty: 503 no_ready_endpoint.
     Forward(Arc<[Backend]>),
-    /// The answer to every request of this route: deployment_offline, backend_not_found.
+    /// The answer to every request of this route: deployment_offline, deployment_invalid, backend_not_found.
     Refuse(Reason),
 }
 
@@ -74,6 +74,8 @@ pub struct Deployment {
 pub enum RunState {
     Running,
     Stopped,
+    /// Its object cannot be decoded: all that is known is which requests it is about.
+    Undecodable,
 }
 
 /// None: no limit ("0s").

@@ -22,12 +22,23 @@ pub struct Resource<Spec, Status> {
     /// creationTimestamp in Unix seconds: the apiserver knows no finer one.
     pub created: i64,
     pub labels: Labels,
-    /// What the object asks for, or why it could not be decoded: a broken object costs only itself.
-    pub spec: Result<Arc<Spec>, Arc<str>>,
+    /// What the object asks for. A broken object costs only itself.
+    pub spec: Result<Arc<Spec>, Undecoded<Spec>>,
+    /// The paths of fields that are not known, and so have no effect.
+    pub unknown: Box<[Box<str>]>,
     /// The status as last seen at the source, so that equal statuses are not written again. Compile never reads it, and it
     /// is not saved.
     #[serde(skip)]
     pub status: Option<Arc<Status>>,
+}
+
+/// A spec that could not be decoded.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Undecoded<Spec> {
+    /// Why not, with the field.
+    pub error: Arc<str>,
+    /// Which requests it is about, and nothing else of it. None: not even that is understood.
+    pub claims: Option<Arc<Spec>>,
 }
 
 /// A Deployment of postern.dev.
@@ -185,6 +196,7 @@ impl<Spec: PartialEq, Status: PartialEq> Stored for Resource<Spec, Status> {
             created,
             labels,
             spec,
+            unknown,
             status: _,
         } = self;
         *key == other.key
@@ -193,10 +205,15 @@ impl<Spec: PartialEq, Status: PartialEq> Stored for Resource<Spec, Status> {
             && *created == other.created
             && *labels == other.labels
             && *spec == other.spec
+            && *unknown == other.unknown
     }
 
-    fn undecodable(&self) -> Option<&Arc<str>> {
-        self.spec.as_ref().err()
+    fn undecodable(&self) -> Option<Arc<str>> {
+        match &self.spec {
+            Err(undecoded) => Some(undecoded.error.clone()),
+            Ok(_) if self.unknown.is_empty() => None,
+            Ok(_) => Some(format!("unknown fields: {}", self.unknown.join(", ")).into()),
+        }
     }
 
     fn has_same_status(&self, before: Option<&Self>) -> bool {
@@ -233,8 +250,8 @@ impl Stored for Policy {
             && *spec == other.spec
     }
 
-    fn undecodable(&self) -> Option<&Arc<str>> {
-        self.targets.as_ref().err().or(self.spec.as_ref().err())
+    fn undecodable(&self) -> Option<Arc<str>> {
+        self.targets.as_ref().err().or(self.spec.as_ref().err()).cloned()
     }
 
     fn has_same_status(&self, before: Option<&Self>) -> bool {

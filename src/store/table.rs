@@ -17,7 +17,7 @@ pub trait Stored: PartialEq {
     }
 
     /// Why the object could not be decoded. None: all of it is understood.
-    fn undecodable(&self) -> Option<&Arc<str>> {
+    fn undecodable(&self) -> Option<Arc<str>> {
         None
     }
 

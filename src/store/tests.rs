@@ -20,7 +20,11 @@ fn deployment(name: &str) -> Deployment {
         generation: 1,
         created: 1,
         labels: Labels::default(),
-        spec: Err("broken".into()),
+        spec: Err(Undecoded {
+            error: "broken".into(),
+            claims: None,
+        }),
+        unknown: Box::default(),
         status: None,
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, warn};
 
 use self::merge::Merge;
-use super::trim;
+use super::{deployment, trim};
 use crate::api::deployment::Deployment;
 use crate::api::policy::SentinelPolicy;
 use crate::store::{Batch, Kind, Object};
@@ -88,7 +88,7 @@ pub async fn watch(
         watch_kind(
             scopes::<DynamicObject>(client, namespaces, &ApiResource::erase::<Deployment>(&()), &all),
             Kind::Deployment,
-            |object| Ok(trim::resource(object).map(Object::Deployment)),
+            |object| Ok(deployment::trim(object).map(Object::Deployment)),
             sender,
             counters(Kind::Deployment),
         ),

@@ -1,22 +1,17 @@
 //! Manifests as text: multi-document YAML or JSON into the objects that a cluster would deliver. Reading and watching
 //! folders is folder.rs' part.
 
-use std::sync::LazyLock;
-
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
-use kube::CustomResourceExt;
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::info;
 
-use super::trim;
-use crate::api::deployment::Deployment;
+use super::{deployment, trim};
 use crate::api::{GROUP, VERSION};
 use crate::object::ObjectKey;
-use crate::store::{self, Kind, Object};
+use crate::store::{Kind, Object};
 
 /// A document, or an item of a List, that is no object for us although it claims to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -177,19 +172,10 @@ impl Document<'_> {
         objects.extend(decoded.transpose());
     }
 
-    /// Fields that nobody knows are pruned by an apiserver, and refused by kubectl. Here nobody else would tell.
+    /// What is wrong with it is said in it.
     fn deployment(&self, value: Value) -> Result<Option<Object>, Undecodable> {
-        let mut unknown = Vec::new();
-        if let (Some(spec), Some(schema)) = (value.get("spec"), &*SPEC) {
-            unknown_fields(spec, schema, "spec", &mut unknown);
-        }
         let object = self.object::<DynamicObject>(Kind::Deployment, value)?;
-        Ok(trim::resource(object).map(|mut deployment: store::Deployment| {
-            if !unknown.is_empty() {
-                deployment.spec = Err(format!("unknown fields: {}", unknown.join(", ")).into());
-            }
-            Object::Deployment(deployment)
-        }))
+        Ok(deployment::trim(object).map(Object::Deployment))
     }
 
     /// Its types refuse what they do not know.
@@ -249,34 +235,6 @@ fn is_name(text: &str, max: usize) -> bool {
         && text.bytes().next().is_some_and(inner)
         && text.bytes().last().is_some_and(inner)
 }
-
-fn unknown_fields(value: &Value, schema: &JSONSchemaProps, path: &str, unknown: &mut Vec<String>) {
-    match (value, &schema.properties) {
-        (Value::Object(fields), Some(properties)) => {
-            for (name, value) in fields {
-                let path = format!("{path}.{name}");
-                match properties.get(name) {
-                    Some(schema) => unknown_fields(value, schema, &path, unknown),
-                    None => unknown.push(path),
-                }
-            }
-        }
-        (Value::Array(items), _) => {
-            use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema;
-            if let Some(Schema(schema)) = &schema.items {
-                for (index, item) in items.iter().enumerate() {
-                    unknown_fields(item, schema, &format!("{path}[{index}]"), unknown);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-static SPEC: LazyLock<Option<JSONSchemaProps>> = LazyLock::new(|| {
-    let version = Deployment::crd().spec.versions.into_iter().next()?;
-    version.schema?.open_api_v3_schema?.properties?.remove("spec")
-});
 
 #[cfg(test)]
 mod tests;

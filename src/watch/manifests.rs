@@ -250,7 +250,7 @@ impl Document {
         for parsed in part.parse() {
             let refused = match parsed {
                 Ok(object) => {
-                    let told = |reason: &Arc<str>| {
+                    let told = |reason: Arc<str>| {
                         let ObjectId { kind, key } = object.id();
                         (part.line, format!("{kind:?} {key}: {reason}"))
                     };

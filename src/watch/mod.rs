@@ -2,6 +2,7 @@
 //! receives them cannot tell which it was.
 
 pub mod cluster;
+mod deployment;
 pub mod files;
 pub mod folder;
 mod manifests;

@@ -14,9 +14,7 @@ use serde_json::Value;
 use crate::api::policy::LabelSelector;
 use crate::api::policy::{Mode, TargetRef};
 use crate::object::{ObjectKey, Purpose};
-use crate::store::{
-    ConfigMap, EndpointSlice, Policy, Resource, Secret, Service, ServicePort, SliceEndpoint, SlicePort, Targets,
-};
+use crate::store::{ConfigMap, EndpointSlice, Policy, Secret, Service, ServicePort, SliceEndpoint, SlicePort, Targets};
 
 /// Whose endpoints a slice holds; set by the endpointslice controller, or by hand.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -36,28 +34,6 @@ const KEPT_OF_TLS: [&str; 2] = ["tls.crt", "tls.key"];
 pub fn key(metadata: &ObjectMeta) -> Option<ObjectKey> {
     let name = metadata.name.as_deref()?;
     Some(ObjectKey::new(metadata.namespace.as_deref().unwrap_or_default(), name))
-}
-
-/// Metadata, spec and status are decoded apart: one that cannot be understood does not take the others along.
-pub fn resource<Spec, Status>(object: DynamicObject) -> Option<Resource<Spec, Status>>
-where
-    Spec: DeserializeOwned,
-    Status: DeserializeOwned,
-{
-    let key = key(&object.metadata)?;
-    let mut data = object.data;
-    let mut take = |field: &str| data.get_mut(field).map(Value::take).filter(|value| !value.is_null());
-    let spec = take("spec").unwrap_or_else(|| Value::Object(Default::default()));
-    let status = take("status").and_then(|status| serde_json::from_value(status).ok());
-    Some(Resource {
-        created: created(&object.metadata),
-        uid: object.metadata.uid.unwrap_or_default().into(),
-        generation: object.metadata.generation.unwrap_or_default(),
-        labels: Arc::new(object.metadata.labels.unwrap_or_default()),
-        spec: decoded("spec", spec).map(Arc::new),
-        status: status.map(Arc::new),
-        key,
-    })
 }
 
 /// What a policy concerns is decoded by itself: a rule that is not understood must not hide whom it was to guard.
@@ -107,7 +83,7 @@ fn targets(spec: &Value) -> Result<Targets, Arc<str>> {
     }
 }
 
-fn decoded<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Arc<str>> {
+pub(super) fn decoded<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Arc<str>> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = match error.path().to_string() {
             path if path == "." => String::new(),
@@ -228,7 +204,7 @@ fn kept(label: &str) -> &'static [&'static str] {
     label.parse().map_or(&[], Purpose::kept)
 }
 
-fn created(metadata: &ObjectMeta) -> i64 {
+pub(super) fn created(metadata: &ObjectMeta) -> i64 {
     let created = metadata.creation_timestamp.as_ref();
     created.map_or(0, |time| time.0.as_second())
 }
@@ -269,7 +245,6 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
-    use crate::store::Deployment;
 
     #[test]
     fn unknown_endpoint_conditions_mean_what_kubernetes_says() {
@@ -329,24 +304,6 @@ mod tests {
         assert_eq!(trimmed("FQDN", json!({SERVICE_NAME: "s"})), None);
         assert_eq!(trimmed("IPv6", json!({})), None);
         assert!(trimmed("IPv6", json!({SERVICE_NAME: "s"})).is_some());
-    }
-
-    #[test]
-    fn an_undecodable_spec_keeps_the_key_and_the_status() {
-        let object = json!({
-            "apiVersion": "postern.dev/v1alpha1",
-            "kind": "Deployment",
-            "metadata": {
-                "name": "a", "namespace": "n", "uid": "u", "generation": 3, "creationTimestamp": "1970-01-01T00:01:00Z"
-            },
-            "spec": {"hostnames": "not a list"},
-            "status": {"hostnames": ["a.example.com"]},
-        });
-        let trimmed: Deployment = resource(from_value(object).unwrap()).unwrap();
-        assert_eq!(trimmed.key, ObjectKey::new("n", "a"));
-        assert_eq!((trimmed.generation, trimmed.created), (3, 60));
-        assert!(trimmed.spec.unwrap_err().starts_with("spec.hostnames: invalid type"));
-        assert_eq!(trimmed.status.unwrap().hostnames, ["a.example.com"]);
     }
 
     #[test]

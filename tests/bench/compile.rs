@@ -187,6 +187,7 @@ fn deployment(at: usize, hostname: &str) -> store::Deployment {
         created: 1_700_000_000 + i64::try_from(at).unwrap(),
         labels: Arc::default(),
         spec: Ok(Arc::new(spec)),
+        unknown: Box::default(),
         status: None,
     }
 }

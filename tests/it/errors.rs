@@ -1,6 +1,6 @@
 //! Postern's own answers: their shape, by what the client accepts, and that an upgrade gets what a plain request gets.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::backend::Backend;
 use crate::support::black_hole::refusing;
@@ -149,6 +149,42 @@ async fn refused_upgrades_get_the_status_of_a_plain_request() {
             }
         }
     }
+}
+
+/// A newer Postern's field, or a typo, takes no app away; what cannot be decoded at all says so.
+#[tokio::test]
+async fn a_host_that_is_claimed_is_never_not_found() {
+    let backend = Backend::saying("hello").await;
+    let site = |name: &str, spec: Value| {
+        let site = Site::new(name, &format!("{name}.test")).to(backend.address);
+        site.spec(spec)
+    };
+    let sites = [
+        site("newer", json!({"retries": {"count": 3}})),
+        site(
+            "protecting",
+            json!({"clientTls": {"caRef": {"kind": "ConfigMap", "name": "ca"}, "pins": []}}),
+        ),
+        site("mistyped", json!({"timeouts": {"idle": "soon"}})),
+    ];
+    let postern = Postern::start_with(&sites, &["--lenient"]).await;
+    assert_eq!(get(postern.http, "newer.test", "/").await.text(), "hello");
+    for host in ["protecting.test", "mistyped.test"] {
+        for request in [
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            handshake(host, "/", ""),
+        ] {
+            let answer = ask(postern.http, request).await;
+            assert_eq!((host, answer.status()), (host, 503));
+            assert_eq!(answer.head.get("x-postern-error"), Some("config:deployment_invalid"));
+        }
+    }
+    // While it runs, the last good version stays.
+    postern.apply(&Site::new("app", "app.test").to(backend.address));
+    postern.says("app.test", "hello").await;
+    postern.apply(&site("app", json!({"retries": {"count": 3}, "state": "Stopped"})));
+    postern.tells("unknown fields: spec.retries").await;
+    assert_eq!(get(postern.http, "app.test", "/").await.text(), "hello");
 }
 
 #[tokio::test]

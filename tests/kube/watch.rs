@@ -240,6 +240,14 @@ async fn an_undecodable_object_costs_itself_and_a_missing_crd_is_waited_for() {
     let [bad, good] = ["bad", "good"].map(|name| ObjectKey::new("default", name));
     apply("bad", json!({"hostnames": [5], "service": "app"})).await;
     apply("good", spec("good.test")).await;
+    // Of a newer version: a field more, and a field of another type.
+    let newer = |host: &str, field: &str, value: Value| {
+        let mut spec = spec(host);
+        spec[field] = value;
+        spec
+    };
+    apply("more", newer("more.test", "retries", json!({"count": 3}))).await;
+    apply("typed", newer("typed.test", "service", "app".into())).await;
     source
         .until("the good one is known", |store| host(store, &good).is_some())
         .await;
@@ -253,12 +261,35 @@ async fn an_undecodable_object_costs_itself_and_a_missing_crd_is_waited_for() {
         .spec
         .clone()
         .expect_err("is broken");
-    assert!(error.starts_with("spec.hostnames[0]: "), "{error}");
+    assert!(error.error.starts_with("spec.hostnames[0]: "), "{error:?}");
 
     // Who wrote it is told where they look, and the other one is served.
     let postern = Postern::in_cluster(&control_plane.kubeconfig(), &[]);
     postern.is_ready().await;
     postern.refuses("good.test", "config:backend_not_found").await;
+    postern.refuses("more.test", "config:backend_not_found").await;
+    postern.refuses("typed.test", "config:deployment_invalid").await;
+    let told = |postern: &Postern| {
+        postern
+            .log()
+            .iter()
+            .any(|line| line.contains("hostnameGrants is not set"))
+    };
+    assert!(!told(&postern), "all are of one namespace");
+    let elsewhere: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), "kube-public", &ApiResource::erase::<Deployment>(&()));
+    let object = json!({
+        "apiVersion": "postern.dev/v1alpha1", "kind": "Deployment", "metadata": {"name": "other"}, "spec": spec("other.test"),
+    });
+    let applied = elsewhere.patch("other", &applying(), &Patch::Apply(object)).await;
+    applied.expect("applies");
+    postern.tells("hostnameGrants is not set").await;
+    eventually("its status names what is not known", async || {
+        let object = api.get("more").await.expect("is there");
+        let conditions = object.data["status"]["conditions"].to_string();
+        conditions.contains("UnknownField") && conditions.contains("spec.retries")
+    })
+    .await;
     eventually("its status says what is wrong", async || {
         let object = api.get("bad").await.expect("is there");
         let conditions = object.data["status"]["conditions"]

@@ -19,7 +19,7 @@ use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::path::AmbiguousPaths;
 use crate::runtime::Slot;
 use crate::snapshot::{self, PathMatch, RunState, Timeouts};
-use crate::store;
+use crate::store::{self, Undecoded};
 use crate::text::Hex;
 use crate::upstream::balance::Strategy;
 
@@ -42,7 +42,10 @@ pub const SOURCE: Source = Source {
 };
 
 fn read(object: &store::Deployment, routing: &Routing) -> Reading {
-    let spec = object.spec.as_ref();
+    let (spec, error) = match &object.spec {
+        Ok(spec) => (Some(spec), None),
+        Err(Undecoded { error, claims }) => (claims.as_ref(), Some(error)),
+    };
     let names = spec.map_or(&[][..], |spec| &spec.policies);
     Reading {
         candidate: Candidate {
@@ -52,25 +55,28 @@ fn read(object: &store::Deployment, routing: &Routing) -> Reading {
                 .iter()
                 .map(|name| ObjectKey::new(&object.key.namespace, name))
                 .collect(),
-            class: spec.ok().map(|spec| spec.class_name.as_str().into()),
+            class: spec.map(|spec| spec.class_name.as_str().into()),
         },
         asked: match spec {
-            Ok(spec) if *spec.class_name == *routing.class => Asked::Intent(Box::new(intent(object, spec, routing))),
-            Ok(_) => Asked::Nothing,
-            Err(error) => Asked::Undecodable(Undecodable {
+            Some(spec) if *spec.class_name == *routing.class => {
+                Asked::Intent(Box::new(intent(object, spec, error, routing)))
+            }
+            Some(_) => Asked::Nothing,
+            None => Asked::Undecodable(Undecodable {
                 uid: object.uid.clone(),
                 generation: object.generation,
-                error: error.clone(),
+                error: error.cloned().unwrap_or_default(),
             }),
         },
     }
 }
 
-fn intent(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routing) -> Intent {
+/// With an error, `spec` is what the object is about: its requests are refused, and nothing else is said of it.
+fn intent(object: &store::Deployment, spec: &DeploymentSpec, error: Option<&Arc<str>>, routing: &Routing) -> Intent {
     let namespace = &object.key.namespace;
     let mut problems = Vec::new();
     let hostnames = hostnames(&object.key, spec, routing, &mut problems);
-    let (backends, rules) = rules(namespace, spec, &mut problems);
+    let (backends, rules) = rules(namespace, spec, error.is_some(), &mut problems);
     let tls = deployment_tls::parse(namespace, spec, &hostnames, &mut problems);
     let policies = spec.policies.iter().enumerate().map(|(at, name)| PolicyIntent {
         policy: ObjectKey::new(namespace, name),
@@ -82,6 +88,7 @@ fn intent(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routing) 
         uid: object.uid.clone(),
         deployment_id: deployment_id(&object.key, spec, &mut problems),
         state: match spec.state {
+            _ if error.is_some() => RunState::Undecodable,
             deployment::State::Running => RunState::Running,
             deployment::State::Stopped => RunState::Stopped,
         },
@@ -97,6 +104,13 @@ fn intent(object: &store::Deployment, spec: &DeploymentSpec, routing: &Routing) 
         },
         runtime: Slot::default(),
     };
+    problems.extend(object.unknown.iter().map(|field| {
+        let message = "is not known to this version of Postern and has no effect";
+        Problem::at(field.clone(), ConditionReason::UnknownField, message)
+    }));
+    if let Some(error) = error {
+        problems = vec![Problem::of_object(ConditionReason::Invalid, &**error)];
+    }
     Intent {
         id,
         generation: object.generation,
@@ -182,7 +196,13 @@ struct Rules<'a> {
     rules: Vec<RuleIntent>,
 }
 
-fn rules(namespace: &str, spec: &DeploymentSpec, problems: &mut Vec<Problem>) -> (Vec<BackendList>, Vec<RuleIntent>) {
+/// What is `refused` needs no backend.
+fn rules(
+    namespace: &str,
+    spec: &DeploymentSpec,
+    refused: bool,
+    problems: &mut Vec<Problem>,
+) -> (Vec<BackendList>, Vec<RuleIntent>) {
     let mut made = Rules {
         namespace,
         spec,
@@ -191,6 +211,7 @@ fn rules(namespace: &str, spec: &DeploymentSpec, problems: &mut Vec<Problem>) ->
         rules: Vec::new(),
     };
     match backends(namespace, "spec", spec.service.as_ref(), &spec.backends) {
+        _ if refused => made.own = Some(made.keep(BackendList(Box::default()))),
         Ok(Some(own)) => made.own = Some(made.keep(own)),
         Ok(None) if spec.paths.is_empty() => {
             problems.push(Problem::invalid("spec", "has neither service nor backends"));

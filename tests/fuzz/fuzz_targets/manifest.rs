@@ -31,7 +31,10 @@ fn line_breaks(text: &str) -> usize {
 
 fn spec_of(object: Object) -> Result<Value, Arc<str>> {
     match object {
-        Object::Deployment(deployment) => Ok(serde_json::to_value(&*deployment.spec?).unwrap()),
+        Object::Deployment(deployment) => {
+            let spec = deployment.spec.map_err(|undecoded| undecoded.error)?;
+            Ok(serde_json::to_value(&*spec).unwrap())
+        }
         Object::SentinelPolicy(policy) => Ok(serde_json::to_value(&*policy.spec?).unwrap()),
         _ => Err("another kind".into()),
     }

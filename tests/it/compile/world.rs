@@ -21,7 +21,7 @@ use postern::saved_state::SavedState;
 use postern::snapshot::{Action, Snapshot};
 use postern::store::{
     Batch, Changes, ConfigMap, Deployment, EndpointSlice, Event, Kind, Object, Secret, Service, ServicePort,
-    SliceEndpoint, SlicePort, Store,
+    SliceEndpoint, SlicePort, Store, Undecoded,
 };
 use postern::upstream::Upstream;
 use postern::upstream::tls::UpstreamTls;
@@ -389,7 +389,7 @@ pub fn object() -> impl Strategy<Value = Object> {
 }
 
 pub fn deployment() -> impl Strategy<Value = Deployment> {
-    let spec = prop_oneof![9 => spec().prop_map(|spec| Ok(Arc::new(spec))), 1 => Just(Err("spec.x: no".into()))];
+    let spec = prop_oneof![9 => spec().prop_map(|spec| Ok(Arc::new(spec))), 1 => Just(Err(undecoded()))];
     let identity = (any_key(), select(vec!["u1", "u2"]), 1..3i64, 1..4i64);
     (identity, labels(), spec).prop_map(|((key, uid, generation, created), labels, spec)| Deployment {
         key,
@@ -398,8 +398,16 @@ pub fn deployment() -> impl Strategy<Value = Deployment> {
         created,
         labels: Arc::new(labels),
         spec,
+        unknown: Box::default(),
         status: None,
     })
+}
+
+fn undecoded() -> Undecoded<DeploymentSpec> {
+    Undecoded {
+        error: "spec.x: no".into(),
+        claims: None,
+    }
 }
 
 fn spec() -> impl Strategy<Value = DeploymentSpec> {
