@@ -2,6 +2,7 @@
 //! handle to stop it. Two runtimes: this one watches and reports, the data plane's carries traffic, so that a slow scrape delays
 //! no request. A big compile delays neither: the publisher has a thread of its own.
 
+mod capacity;
 mod data_plane;
 mod listening;
 mod source;
@@ -30,6 +31,7 @@ use crate::live::state::State;
 use crate::metrics::Metrics;
 use crate::proxy::{Proxy, listener, tls};
 use crate::publish::{Leader, Publisher};
+use crate::runtime::memory;
 use crate::saved_state::{self, Saver, StateFile};
 use crate::snapshot::ListenerKey;
 use crate::status::lease::{self, Candidate};
@@ -74,6 +76,7 @@ impl App {
         let now = settings.borrow().clone();
         // Before anything is bound: a process that refuses its files must not take a client from another.
         let source = Opened::of(&now).await?;
+        let division = capacity::divide(now.max_connections)?;
         let Listening {
             http,
             https,
@@ -84,11 +87,15 @@ impl App {
         info!(http = told, https = %addresses.https, admin = %addresses.admin, "listening");
 
         let data_plane = DataPlane::start(now.workers)?;
-        let state = Arc::<State>::default();
+        let state = Arc::new(State::new(division));
         let live = Arc::<LiveCell>::default();
         let tls = tls::server::Server::new(live.clone())?;
         let own = own_listeners(&addresses.all().map(|(_, address)| address).collect::<Vec<_>>());
-        let egress = Arc::new(Egress::new(own.clone(), now.allow_egress.clone()));
+        let egress = Arc::new(Egress::within(
+            state.app_connections.clone(),
+            own.clone(),
+            now.allow_egress.clone(),
+        ));
         let services = data_plane.services(&now, egress.clone(), &state).await?;
         let (telemetry, exporter) = telemetry(&now, &egress, &state)?;
         let mut app = Self {
@@ -103,7 +110,9 @@ impl App {
             data_plane,
         };
         app.accept(http, https)?;
-        let metrics = Arc::new(Metrics::new(app.proxy.state.clone()));
+        let watching = capacity::watch_memory(now.max_memory, app.proxy.clone());
+        app.spawn("the watch on memory", watching);
+        let metrics = Arc::new(Metrics::new(app.proxy.state.clone(), memory::limit(now.max_memory)));
         app.spawn_publisher(&now, source, &metrics, own, egress)?;
         app.spawn_telemetry(exporter);
         app.spawn_admin(admin, metrics)?;
@@ -248,13 +257,13 @@ impl App {
         info!(
             ?linger,
             ?deadline,
-            requests = self.proxy.connections.len(),
+            requests = self.proxy.unfinished.len(),
             sockets = self.sockets(),
             "draining"
         );
         if timeout(linger.saturating_add(deadline), self.drained()).await.is_err() {
             warn!(
-                requests = self.proxy.connections.len(),
+                requests = self.proxy.unfinished.len(),
                 sockets = self.sockets(),
                 "drain deadline reached: ending what is still open"
             );
@@ -370,10 +379,10 @@ impl App {
     }
 
     async fn drained(&self) {
-        self.proxy.connections.close();
+        self.proxy.unfinished.close();
         // A connection may leave a socket behind; a socket's connection may take requests again.
-        while !self.proxy.connections.is_empty() || self.sockets() > 0 {
-            self.proxy.connections.wait().await;
+        while !self.proxy.unfinished.is_empty() || self.sockets() > 0 {
+            self.proxy.unfinished.wait().await;
             for (_, deployment) in self.proxy.state.deployments() {
                 deployment.emptied().await;
             }

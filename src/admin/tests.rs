@@ -17,7 +17,7 @@ const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 fn view() -> View {
     let settings = Flags::default().settings().unwrap();
     View {
-        metrics: Arc::new(Metrics::new(Arc::default())),
+        metrics: Arc::new(Metrics::new(Arc::default(), u64::MAX)),
         live: Arc::new(LiveCell::default()),
         services: Arc::default(),
         // Pages only borrow the last value: the sender may go.

@@ -88,7 +88,7 @@ async fn rules(route: &Route, host: &str, question: &Question, services: &Servic
     };
     let mut passed = Passed::default();
     let paths = route.deployment.ambiguous_paths;
-    let steps = match Run::new(policies, &request, paths, services, &mut passed) {
+    let steps = match Run::begin(policies, &request, paths, services, &mut passed).await {
         Ok(mut run) => run.trace().await,
         Err(refusal) => return (Vec::new(), Some(refusal.reason)),
     };

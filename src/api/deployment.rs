@@ -282,7 +282,7 @@ pub enum Strategy {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WebSocket {
-    /// Timeout from connecting to the app until it answers the upgrade request; then the answer is 504. Default: 10s.
+    /// Timeout from connecting to the app until it answers the upgrade request; then the answer is 504. Default: 60s.
     pub handshake_timeout: Duration,
 }
 
@@ -336,7 +336,7 @@ impl Default for Timeouts {
 impl Default for WebSocket {
     fn default() -> Self {
         Self {
-            handshake_timeout: Duration(StdDuration::from_secs(10)),
+            handshake_timeout: Duration(StdDuration::from_secs(60)),
         }
     }
 }

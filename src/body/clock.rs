@@ -140,6 +140,12 @@ impl Clock {
         (phase, mark >> 2)
     }
 
+    /// Where the connection stands, and for how long.
+    pub fn phase(&self) -> (Phase, Duration) {
+        let (phase, since) = self.read();
+        (phase, now().saturating_duration_since(after_epoch(since)))
+    }
+
     /// How often to look: the coarser, the cheaper, but a short `keepAliveTimeout` is to mean something.
     pub fn pace(&self) -> Duration {
         COARSE.min(self.keep_alive)

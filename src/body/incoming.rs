@@ -11,7 +11,6 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use super::room::Reservation;
 
 /// A request's or an answer's, whichever protocol it comes by.
 #[derive(Debug)]
@@ -35,8 +34,6 @@ pub struct ReadBody {
     pub rest: Incoming,
     /// Those that were read; None: there are none, or they are still to come.
     pub trailers: Option<HeaderMap>,
-    /// The room that `data` takes up, given back when it is dropped.
-    pub held: Reservation,
 }
 
 /// The frames of one stream.
@@ -122,7 +119,6 @@ impl ReadBody {
                 data: Bytes::new(),
                 rest,
                 trailers: None,
-                held: Reservation::of_bodies(),
             }),
         }
     }

@@ -4,4 +4,3 @@ pub mod clock;
 pub mod incoming;
 pub mod replayable;
 pub mod request;
-mod room;

@@ -80,6 +80,18 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_WORKERS", value_name = "COUNT", default_value_t = Self::default().workers, hide_default_value = true, help_heading = NEEDS_RESTART)]
     pub workers: NonZeroUsize,
 
+    /// Maximum number of client connections, WebSockets included. Past it idle connections close, the longest idle first;
+    /// without any, new ones are refused. An address that is no trusted proxy has a share [default: half of what the
+    /// limit on descriptors leaves]
+    #[arg(long, env = "POSTERN_MAX_CONNECTIONS", value_name = "COUNT", help_heading = NEEDS_RESTART)]
+    pub max_connections: Option<NonZeroUsize>,
+
+    /// Memory that the process may use, such as "512Mi". Near it, clients that take nothing of their answers are
+    /// disconnected, and new requests are answered 503 overloaded [default: the control group's limit, or the machine's
+    /// memory]
+    #[arg(long, env = "POSTERN_MAX_MEMORY", value_name = "BYTES", help_heading = NEEDS_RESTART)]
+    pub max_memory: Option<String>,
+
     /// Format of the log lines
     #[arg(long, env = "POSTERN_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Self::default().log_format, help_heading = NEEDS_RESTART)]
     pub log_format: LogFormat,
@@ -289,6 +301,8 @@ impl Default for Flags {
             class: "postern".to_owned(),
             watch_namespaces: Vec::new(),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            max_connections: None,
+            max_memory: None,
             log_format: LogFormat::Json,
             kubeconfig: None,
             state_dir: None,

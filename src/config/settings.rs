@@ -34,6 +34,10 @@ pub struct Settings {
     pub source: Source,
     /// Threads of the data plane; one per core by default.
     pub workers: NonZeroUsize,
+    /// Client connections at once. None: what the limit on descriptors allows.
+    pub max_connections: Option<usize>,
+    /// Bytes of memory. None: what the control group or the machine has.
+    pub max_memory: Option<u64>,
     /// Who is served the debug pages of the admin port.
     pub admin_debug: AdminDebug,
     /// Levels by module, as `log::parse` reads them; `info` by default.
@@ -137,6 +141,8 @@ pub struct EndpointRules {
     pub own: BTreeSet<SocketAddr>,
 }
 
+/// Below it not even an idle process fits.
+const MIN_MEMORY: u64 = 64 << 20;
 // A limit that is off, or so long that it is, would leave connections open for nobody.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -157,6 +163,8 @@ impl Flags {
             },
             source: self.source()?,
             workers: self.workers,
+            max_connections: self.max_connections.map(NonZeroUsize::get),
+            max_memory: self.max_memory.as_deref().map(bytes).transpose()?,
             admin_debug: self.admin_debug,
             log: self.log.clone(),
             log_format: self.log_format,
@@ -305,6 +313,23 @@ fn hsts(text: &str) -> Result<HeaderValue, &'static str> {
     match HeaderValue::from_str(text.trim()) {
         Ok(value) if max_age == 1 => Ok(value),
         _ => Err("needs one max-age=<seconds>"),
+    }
+}
+
+/// A number of bytes, or of Ki, Mi or Gi of them, as Kubernetes writes quantities of memory.
+fn bytes(text: &str) -> Result<u64, Invalid> {
+    let units = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("", 0)];
+    let read = units.iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    match read {
+        Some(bytes) if bytes >= MIN_MEMORY => Ok(bytes),
+        Some(_) => Err(invalid("maxMemory", "must be at least 64Mi")),
+        None => Err(invalid(
+            "maxMemory",
+            format!("{text:?} is no quantity such as \"512Mi\""),
+        )),
     }
 }
 

@@ -26,6 +26,7 @@ use super::failure::Failure;
 use super::lookup::{self, Lookups};
 use crate::net::socket;
 use crate::net::stream::Stream;
+use crate::runtime::shares::Shares;
 use crate::runtime::turns::Turns;
 use crate::tls::client_config;
 use crate::tls::roots::system_roots;
@@ -41,6 +42,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Connector {
     /// None: the URL's host is an address that was allowed before, or the operator's own.
     rules: Option<Arc<ArcSwap<Rules>>>,
+    namespace: Arc<str>,
     lookups: Lookups,
     shared: Shared,
 }
@@ -50,6 +52,8 @@ pub struct Connector {
 pub struct Shared {
     /// Those that look names up.
     threads: Turns,
+    /// For connections, by namespace: the same that those to apps have.
+    descriptors: Shares<Arc<str>>,
     /// Made when it is first needed: it holds all of the system's authorities.
     tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
@@ -63,7 +67,8 @@ impl Connector {
     pub fn new(rules: Option<Arc<ArcSwap<Rules>>>, namespace: Arc<str>, shared: Shared) -> Self {
         Self {
             rules,
-            lookups: Lookups::new(namespace, shared.threads.clone()),
+            lookups: Lookups::new(namespace.clone(), shared.threads.clone()),
+            namespace,
             shared,
         }
     }
@@ -81,17 +86,19 @@ impl Connector {
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = tcp(&self.allowed(host, port).await?).await?;
-        let stream = if secure {
+        let addresses = self.allowed(host, port).await?;
+        let descriptor = self.shared.descriptors.take(self.namespace.clone(), 1);
+        let descriptor = descriptor.ok_or(Failure::NoDescriptors)?;
+        let stream = tcp(&addresses).await?;
+        let mut stream = if secure {
             let name = ServerName::try_from(host.to_owned()).map_err(|_| Failure::Url)?;
             let connector = TlsConnector::from(self.tls_config()?);
             let secured = connector.connect(name, stream).await;
-            Stream::Tls(Box::new(
-                secured.map_err(|error| Failure::Tls(error.to_string()))?.into(),
-            ))
+            Stream::tls(secured.map_err(|error| Failure::Tls(error.to_string()))?.into())
         } else {
-            Stream::Plain(stream)
+            Stream::plain(stream)
         };
+        stream.hold(descriptor);
         Ok(Link(TokioIo::new(stream)))
     }
 
@@ -123,9 +130,11 @@ impl Connector {
     }
 }
 
-impl Default for Shared {
-    fn default() -> Self {
+impl Shared {
+    /// Nothing is taken yet.
+    pub fn new(descriptors: Shares<Arc<str>>) -> Self {
         Self {
+            descriptors,
             threads: lookup::threads(),
             tls: Arc::default(),
         }

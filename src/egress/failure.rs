@@ -15,6 +15,8 @@ pub enum Failure {
         "the hostname resolves to {0}, which is not public or is Postern's own: list it in --allow-egress to permit it"
     )]
     Refused(SocketAddr),
+    #[error("no descriptor is left for a connection of this namespace")]
+    NoDescriptors,
     #[error("cannot connect: {0}")]
     Unreachable(String),
     #[error("TLS handshake failed: {0}")]

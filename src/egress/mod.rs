@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::runtime::shares::Shares;
 use crate::runtime::turns::Turns;
 use address::Rules;
 use connector::{Connector, Shared};
@@ -79,10 +80,15 @@ impl Default for Egress {
 impl Egress {
     /// `own`: our own listeners.
     pub fn new(own: BTreeSet<SocketAddr>, allowed: Box<[IpNet]>) -> Self {
+        Self::within(Shares::default(), own, allowed)
+    }
+
+    /// The same, where namespaces have shares of the descriptors.
+    pub fn within(descriptors: Shares<Arc<str>>, own: BTreeSet<SocketAddr>, allowed: Box<[IpNet]>) -> Self {
         let rules = Arc::new(ArcSwap::from_pointee(Rules { own, allowed }));
         Self {
-            tenants: Tenants::new(rules.clone()),
-            operator: client(Connector::new(None, Arc::default(), Shared::default())),
+            tenants: Tenants::new(rules.clone(), descriptors),
+            operator: client(Connector::new(None, Arc::default(), Shared::new(Shares::default()))),
             fetches: Turns::with_share(FETCHES, FETCHES_OF_NAMESPACE),
             rules,
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::address::Rules;
 use super::connector::{Connector, Shared};
 use super::{Client, client};
+use crate::runtime::shares::Shares;
 use crate::runtime::shrink::shrink;
 
 /// The clients, by namespace.
@@ -33,10 +34,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 impl Tenants {
     /// None has a client yet.
-    pub fn new(rules: Arc<ArcSwap<Rules>>) -> Self {
+    pub fn new(rules: Arc<ArcSwap<Rules>>, descriptors: Shares<Arc<str>>) -> Self {
         Self {
             rules,
-            shared: Shared::default(),
+            shared: Shared::new(descriptors),
             clients: Mutex::default(),
         }
     }
@@ -82,7 +83,7 @@ mod tests {
             own: BTreeSet::new(),
             allowed: Box::default(),
         };
-        let tenants = Tenants::new(Arc::new(ArcSwap::from_pointee(rules)));
+        let tenants = Tenants::new(Arc::new(ArcSwap::from_pointee(rules)), Shares::default());
         let known = || tenants.clients.lock().len();
         for number in 0..100 {
             tenants.client(&format!("n{number}").into());

@@ -1,9 +1,9 @@
 //! Runtime state by stable key: what counts, pools and registers. It outlives every snapshot that refers to it, and goes
 //! when no snapshot, request or socket does.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
 
 use http::Uri;
 use parking_lot::Mutex;
@@ -14,6 +14,8 @@ use crate::policy::jwt::Keys;
 use crate::policy::jwt::fetched::Jwks;
 use crate::policy::rule_state::{RuleKey, RuleState};
 use crate::policy::{Jwt, Policy, RuleKind};
+use crate::runtime::descriptors::Division;
+use crate::runtime::shares::Shares;
 use crate::runtime::{Table, Traffic, handshakes};
 use crate::telemetry::traces;
 use crate::upstream::Upstream;
@@ -28,6 +30,20 @@ pub struct State {
     rules: Mutex<Table<RuleKey, RuleState>>,
     /// By namespace and URL: rules that go by the same keys share them, and wait for no other namespace's turn.
     jwks: Mutex<Table<(Arc<str>, Uri), Jwks>>,
+    /// Places for client connections, by network.
+    pub client_connections: Shares<IpAddr>,
+    /// Client connections for which there was no place.
+    pub refused: AtomicU64,
+    /// Client connections that were closed to make room.
+    pub displaced: AtomicU64,
+    /// Descriptors for connections to apps, by namespace.
+    pub app_connections: Shares<Arc<str>>,
+    /// Handshakes in flight beside those that their Deployments have in line, by namespace.
+    pub handshakes: Shares<Arc<str>>,
+    /// Bytes of bodies that rules have read, by namespace.
+    pub bodies: Shares<Arc<str>>,
+    /// Whether memory is so short that no new request is taken.
+    pub is_overloaded: AtomicBool,
     /// What is answered before a Deployment is found.
     pub unrouted: Traffic,
     pub tls: handshakes::Handshakes,
@@ -38,7 +54,35 @@ pub struct State {
     pub spans: Arc<traces::Counts>,
 }
 
+/// How many times what is free one holder of connections may hold: a lone one has eight ninths of all.
+const CONNECTIONS_RATIO: usize = 8;
+
+/// Bytes that rules have read of bodies and that apps have not taken yet, in the whole process.
+const BODIES: usize = 128 * 1024 * 1024;
+/// A lone namespace has half of them: a body is large beside a connection, and others are to have room for some.
+const BODIES_RATIO: usize = 1;
+/// Some 30 KiB each.
+const HANDSHAKES: usize = 2048;
+
 impl State {
+    /// With so many connections and no more.
+    pub fn new(division: Division) -> Self {
+        Self {
+            client_connections: Shares::new(division.clients, CONNECTIONS_RATIO),
+            app_connections: Shares::new(division.apps, CONNECTIONS_RATIO),
+            handshakes: Shares::new(HANDSHAKES, CONNECTIONS_RATIO),
+            bodies: Shares::new(BODIES, BODIES_RATIO),
+            ..Self::default()
+        }
+    }
+
+    /// Of the local ports toward the endpoint that has the fewest left, how much is free: 1 is all.
+    pub fn free_ports(&self) -> f64 {
+        let table = self.endpoints.lock();
+        let alive = table.entries.values().filter_map(Weak::upgrade);
+        alive.map(|endpoint| endpoint.ports.free()).fold(1.0, f64::min)
+    }
+
     /// The state that the object already had, else a new one.
     pub fn deployment(&self, id: &ObjectId) -> Arc<DeploymentState> {
         let mut table = self.deployments.lock();

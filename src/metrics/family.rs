@@ -43,15 +43,26 @@ families! {
     BUILD_INFO = Gauge "build_info" ["version"] "Running version, as a label";
     CERTIFICATE_EXPIRY = Gauge "certificate_expiry_timestamp_seconds" ["namespace", "secret"]
         "Expiry time of each certificate that is served";
+    CLIENT_CONNECTIONS = Gauge "client_connections" [] "Open client connections, WebSockets over HTTP/1.1 included";
+    CLIENT_CONNECTIONS_DISPLACED = Counter "client_connections_displaced" []
+        "Idle or stalled client connections that were closed to make room for others";
+    CLIENT_CONNECTIONS_REFUSED = Counter "client_connections_refused" []
+        "Client connections that were refused because the limit, or their address's share of it, was reached";
     COMPILE = Histogram "compile_seconds" [] "Time to compile a change";
+    DESCRIPTORS_FREE = Gauge "descriptors_free_ratio" [] "File descriptors that are free, from 0 to 1";
     DIAL_ATTEMPTS = Counter "dial_attempts" ["namespace", "deployment", "result"] "Attempts to connect to an endpoint, by result";
     ENDPOINTS = Gauge "endpoints" ["namespace", "deployment", "state"]
         "Endpoints of each Deployment, by state: ready or not_ready";
     LEADER = Gauge "leader" [] "1 on the leader, which writes status; 0 on the other replicas";
+    MEMORY_FREE = Gauge "memory_free_ratio" [] "Memory that is free, of --max-memory, from 0 to 1";
     OBJECTS = Gauge "objects" ["kind", "state"]
         "Known objects, by kind and state; last_good: an invalid SentinelPolicy whose last good version is in force";
     POLICY_DECISIONS = Counter "policy_decisions" ["namespace", "policy", "rule", "mode", "decision"]
         "Requests that a rule applied to, by its decision; Shadow rules let all of them pass";
+    POLICY_MEMORY = Gauge "policy_memory_bytes" ["namespace"]
+        "Memory that the compiled SentinelPolicies of a namespace take: regexes, OpenAPI documents, keys and users";
+    PORTS_FREE = Gauge "ports_free_ratio" []
+        "Local ports that are free toward the endpoint with the fewest, from 0 to 1";
     PROPAGATION = Histogram "propagation_seconds" [] "Time from the arrival of a change until it is served";
     STORE_ERRORS = Counter "ratelimit_store_errors" [] "Calls to the Redis of shared limits that failed or timed out";
     REQUEST_DURATION = Histogram "request_duration_seconds" ["namespace", "deployment"]

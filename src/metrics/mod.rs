@@ -1,6 +1,7 @@
 //! What a scrape of this process says. Traffic is counted in `state`, without labels, and read at scrape time by `traffic`;
 //! the series of a Deployment go with it.
 
+mod capacity;
 pub mod family;
 mod traffic;
 
@@ -60,6 +61,8 @@ pub struct Published {
     /// All that is found out about the objects that ask for routes.
     pub deployments: Mutex<BTreeMap<ObjectId, Arc<Report>>>,
     pub policies: Mutex<BTreeMap<ObjectId, PolicyState>>,
+    /// By namespace, in bytes.
+    pub policy_memory: Mutex<BTreeMap<Arc<str>, usize>>,
     pub default_certificates: Mutex<Arc<[Arc<Certificate>]>>,
     /// When the state was saved that is served instead of what the apiserver says. None: none is.
     pub stale_since: Mutex<Option<Timestamp>>,
@@ -67,10 +70,14 @@ pub struct Published {
 
 impl Metrics {
     /// `state` is read at each scrape.
-    pub fn new(state: Arc<State>) -> Self {
+    pub fn new(state: Arc<State>, max_memory: u64) -> Self {
         let mut registry = Registry::with_prefix(family::PREFIX);
         let published = Arc::<Published>::default();
         registry.register_collector(Box::new(published.clone()));
+        registry.register_collector(Box::new(capacity::Capacity {
+            state: state.clone(),
+            max_memory,
+        }));
         registry.register_collector(Box::new(traffic::ByDeployment(state)));
         let metrics = Self {
             published,
@@ -124,6 +131,11 @@ impl Collector for Published {
         let is_stale = ConstGauge::new(i64::from(self.stale_since.lock().is_some()));
         is_stale.encode(family::STATE_STALE.begin(encoder)?)?;
         self.objects(encoder)?;
+        let mut metric = family::POLICY_MEMORY.begin(encoder)?;
+        for (namespace, bytes) in &*self.policy_memory.lock() {
+            let labels = family::POLICY_MEMORY.labelled([namespace]);
+            ConstGauge::new(*bytes as i64).encode(metric.encode_family(&labels)?)?;
+        }
         self.endpoints(encoder)?;
         self.certificates(encoder)
     }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::client::Bounds;
+use super::connections::{Admitted, InLine};
 use super::permit::UpgradePermit;
 use super::transport::{self, Opened};
 use super::{Proxy, h1, h2, linger};
@@ -32,13 +33,20 @@ thread_local! {
 }
 
 /// From the first moment of a connection to its last, or until it becomes a tunnel.
-pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, listener: ListenerKey, proxy: Arc<Proxy>) {
-    let open = proxy.connections.token();
+pub async fn serve(
+    stream: TcpStream,
+    from: SocketAddr,
+    port: HeaderValue,
+    listener: ListenerKey,
+    proxy: Arc<Proxy>,
+    admitted: Admitted,
+) {
+    let open = proxy.unfinished.token();
     let Some(Opened {
         mut stream,
         peer,
         http2,
-    }) = transport::take(stream, from, port, listener, &proxy).await
+    }) = transport::take(stream, from, port, listener, &proxy, &admitted).await
     else {
         return;
     };
@@ -47,14 +55,14 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, liste
     let mut bounds = Bounds { tick, draining };
     let asked = match http2 {
         true => FirstBytes::Http2,
-        false => poll_fn(|cx| poll_first_bytes(&mut bounds, cx, &mut stream, listener, &proxy)).await,
+        false => poll_fn(|cx| poll_first_bytes(&mut bounds, cx, &mut stream, listener, &proxy, &admitted)).await,
     };
     let permit = match asked {
         FirstBytes::Nothing => return,
         FirstBytes::Http2 => {
             // It counts itself: not while it carries sockets alone.
             drop(open);
-            return Box::pin(h2::serve(stream, peer, proxy.clone())).await;
+            return Box::pin(h2::serve(stream, peer, proxy.clone(), admitted)).await;
         }
         FirstBytes::Foreign => {
             drop(open);
@@ -62,19 +70,20 @@ pub async fn serve(stream: TcpStream, from: SocketAddr, port: HeaderValue, liste
         }
         FirstBytes::Bytes => None,
         FirstBytes::Upgrade(deployment) => {
-            let permit = UpgradePermit::of(&deployment).await;
+            admitted.serves(Arc::new(InLine));
+            let permit = UpgradePermit::of(&deployment, &proxy.state).await;
             bounds.tick.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
-            Some(permit)
+            permit
         }
     };
     // Boxed, so that until now it cost nothing, and no more from the moment that it ends.
-    let ended = Box::pin(h1::serve(stream, peer, proxy.clone(), bounds, permit)).await;
+    let ended = Box::pin(h1::serve(stream, peer, proxy.clone(), bounds, permit, admitted)).await;
     drop(open);
     ended.finish().await;
 }
 
 enum FirstBytes {
-    /// The time is up, or Postern drains.
+    /// The time is up, Postern drains, or another needs the place.
     Nothing,
     Bytes,
     /// The first bytes name a protocol that is not HTTP, whose client would not understand an answer.
@@ -90,9 +99,10 @@ fn poll_first_bytes(
     stream: &mut Stream,
     listener: ListenerKey,
     proxy: &Proxy,
+    admitted: &Admitted,
 ) -> Poll<FirstBytes> {
     let peeked = BUFFER.with_borrow_mut(|buffer| {
-        let plain = matches!(stream, Stream::Plain(_));
+        let plain = stream.is_plain();
         let look = |bytes: &[u8]| match asks_for_socket(bytes, listener, proxy) {
             Some(deployment) => FirstBytes::Upgrade(deployment),
             None if plain && h2::is_preface(bytes) && speaks_http2(proxy) => FirstBytes::Http2,
@@ -103,10 +113,13 @@ fn poll_first_bytes(
             .poll_peek(cx, buffer, look)
             .map(|first| first.unwrap_or(FirstBytes::Bytes))
     });
+    let mut is_over = |cx: &mut Context<'_>| {
+        bounds.tick.as_mut().poll(cx).is_ready()
+            || bounds.draining.as_mut().poll(cx).is_ready()
+            || admitted.poll_told(cx).is_ready()
+    };
     match peeked {
-        Poll::Pending if bounds.tick.as_mut().poll(cx).is_ready() || bounds.draining.as_mut().poll(cx).is_ready() => {
-            Poll::Ready(FirstBytes::Nothing)
-        }
+        Poll::Pending if is_over(cx) => Poll::Ready(FirstBytes::Nothing),
         peeked => peeked,
     }
 }
@@ -128,7 +141,8 @@ fn speaks_http2(proxy: &Proxy) -> bool {
     live.as_ref().is_none_or(|live| live.snapshot.listener.http2)
 }
 
-/// Whose socket, if these bytes are the whole head of a WebSocket handshake that finds its Deployment.
+/// Whose socket, if these bytes are the whole head of a WebSocket handshake that finds its Deployment. What can be seen without
+/// a table of the fields is looked at; the exchange does the rest.
 fn asks_for_socket(bytes: &[u8], listener: ListenerKey, proxy: &Proxy) -> Option<Arc<Deployment>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut head = httparse::Request::new(&mut headers);
@@ -142,7 +156,14 @@ fn asks_for_socket(bytes: &[u8], listener: ListenerKey, proxy: &Proxy) -> Option
             .find(|header| header.name.eq_ignore_ascii_case(name.as_str()));
         found.and_then(|header| std::str::from_utf8(header.value).ok())
     };
-    if !value(header::UPGRADE)?.eq_ignore_ascii_case("websocket") {
+    let is_handshake = head.method == Some(Method::GET.as_str())
+        && head.version == Some(1)
+        && value(header::UPGRADE)?.eq_ignore_ascii_case("websocket")
+        && value(header::SEC_WEBSOCKET_VERSION) == Some("13")
+        && value(header::SEC_WEBSOCKET_KEY).is_some()
+        && value(header::TRANSFER_ENCODING).is_none()
+        && matches!(value(header::CONTENT_LENGTH), None | Some("0"));
+    if !is_handshake {
         return None;
     }
     let target = head.path?;

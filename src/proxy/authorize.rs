@@ -19,6 +19,7 @@ use crate::policy::engine::{Progress, Run};
 use crate::policy::mode::Mode;
 use crate::policy::{Passed, Policy, Refusal, Request};
 use crate::reason::Reason;
+use crate::runtime::shares::Share;
 use crate::snapshot::Deployment;
 use crate::upstream::dial::KERNEL_LIMIT;
 
@@ -66,7 +67,8 @@ pub async fn run(
         readings: OnceLock::new(),
     };
     let services = &client.proxy.services;
-    let mut run = Run::new(policies, &request, deployment.ambiguous_paths, services, passed).map_err(Box::new)?;
+    let run = Run::begin(policies, &request, deployment.ambiguous_paths, services, passed).await;
+    let mut run = run.map_err(Box::new)?;
     loop {
         match run.advance().await.map_err(Box::new)? {
             Progress::Passed => return Ok(Authorized::Passed(incoming)),
@@ -81,7 +83,13 @@ pub async fn run(
                     }),
                     Mode::Shadow => Some((Instant::now() + SHADOW_BODY, Reason::PolicyTimeout)),
                 };
-                run.give(read(&mut body, limit, timeouts.idle, end).await?);
+                let reading = Reading {
+                    limit,
+                    idle: timeouts.idle,
+                    end,
+                    room: client.proxy.state.bodies.none_of(deployment.id.namespace().clone()),
+                };
+                run.give(reading.read(&mut body).await?);
                 incoming = Incoming::Read(body);
             }
         }
@@ -97,41 +105,71 @@ fn own_answer(context: &RequestContext<'_>, deployment: &Deployment, response: R
     response
 }
 
-/// The whole body, if it is no longer than `limit` and comes in time. What has been read of it is there in any case, and
-/// the rest follows; of one that is broken nobody gets a part as if that were all.
-async fn read(
-    body: &mut ReadBody,
+/// How a rule has a body read.
+struct Reading {
     limit: usize,
+    /// The longest pause.
     idle: Option<Duration>,
+    /// Until when all of it must be there, and what it is otherwise.
     end: Option<(Instant, Reason)>,
-) -> Result<Result<Bytes, Reason>, Reason> {
-    let mut data = BytesMut::from(std::mem::take(&mut body.data));
-    let read = loop {
-        if body.rest.size_hint().lower().saturating_add(data.len() as u64) > limit as u64 {
-            break Err(Reason::BodyTooLarge);
-        }
-        let idle = Instant::now() + idle.unwrap_or(KERNEL_LIMIT);
-        let (until, late) = match end {
-            Some((end, late)) if end < idle => (end, late),
-            _ => (idle, Reason::RequestTimeout),
-        };
-        match timeout_at(until, body.rest.frame()).await {
-            Err(_elapsed) => break Err(late),
-            Ok(Some(frame)) => match frame.map_err(|_broken| Reason::BadRequest)?.into_data() {
-                Ok(piece) => {
-                    data.extend_from_slice(&piece);
-                    if !body.held.grow(piece.len()) {
-                        break Err(Reason::Overloaded);
-                    }
-                }
-                Err(frame) => body.trailers = frame.into_trailers().ok(),
-            },
-            Ok(None) => {
-                body.rest = Incoming::Empty;
-                break Ok(());
-            }
-        }
-    };
-    body.data = data.freeze();
-    Ok(read.map(|()| body.data.clone()))
+    room: Share<Arc<str>>,
 }
+
+impl Reading {
+    /// The whole body, if it is no longer than the limit and comes in time. What has been read of it is there in any case, and
+    /// the rest follows; of one that is broken nobody gets a part as if that were all.
+    async fn read(mut self, body: &mut ReadBody) -> Result<Result<Bytes, Reason>, Reason> {
+        let mut data = BytesMut::from(std::mem::take(&mut body.data));
+        let mut slow = Instant::now() + PATIENCE;
+        let read = loop {
+            if body.rest.size_hint().lower().saturating_add(data.len() as u64) > self.limit as u64 {
+                break Err(Reason::BodyTooLarge);
+            }
+            let idle = Instant::now() + self.idle.unwrap_or(KERNEL_LIMIT);
+            let until = idle.min(slow);
+            let (until, late) = match self.end {
+                Some((end, late)) if end < until => (end, late),
+                _ => (until, Reason::RequestTimeout),
+            };
+            match timeout_at(until, body.rest.frame()).await {
+                Err(_elapsed) => break Err(late),
+                Ok(Some(frame)) => match frame.map_err(|_broken| Reason::BadRequest)?.into_data() {
+                    Ok(piece) => {
+                        if !self.room.grow(piece.len()) {
+                            break Err(Reason::Overloaded);
+                        }
+                        data.extend_from_slice(&piece);
+                        let earned = Duration::from_secs_f64(piece.len() as f64 / LEAST_SPEED as f64);
+                        slow = (slow + earned).min(Instant::now() + PATIENCE);
+                    }
+                    Err(frame) => body.trailers = frame.into_trailers().ok(),
+                },
+                Ok(None) => {
+                    body.rest = Incoming::Empty;
+                    break Ok(());
+                }
+            }
+        };
+        body.data = Bytes::from_owner(Kept {
+            data: data.freeze(),
+            _room: self.room,
+        });
+        Ok(read.map(|()| body.data.clone()))
+    }
+}
+
+/// What was read, with the room that it takes up: given back when the last of it has left.
+struct Kept {
+    data: Bytes,
+    _room: Share<Arc<str>>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// Bytes per second of a body that a rule waits for, once it has been slower for `PATIENCE`: it takes room from others.
+const LEAST_SPEED: usize = 1024;
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,15 +3,17 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFuture;
 
 use super::Proxy;
+use super::connections::{Serves, Waits};
 use super::peer::Peer;
 use super::permit::UpgradePermit;
-use crate::body::clock::Clock;
+use crate::body::clock::{Clock, Phase};
 use crate::websocket::deployment_state::Registered;
 use crate::websocket::tunnel::Opening;
 
@@ -55,7 +57,7 @@ impl Client {
     }
 
     /// The permit of the first request; None: it was not seen to be an upgrade, or another request was the first.
-    pub fn take_turn(&self) -> Option<UpgradePermit> {
+    pub fn take_permit(&self) -> Option<UpgradePermit> {
         self.permit.lock().take()
     }
 
@@ -74,5 +76,18 @@ impl Client {
     /// The upgrade that waits for the client's half; None: there is none.
     pub fn take_opening(&self) -> Option<Opening> {
         self.opening.lock().take()
+    }
+}
+
+impl Serves for Client {
+    fn waits(&self) -> Option<Waits> {
+        let (phase, time) = self.clock.phase();
+        match (phase, self.write_blocked.load(Relaxed)) {
+            (Phase::Idle | Phase::Sending, true) => Some(Waits::Stalled(time)),
+            (Phase::Idle, false) => Some(Waits::Idle(time)),
+            // Not between the app's 101 and the client's.
+            (Phase::Head, false) if self.opening.lock().is_none() => Some(Waits::Idle(time)),
+            _ => None,
+        }
     }
 }

@@ -79,8 +79,12 @@ pub fn passed_on(answer: Response<Bytes>, reason: Reason, asker: ErrorContext<'_
 pub fn raw(reason: Reason, request_id: &HeaderValue) -> Vec<u8> {
     let id = request_id.to_str().unwrap_or_default();
     let (status, code, body) = (reason.status(), reason.code(), problem(reason, reason.detail(), id));
+    let retry = reason
+        .retry_after()
+        .map(|seconds| format!("retry-after: {seconds}\r\n"));
+    let retry = retry.unwrap_or_default();
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n{retry}\
          x-postern-error: {code}\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n{body}",
         length = body.len(),
     )

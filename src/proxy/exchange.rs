@@ -196,20 +196,24 @@ impl RequestContext<'_> {
         info: &mut RequestInfo,
     ) -> Result<Response<Body>, Box<Refusal>> {
         let Self { client, head, .. } = *self;
-        // Given back by the first request, whatever it turns out to be.
-        let permit = client.take_turn();
         let target = Target::of(head)?;
         let snapshot = live.as_ref().map(|live| &live.snapshot);
         if let Some(response) = snapshot.and_then(|snapshot| self.challenge(snapshot, &target)) {
             return Ok(response);
         }
+        // Taken by the first request, whatever it turns out to be; kept by an upgrade alone.
+        let permit = client.take_permit();
         let upgrade = Handshake::parse(head)?;
+        let mut permit = permit.filter(|_| upgrade.is_some());
         let snapshot = snapshot.ok_or(Reason::Starting)?;
         let way = match self.route(snapshot, &target, upgrade.is_some(), info)? {
             Routed::App(way) => way,
             Routed::Redirect => return Ok(self.redirect(&target, info.deployment.as_deref())),
         };
         drop(live);
+        if client.proxy.state.is_overloaded.load(Relaxed) {
+            return Err(Reason::Overloaded.into());
+        }
         let RequestInfo {
             deployment,
             policies,
@@ -219,6 +223,8 @@ impl RequestContext<'_> {
         let verified_here = way.asks_clients.then(|| self.origin.verified_here(&client.peer));
         let deployment = deployment.as_ref().ok_or(Reason::InternalError)?;
         if let Some(policies) = policies {
+            // Rules may take their time, which is not the app's: others may go first.
+            permit = None;
             let passed = passed.insert(Box::default());
             // Boxed: most requests have none before them.
             let guarded = authorize::run(self, &target, deployment, policies, upgrade.is_some(), incoming, passed);

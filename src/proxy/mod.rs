@@ -8,6 +8,7 @@ pub mod body;
 mod challenge;
 pub mod client;
 pub mod client_origin;
+pub mod connections;
 pub mod context;
 pub mod error;
 pub mod exchange;
@@ -28,6 +29,7 @@ pub mod transport;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use connections::Connections;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,8 +57,10 @@ pub struct Proxy {
     /// Cancelled when connections are to finish what they do and close.
     draining: CancellationToken,
     is_draining: AtomicBool,
-    /// The client connections that are open; not those that carry sockets alone.
-    pub connections: TaskTracker,
+    /// The client connections that are open, and how many there may be.
+    pub connections: Arc<Connections>,
+    /// What a drain waits for: the client connections but for those that carry sockets alone.
+    pub unfinished: TaskTracker,
 }
 
 impl Proxy {
@@ -69,6 +73,7 @@ impl Proxy {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         Self {
+            connections: Arc::new(Connections::new(state.clone())),
             live,
             state,
             tls,
@@ -77,7 +82,7 @@ impl Proxy {
             telemetry,
             draining: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
-            connections: TaskTracker::new(),
+            unfinished: TaskTracker::new(),
         }
     }
 

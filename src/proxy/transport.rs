@@ -1,6 +1,7 @@
 //! What stands before HTTP on a connection: the PROXY header of a trusted balancer, then the TLS handshake, both within
 //! `tlsHandshakeTimeout`.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 use tracing::debug;
 
+use super::connections::Admitted;
 use super::peer::Peer;
 use super::{Proxy, context, error};
 use crate::net::proxy_protocol::{self, ProxiedAddresses};
@@ -44,11 +46,12 @@ pub async fn take(
     port: HeaderValue,
     key: ListenerKey,
     proxy: &Proxy,
+    admitted: &Admitted,
 ) -> Option<Opened> {
     let listener = proxy.listener();
     let proxied = listener.proxy_protocol && listener.trusts(from.ip().to_canonical());
     if !proxied && key == ListenerKey::Http {
-        let stream = Stream::Plain(stream);
+        let stream = Stream::plain(stream);
         let peer = Arc::new(Peer::new(key, from.ip(), port, None)?);
         return Some(Opened {
             stream,
@@ -57,8 +60,15 @@ pub async fn take(
         });
     }
     // Boxed, so that it costs nothing where there is none.
-    let slow = Box::pin(take_slow(stream, from, port, key, proxied, proxy));
-    match timeout(listener.tls_handshake_timeout, slow).await {
+    let slow = Box::pin(take_slow(stream, from, port, key, proxied.then_some(admitted), proxy));
+    let slow = timeout(listener.tls_handshake_timeout, slow);
+    let slow = tokio::select! {
+        biased;
+        taken = slow => taken,
+        // Another needs its place.
+        () = poll_fn(|cx| admitted.poll_told(cx)) => return None,
+    };
+    match slow {
         Ok(Ok(opened)) => Some(opened),
         Ok(Err(error)) => {
             debug!(peer = %from, %error, "connection refused");
@@ -78,16 +88,24 @@ async fn take_slow(
     from: SocketAddr,
     port: HeaderValue,
     key: ListenerKey,
-    proxied: bool,
+    proxied: Option<&Admitted>,
     proxy: &Proxy,
 ) -> io::Result<Opened> {
     let (mut ip, mut port) = (from.ip(), port);
-    if proxied && let ProxiedAddresses::Client { source, destination } = proxy_protocol::read(&mut stream).await? {
+    if let Some(admitted) = proxied
+        && let ProxiedAddresses::Client { source, destination } = proxy_protocol::read(&mut stream).await?
+    {
         ip = source.ip();
+        if !admitted.identify(ip) {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "too many connections of one address",
+            ));
+        }
         port = HeaderValue::from(destination.port());
     }
     let (stream, agreed, http2) = match key {
-        ListenerKey::Http => (Stream::Plain(stream), None, false),
+        ListenerKey::Http => (Stream::plain(stream), None, false),
         ListenerKey::Https => {
             let stream = expect_handshake(stream, proxy).await?;
             let accepted = proxy
@@ -99,7 +117,7 @@ async fn take_slow(
                 true => Outcome::Resumed,
                 false => Outcome::Completed,
             });
-            let stream = Stream::Tls(Box::new(TlsStream::Server(accepted.stream)));
+            let stream = Stream::tls(TlsStream::Server(accepted.stream));
             (stream, Some(accepted.agreed), accepted.http2)
         }
     };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::Either;
 use http::{Request, Response};
 
+use super::descriptor::Descriptor;
 use super::endpoint::Open;
 use super::error::SendError;
 use super::h1::pool::Lease;
@@ -52,15 +53,21 @@ impl<'a> Dialer<'a> {
     }
 
     /// A new connection, within `limit`; or a slot on one in HTTP/2 that was opened meanwhile.
-    pub async fn open(self, open: Open, address: SocketAddr, limit: Duration) -> Result<Connection, DialResult> {
+    pub async fn open(
+        self,
+        open: Open,
+        address: SocketAddr,
+        limit: Duration,
+        descriptor: Descriptor,
+    ) -> Result<Connection, DialResult> {
         match self.upstream.protocol {
             Protocol::Http1 | Protocol::Https => {
-                let (sender, connection) = h1::connect(address, self.tls(), limit, self.traffic).await?;
+                let (sender, connection) = h1::connect(address, self.tls(), limit, self.traffic, descriptor).await?;
                 let lease = Lease::of(sender, connection, open, self.tls, self.traffic);
                 Ok(Connection::H1(lease))
             }
             Protocol::H2c => {
-                let slot = StreamSlot::open(open, address, limit, self.traffic).await?;
+                let slot = StreamSlot::open(open, address, limit, self.traffic, descriptor).await?;
                 Ok(Connection::H2(slot))
             }
         }
@@ -72,8 +79,9 @@ impl<'a> Dialer<'a> {
         open: Open,
         address: SocketAddr,
         limit: Duration,
+        descriptor: Descriptor,
     ) -> Result<UpgradeConnection, DialResult> {
-        UpgradeConnection::open(open, address, self.tls(), limit, self.traffic).await
+        UpgradeConnection::open(open, address, self.tls(), limit, self.traffic, descriptor).await
     }
 
     fn tls(self) -> Option<tls::Upstream<'a>> {

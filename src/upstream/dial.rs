@@ -12,6 +12,7 @@ use crate::net::socket;
 use crate::net::stream::Stream;
 use crate::runtime::Traffic;
 use crate::runtime::traffic::DialResult;
+use crate::upstream::descriptor::Descriptor;
 use crate::upstream::tls::Upstream;
 
 /// Connects within `limit`, the TLS handshake included, and counts how it went.
@@ -20,11 +21,12 @@ pub async fn connect(
     tls: Option<Upstream<'_>>,
     limit: Duration,
     traffic: &Traffic,
+    descriptor: Descriptor,
 ) -> Result<Stream, DialResult> {
     let end = Instant::now() + limit;
-    let result = match timeout_at(end, tcp(address)).await {
+    let mut result = match timeout_at(end, tcp(address)).await {
         Ok(Ok(stream)) => match tls {
-            None => Ok(Stream::Plain(stream)),
+            None => Ok(Stream::plain(stream)),
             // Boxed: apps in plaintext are not to pay for its size.
             Some(tls) => Box::pin(timeout_at(end, secure(stream, tls, address)))
                 .await
@@ -33,6 +35,9 @@ pub async fn connect(
         Ok(Err(error)) => Err(classify(&error)),
         Err(_elapsed) => Err(DialResult::TimedOut),
     };
+    if let Ok(stream) = &mut result {
+        stream.hold(descriptor);
+    }
     let label = result.as_ref().err().copied().unwrap_or(DialResult::Connected);
     traffic.dials[label as usize].fetch_add(1, Relaxed);
     result
@@ -44,7 +49,7 @@ async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
 
 async fn secure(stream: TcpStream, tls: Upstream<'_>, address: SocketAddr) -> Result<Stream, DialResult> {
     match tls.connect(stream).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
+        Ok(stream) => Ok(Stream::tls(stream.into())),
         Err(error) => {
             tracing::debug!(upstream = %tls.service, %address, %error, "no TLS with the app");
             Err(DialResult::TlsFailed)

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::descriptor::Ports;
 use super::h1::pool::Pool;
 use super::h2::shared::Connections;
 
@@ -17,6 +18,8 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(4);
 pub struct EndpointState {
     /// Requests and sockets under way: what LeastConnections compares.
     open: AtomicUsize,
+    /// Connections that are open, idle or not: each has a local port to itself.
+    pub ports: Ports,
     /// Idle HTTP/1.1 connections, closed when nothing refers to the endpoint any more.
     pub pool: Pool,
     /// HTTP/2 connections, idle or not.

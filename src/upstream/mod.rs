@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod connection;
+pub mod descriptor;
 pub mod dial;
 pub mod endpoint;
 pub mod error;

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore};
 
 use super::socket::{Closed, Meter, Socket};
+use crate::net::stream::Held;
 use crate::runtime::Traffic;
 use crate::runtime::shrink::shrink;
 use crate::runtime::traffic::ClosedBy;
@@ -51,8 +52,16 @@ pub type OnClose = Box<dyn FnOnce(Closed) + Send>;
 #[derive(Debug)]
 pub struct Registered {
     socket: Arc<Socket>,
-    /// Counts it at its endpoint.
-    _open: Open,
+    /// Boxed: a tunnel is small.
+    counted: Box<Counted>,
+}
+
+/// What counts a socket's two connections for as long as it is open.
+#[derive(Debug)]
+struct Counted {
+    _at_endpoint: Open,
+    _to_app: Option<Box<dyn Held>>,
+    to_client: Option<Box<dyn Held>>,
 }
 
 impl Default for DeploymentState {
@@ -68,7 +77,7 @@ impl Default for DeploymentState {
 
 impl DeploymentState {
     /// Registers a new socket, from the moment the app has accepted the handshake.
-    pub fn open_socket(self: &Arc<Self>, open: Open) -> Registered {
+    pub fn open_socket(self: &Arc<Self>, at_endpoint: Open, to_app: Option<Box<dyn Held>>) -> Registered {
         let socket = Arc::new(Socket::new(self.clone()));
         self.traffic.sockets_open.fetch_add(1, Ordering::Relaxed);
         self.traffic.sockets_opened.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +87,15 @@ impl DeploymentState {
         }
         sockets.open.insert(socket.id(), socket.clone());
         drop(sockets);
-        Registered { socket, _open: open }
+        let counted = Counted {
+            _at_endpoint: at_endpoint,
+            _to_app: to_app,
+            to_client: None,
+        };
+        Registered {
+            socket,
+            counted: Box::new(counted),
+        }
     }
 
     /// From now on no socket is to stay; returns those that are open, for the caller to end.
@@ -120,6 +137,11 @@ impl DeploymentState {
 }
 
 impl Registered {
+    /// Keeps what counts the client's connection, where that is the socket's alone.
+    pub fn hold(&mut self, to_client: impl Held + 'static) {
+        self.counted.to_client = Some(Box::new(to_client));
+    }
+
     /// Sets what is to be done when the socket has ended.
     pub fn on_close(&self, action: OnClose) {
         self.socket.deployment.lock().on_close.insert(self.socket.id(), action);

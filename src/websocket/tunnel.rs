@@ -33,12 +33,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::deployment_state::Registered;
 use super::socket::Meter;
-use crate::net::stream::Stream;
+use crate::net::stream::{Held, Wire};
 use crate::runtime::traffic::ClosedBy;
 
 /// How long one side may go on after the other has ended.
@@ -58,7 +57,7 @@ thread_local! {
 
 /// The app's half of an accepted upgrade.
 #[derive(Debug)]
-pub struct Opening<A = Stream> {
+pub struct Opening<A = Wire> {
     /// A connection whose 101 was read.
     pub app: A,
     /// What the app sent right behind its 101.
@@ -66,7 +65,7 @@ pub struct Opening<A = Stream> {
     /// Its place in the registry.
     pub socket: Registered,
     /// The handshake's place among those in flight, given back when the tunnel stands.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Box<dyn Held>,
 }
 
 /// What a tunnel has at either end.
@@ -78,7 +77,7 @@ pub trait Side: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-impl Side for Stream {}
+impl Side for Wire {}
 
 /// Starts the tunnel. `early` is what the client sent right behind its handshake.
 pub fn run<C, A>(client: C, early: Bytes, opening: Opening<A>) -> Tunnel<C, A> {
@@ -102,7 +101,7 @@ pub fn run<C, A>(client: C, early: Bytes, opening: Opening<A>) -> Tunnel<C, A> {
 
 /// A future that moves bytes between a client and an app until both have ended, or it is told to end.
 #[derive(Debug)]
-pub struct Tunnel<C, A = Stream> {
+pub struct Tunnel<C, A = Wire> {
     client: C,
     app: A,
     to_app: Direction,

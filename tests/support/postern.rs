@@ -80,14 +80,21 @@ impl Postern {
 
     /// Where a shell has lowered the soft limit on descriptors.
     pub async fn start_with_soft_limit(descriptors: u32, sites: &[Site]) -> Self {
+        Self::start_below(&format!("ulimit -Sn {descriptors}"), sites, &[]).await
+    }
+
+    /// Where a shell has lowered the limit on descriptors for good.
+    pub async fn start_limited(descriptors: u32, sites: &[Site], flags: &[&str]) -> Self {
+        Self::start_below(&format!("ulimit -n {descriptors}"), sites, flags).await
+    }
+
+    async fn start_below(limit: &str, sites: &[Site], flags: &[&str]) -> Self {
         let plain = command();
         let mut limited = Command::new("sh");
-        limited
-            .arg("-c")
-            .arg(format!("ulimit -Sn {descriptors}; exec \"$0\" \"$@\""));
+        limited.arg("-c").arg(format!("{limit}; exec \"$0\" \"$@\""));
         limited.arg(plain.get_program()).args(plain.get_args());
         let settings = tempfile::tempdir().expect("makes a folder");
-        Self::start_as(limited, settings, sites, &[]).await
+        Self::start_as(limited, settings, sites, flags).await
     }
 
     /// With a stdout that nobody reads.
@@ -240,6 +247,21 @@ impl Postern {
     }
 
     /// How many descriptors the process holds.
+    /// The folder of manifests, for who writes to it while others do.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Bytes of memory.
+    pub fn resident(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("it runs");
+        let pages = statm
+            .split_whitespace()
+            .nth(1)
+            .and_then(|pages| pages.parse::<u64>().ok());
+        pages.expect("a number of pages") * 4096
+    }
+
     pub fn descriptors(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.child.id());
         fs::read_dir(folder).expect("runs").count()
@@ -287,7 +309,9 @@ impl Drop for Postern {
 }
 
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+    // A release may be measured by tests that are none.
+    let built = std::env::var_os("POSTERN_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_postern").into());
+    let mut command = Command::new(built);
     command.args(["run", "--log-format", "json", "--workers", "2"]);
     command.args(["--http-address", "127.0.0.1:0", "--https-address", "127.0.0.1:0"]);
     command.args(["--admin-address", "127.0.0.1:0"]);

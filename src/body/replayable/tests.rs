@@ -11,7 +11,6 @@ use tokio::io::duplex;
 use super::*;
 use crate::body::incoming::{Incoming, ReadBody};
 use crate::body::request::{Fault, Hold};
-use crate::body::room::Reservation;
 
 /// The client's end of a body, and the body as Postern has it.
 async fn body() -> (SendStream<Bytes>, ReplayableBody) {
@@ -127,7 +126,6 @@ async fn a_frame_is_kept_up_to_the_bound() {
             data: vec![7; length].into(),
             rest: Incoming::Empty,
             trailers: None,
-            held: Reservation::of_bodies(),
         };
         let body = ClientBody::new(Incoming::Read(Box::new(read)), None, None, Hold::Free);
         let mut body = ReplayableBody::new(body, None);

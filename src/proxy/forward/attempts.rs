@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use crate::reason::Reason;
 use crate::runtime::traffic::DialResult;
 use crate::upstream::balance;
 use crate::upstream::connection::{Connection, Dialer};
+use crate::upstream::descriptor::Descriptor;
 use crate::upstream::dial::KERNEL_LIMIT;
 use crate::upstream::endpoint::Open;
 
@@ -42,6 +44,8 @@ pub(super) struct Attempt {
     pub(super) open: Open,
     /// How long the dial may take.
     pub(super) limit: Duration,
+    /// What the connection takes of the machine.
+    pub(super) descriptor: Descriptor,
 }
 
 impl Attempts<'_> {
@@ -97,8 +101,8 @@ impl Forward<'_> {
     async fn open(&self, attempts: &mut Attempts<'_>) -> Result<Connection, Reason> {
         let dialer = self.dialer();
         let connection = self
-            .dial(attempts, |Attempt { address, open, limit }| {
-                dialer.open(open, address, limit)
+            .dial(attempts, |attempt| {
+                dialer.open(attempt.open, attempt.address, attempt.limit, attempt.descriptor)
             })
             .await?;
         if connection.is_reused() {
@@ -117,9 +121,12 @@ impl Forward<'_> {
         F: Future<Output = Result<T, DialResult>>,
     {
         loop {
-            let attempt = self.next_attempt(attempts)?;
-            let address = attempt.address;
-            match dial(attempt).await {
+            let (address, attempt) = self.next_attempt(attempts)?;
+            let dialled = match attempt {
+                Ok(attempt) => dial(attempt).await,
+                Err(full) => Err(full),
+            };
+            match dialled {
                 Ok(connected) => return Ok(connected),
                 Err(result) => self.note_failure(attempts, address, result)?,
             }
@@ -135,7 +142,8 @@ impl Forward<'_> {
         }
     }
 
-    fn next_attempt(&self, attempts: &mut Attempts<'_>) -> Result<Attempt, Reason> {
+    /// The inner error: the machine has nothing left for a connection there.
+    fn next_attempt(&self, attempts: &mut Attempts<'_>) -> Result<(SocketAddr, Result<Attempt, DialResult>), Reason> {
         let (index, open) = match attempts.chosen.take() {
             Some(chosen) => chosen,
             None => self.choose(attempts)?,
@@ -147,11 +155,19 @@ impl Forward<'_> {
         attempts.tried.push(index);
         let address = self.upstream.endpoints[index].address;
         attempts.attempted.endpoint = Some(address);
-        Ok(Attempt {
+        let limit = left.min(self.deployment.timeouts.connect.unwrap_or(KERNEL_LIMIT));
+        let descriptors = &self.client.proxy.state.app_connections;
+        let descriptor = Descriptor::take(descriptors, self.deployment.id.namespace(), &open.endpoint().ports);
+        if let Err(full) = &descriptor {
+            self.dialer().traffic.dials[*full as usize].fetch_add(1, Relaxed);
+        }
+        let attempt = descriptor.map(|descriptor| Attempt {
             address,
             open,
-            limit: left.min(self.deployment.timeouts.connect.unwrap_or(KERNEL_LIMIT)),
-        })
+            limit,
+            descriptor,
+        });
+        Ok((address, attempt))
     }
 
     /// The balance's choice among the endpoints that were not dialled yet.

@@ -21,9 +21,10 @@ use super::io::Io;
 use crate::body::clock::Phase;
 use crate::body::incoming::Incoming;
 use crate::fields::{MAX_HEAD, MAX_HEADERS};
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, Wire};
 use crate::proxy::body::Body;
 use crate::proxy::client::{Bounds, Client};
+use crate::proxy::connections::{Admitted, Serves as _, Waits};
 use crate::proxy::linger::linger;
 use crate::proxy::peer::Peer;
 use crate::proxy::permit::UpgradePermit;
@@ -37,7 +38,7 @@ const MAX_BUFFER: usize = 128 * 1024;
 /// What is left of a connection when hyper is done with it.
 pub enum Ending {
     /// A WebSocket; boxed, since the other endings are small.
-    Socket(Box<Tunnel<Stream>>),
+    Socket(Box<Tunnel<Wire>>),
     /// Both ways are to be ended in order.
     Lingering(Stream),
     /// Nothing is left to do.
@@ -48,6 +49,8 @@ enum Ended {
     /// hyper is done; perhaps an `Opening` waits.
     Done,
     TimedOut(Phase),
+    /// Another needed its place.
+    Displaced(Waits),
 }
 
 /// Serves requests until the connection ends or becomes a tunnel.
@@ -57,32 +60,45 @@ pub async fn serve(
     proxy: Arc<Proxy>,
     bounds: Bounds<'_, '_>,
     permit: Option<UpgradePermit>,
+    admitted: Admitted,
 ) -> Ending {
     let client = Arc::new(Client::new(proxy, peer, permit));
+    admitted.serves(client.clone());
     let io = Io::new(stream, client.clone());
     let mut connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(io, Exchanges(client.clone()));
-    let ended = drive(&mut connection, &client, bounds).await;
+    let ended = drive(&mut connection, &client, bounds, &admitted).await;
     let parts = connection.into_parts();
     let mut stream = parts.io.into_stream();
     let opening = client.take_opening();
+    // It has served its last request: nobody is displaced by it any more, and it counts until it is closed.
+    let share = admitted.into_share();
     match (ended, opening) {
-        (Ended::Done, Some(opening)) => Ending::Socket(Box::new(tunnel::run(stream, parts.read_buf, opening))),
-        (Ended::Done, None) => Ending::Lingering(stream),
+        (Ended::Done, Some(mut opening)) => {
+            opening.socket.hold(share);
+            let (wire, _) = stream.into_parts();
+            Ending::Socket(Box::new(tunnel::run(wire, parts.read_buf, opening)))
+        }
+        (Ended::Done, None) => {
+            stream.hold(share);
+            Ending::Lingering(stream)
+        }
         // Cut in mid-answer: after a FIN an answer without a length would look whole.
-        (Ended::TimedOut(Phase::Sending), _) => {
+        (Ended::TimedOut(Phase::Sending) | Ended::Displaced(Waits::Stalled(_)), _) => {
             reset(&stream);
             Ending::Closed
         }
+        (Ended::Displaced(Waits::Idle(_)), _) => Ending::Closed,
         (Ended::TimedOut(phase), _) => {
             // A courtesy to a slow client, not to be waited for; unless an earlier answer is still on its way to it.
             if phase == Phase::Head && !client.write_blocked.load(Relaxed) {
                 let answer = error::raw(Reason::RequestTimeout, &context::request_id());
                 let _ = stream.write(&answer).now_or_never();
             }
+            stream.hold(share);
             Ending::Lingering(stream)
         }
     }
@@ -108,7 +124,12 @@ fn reset(stream: &Stream) {
 }
 
 /// Polls hyper to its end, the connection's clock beside it, and passes on the word to finish.
-async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Client, bounds: Bounds<'_, '_>) -> Ended {
+async fn drive(
+    connection: &mut http1::Connection<Io, Exchanges>,
+    client: &Client,
+    bounds: Bounds<'_, '_>,
+    admitted: &Admitted,
+) -> Ended {
     let Bounds { mut tick, mut draining } = bounds;
     let (mut first, mut told) = (true, false);
     tick.as_mut().reset((Instant::now() + client.clock.pace()).into());
@@ -127,6 +148,11 @@ async fn drive(connection: &mut http1::Connection<Io, Exchanges>, client: &Clien
                 Poll::Ready(Ok(())) if client.write_blocked.load(Relaxed) => {}
                 Poll::Ready(_) => return Poll::Ready(Ended::Done),
                 Poll::Pending => {}
+            }
+            if (first && admitted.poll_told(cx).is_ready() || admitted.is_told())
+                && let Some(waits) = client.waits()
+            {
+                return Poll::Ready(Ended::Displaced(waits));
             }
             if !look || tick.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

@@ -20,6 +20,7 @@ use crate::body::clock::HEAD_TIMEOUT;
 use crate::fields::MAX_HEAD;
 use crate::net::stream::Stream;
 use crate::proxy::Proxy;
+use crate::proxy::connections::{Admitted, Serves as _};
 use crate::proxy::peer::Peer;
 use crate::snapshot::Listener;
 
@@ -31,13 +32,14 @@ const MAX_RESETS: usize = 1024;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves streams until the connection ends. It ends by itself only while none is open.
-pub async fn serve(stream: Stream, peer: Arc<Peer>, proxy: Arc<Proxy>) {
+pub async fn serve(stream: Stream, peer: Arc<Peer>, proxy: Arc<Proxy>, admitted: Admitted) {
     let seen = Arc::<Seen>::default();
     let shared = Arc::new(Shared::new(peer, proxy.clone(), seen.clone()));
+    admitted.serves(shared.clone());
     let listener = proxy.listener();
     let handshake = settings(&listener).handshake(Io::new(stream, seen.clone()));
     if let Ok(Ok(mut connection)) = timeout(HEAD_TIMEOUT, handshake).await {
-        drive(&mut connection, &shared, &seen, listener.keep_alive_timeout).await;
+        drive(&mut connection, &shared, &seen, listener.keep_alive_timeout, &admitted).await;
     }
     shared.change(|load| load.open = false);
 }
@@ -70,6 +72,7 @@ async fn drive(
     shared: &Arc<Shared>,
     seen: &Seen,
     keep_alive: Duration,
+    admitted: &Admitted,
 ) {
     let proxy = &shared.proxy;
     let mut draining = pin!(proxy.draining.cancelled());
@@ -88,6 +91,12 @@ async fn drive(
         let mut look = first || going_away || tick.is_elapsed();
         loop {
             if accept(connection, shared, cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if (first && admitted.poll_told(cx).is_ready() || admitted.is_told()) && shared.waits().is_some() {
+                // Another needs its place. What it sent meanwhile was not seen, and it may send it again.
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+                let _ = accept(connection, shared, cx);
                 return Poll::Ready(());
             }
             if !given_up && seen.flooded.load(Relaxed) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -25,6 +25,10 @@ pub struct Io {
     linger: Option<Pin<Box<Sleep>>>,
 }
 
+/// When a connection began.
+#[derive(Debug)]
+struct Born(Instant);
+
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Nothing more is read: the connection is to be given up.
@@ -33,6 +37,9 @@ pub struct Seen {
     pub begun: AtomicBool,
     /// Bytes that the client's socket has taken.
     pub written: AtomicU64,
+    /// Since when the client's socket is full, in milliseconds since the connection began, and one more; 0: it is not.
+    full_since: AtomicU64,
+    born: Born,
     /// Answers that have begun, on all streams.
     pub answers: AtomicU64,
 }
@@ -48,11 +55,38 @@ impl Io {
     }
 
     fn note(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.seen.note_full(polled.is_pending());
         if let Poll::Ready(Ok(written)) = polled {
             self.flood.wrote(written);
             self.seen.written.fetch_add(written as u64, Relaxed);
         }
         polled
+    }
+}
+
+impl Seen {
+    fn note_full(&self, full: bool) {
+        match (full, self.full_since.load(Relaxed)) {
+            (true, 0) => self.full_since.store(self.age() + 1, Relaxed),
+            (false, since) if since > 0 => self.full_since.store(0, Relaxed),
+            _ => {}
+        }
+    }
+
+    /// For how long the client's socket has taken nothing; None: it takes what there is.
+    pub fn stalled(&self) -> Option<Duration> {
+        let since = self.full_since.load(Relaxed).checked_sub(1)?;
+        Some(Duration::from_millis(self.age().saturating_sub(since)))
+    }
+
+    fn age(&self) -> u64 {
+        self.born.0.elapsed().as_millis() as u64
+    }
+}
+
+impl Default for Born {
+    fn default() -> Self {
+        Self(Instant::now())
     }
 }
 

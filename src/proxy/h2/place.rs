@@ -9,6 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::io::Seen;
 use crate::proxy::Proxy;
+use crate::proxy::connections::{Serves, Waits};
 use crate::proxy::peer::Peer;
 
 /// What the streams of one connection share.
@@ -48,7 +49,7 @@ impl Shared {
             sockets: 0,
             idle_since: Instant::now(),
             open: true,
-            counted: Some(proxy.connections.token()),
+            counted: Some(proxy.unfinished.token()),
         };
         Self {
             proxy,
@@ -66,7 +67,7 @@ impl Shared {
             load.idle_since = Instant::now();
         }
         match (load.counted.is_some(), load.is_counted()) {
-            (false, true) => load.counted = Some(self.proxy.connections.token()),
+            (false, true) => load.counted = Some(self.proxy.unfinished.token()),
             (true, false) => load.counted = None,
             _ => {}
         }
@@ -75,6 +76,20 @@ impl Shared {
     /// Held for a few instructions, never across a wait.
     pub(super) fn lock(&self) -> MutexGuard<'_, Load> {
         self.load.lock()
+    }
+}
+
+impl Serves for Shared {
+    fn waits(&self) -> Option<Waits> {
+        let load = self.lock();
+        if load.sockets > 0 {
+            return None;
+        }
+        match (load.idle_since(), self.seen.stalled()) {
+            (_, Some(time)) => Some(Waits::Stalled(time)),
+            (Some(since), None) => Some(Waits::Idle(since.elapsed())),
+            (None, None) => None,
+        }
     }
 }
 

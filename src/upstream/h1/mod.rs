@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::descriptor::Descriptor;
 use super::dial;
 use super::error::SendError;
 use super::tls;
@@ -27,6 +28,10 @@ use crate::reason::Reason;
 use crate::runtime::Traffic;
 use crate::runtime::traffic::DialResult;
 use pool::Lease;
+
+/// What is read of an answer before the client has taken it, as toward clients: hyper's own bound is three times as much. A
+/// head has to fit.
+const MAX_BUFFER: usize = 128 * 1024;
 
 /// The two halves of hyper's client: one takes requests, the other moves bytes while it is polled.
 type Halves = (SendRequest<ClientBody>, Connection<TokioIo<Stream>, ClientBody>);
@@ -42,9 +47,12 @@ pub async fn connect(
     tls: Option<tls::Upstream<'_>>,
     limit: Duration,
     traffic: &Traffic,
+    descriptor: Descriptor,
 ) -> Result<Halves, DialResult> {
-    let stream = dial::connect(address, tls, limit, traffic).await?;
-    http1::handshake(TokioIo::new(stream))
+    let stream = dial::connect(address, tls, limit, traffic, descriptor).await?;
+    http1::Builder::new()
+        .max_buf_size(MAX_BUFFER)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| DialResult::Failed)
 }

@@ -20,6 +20,7 @@ use crate::net::stream::Stream;
 use crate::reason::Reason;
 use crate::runtime::Traffic;
 use crate::runtime::traffic::DialResult;
+use crate::upstream::descriptor::Descriptor;
 use crate::upstream::endpoint::Open;
 use crate::upstream::error::SendError;
 use crate::upstream::tls;
@@ -55,8 +56,9 @@ impl UpgradeConnection {
         tls: Option<tls::Upstream<'_>>,
         limit: Duration,
         traffic: &Traffic,
+        descriptor: Descriptor,
     ) -> Result<Self, DialResult> {
-        let (sender, connection) = super::connect(address, tls, limit, traffic).await?;
+        let (sender, connection) = super::connect(address, tls, limit, traffic, descriptor).await?;
         Ok(Self {
             sender,
             connection,

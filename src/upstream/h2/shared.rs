@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::net::stream::Stream;
 use crate::runtime::Traffic;
 use crate::runtime::traffic::DialResult;
+use crate::upstream::descriptor::Descriptor;
 use crate::upstream::dial;
 use crate::upstream::endpoint::{EndpointState, IDLE_LIMIT, Open};
 use crate::upstream::gauge::GaugeGuard;
@@ -168,6 +169,7 @@ impl StreamSlot {
         address: SocketAddr,
         limit: Duration,
         traffic: &Arc<Traffic>,
+        descriptor: Descriptor,
     ) -> Result<Self, DialResult> {
         let open = match Self::reuse(open, traffic) {
             Ok(slot) => return Ok(slot),
@@ -183,7 +185,7 @@ impl StreamSlot {
             Err(open) => open,
         };
         let limit = end.saturating_duration_since(Instant::now());
-        let stream = dial::connect(address, None, limit, traffic).await?;
+        let stream = dial::connect(address, None, limit, traffic, descriptor).await?;
         let handshake = timeout_at(end, builder().handshake(stream)).await;
         let (sender, connection) = handshake
             .map_err(|_elapsed| DialResult::TimedOut)?

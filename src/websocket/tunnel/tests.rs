@@ -21,7 +21,7 @@ impl Side for BufWriter<DuplexStream> {}
 /// tokio puts a task into a block of 128-byte steps, of which it needs some 100 bytes itself.
 #[test]
 fn a_tunnel_and_its_task_fit_into_256_bytes() {
-    assert!(size_of::<Tunnel<Stream>>() <= 144);
+    assert!(size_of::<Tunnel<Wire>>() <= 144);
     assert!(size_of::<Socket>() <= 80, "{}", size_of::<Socket>());
 }
 
@@ -67,7 +67,7 @@ where
     A: Side + Send + 'static,
 {
     let deployment = Arc::new(DeploymentState::default());
-    let registered = deployment.open_socket(Open::at(&Arc::default()));
+    let registered = deployment.open_socket(Open::at(&Arc::default()), None);
     let closed = Arc::new(Mutex::new(None));
     let told = closed.clone();
     registered.on_close(Box::new(move |closed| *told.lock() = Some(closed)));
@@ -77,7 +77,7 @@ where
         app,
         early: Bytes::copy_from_slice(early.1),
         socket: registered,
-        permit: handshakes.clone().try_acquire_owned().unwrap(),
+        permit: Box::new(handshakes.clone().try_acquire_owned().unwrap()),
     };
     let tunnel = run(client, Bytes::copy_from_slice(early.0), opening);
     assert_eq!(handshakes.available_permits(), 1, "its place is given back");

@@ -214,7 +214,7 @@ fn printed(report: &Report, details: &RouteDetails) -> Value {
 fn leave_out_defaults(deployment: &mut Value) {
     let defaults = json!({
         "timeouts": {
-            "connect": 2.0, "dial_budget": 5.0, "response": 900.0, "idle": 300.0, "total": null, "handshake": 10.0,
+            "connect": 2.0, "dial_budget": 5.0, "response": 900.0, "idle": 300.0, "total": null, "handshake": 60.0,
         },
         "strategy": "LeastConnections",
         "state": "Running",

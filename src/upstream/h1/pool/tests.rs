@@ -38,7 +38,7 @@ impl World {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (app, _) = listener.accept().await.unwrap();
-        let halves = http1::handshake(TokioIo::new(Stream::Plain(stream))).await;
+        let halves = http1::handshake(TokioIo::new(Stream::plain(stream))).await;
         let (sender, connection) = halves.unwrap();
         let world = Self {
             endpoint: Arc::default(),
