@@ -177,6 +177,11 @@ impl Data {
         self.0.get(key).map(AsRef::as_ref)
     }
 
+    /// Bytes of all values.
+    pub fn size(&self) -> usize {
+        self.lengths().map(|(_, length)| length).sum()
+    }
+
     /// Every key with its bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<[u8]>)> {
         self.0.iter()

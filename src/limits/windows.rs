@@ -109,6 +109,14 @@ impl Windows {
         shard.take(key, quota, now)
     }
 
+    /// Whether `take` would admit it now.
+    pub fn has_left(&self, key: u128, quota: &Quota) -> bool {
+        let Some(shards) = self.0.get() else { return true };
+        let now = u64::try_from(shards.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let shard = shards.shards[key as usize % SHARDS].lock();
+        shard.counters(key, now).take(quota).admitted
+    }
+
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
         let shards = self.0.get().map(|shards| shards.shards.iter());
@@ -126,16 +134,19 @@ impl Windows {
 }
 
 impl Shard {
-    fn take(&mut self, key: u128, quota: &Quota, now: u64) -> Taken {
-        let counters = match self.windows.get(&key) {
+    fn counters(&self, key: u128, now: u64) -> Counters {
+        match self.windows.get(&key) {
             Some(window) => Counters {
                 elapsed: now.saturating_sub(window.start),
                 current: window.current,
                 previous: window.previous,
             },
             None => Counters::default(),
-        };
-        let taken = counters.take(quota);
+        }
+    }
+
+    fn take(&mut self, key: u128, quota: &Quota, now: u64) -> Taken {
+        let taken = self.counters(key, now).take(quota);
         if taken.admitted {
             if self.windows.len() >= self.sweep_at && !self.windows.contains_key(&key) {
                 self.make_room(now);

@@ -171,6 +171,16 @@ impl Key {
 }
 
 impl KeySet {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.by_hash.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+
     /// If several Secrets hold the same key, the strictest counts: a key that is revoked in one is revoked.
     pub fn new(keys: impl IntoIterator<Item = Arc<Key>>) -> Self {
         let mut keys: Vec<_> = keys.into_iter().collect();

@@ -19,10 +19,10 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::credentials::{self, Authenticated, Credential};
-use super::passwords::Passwords;
 use super::principal::{Kind, Parts, Principal};
 use super::refusal::Refusal;
 use super::request::Request;
+use super::rule_state::RuleState;
 use crate::reason::Reason;
 use crate::text::printed;
 use crate::tls::Fingerprint;
@@ -122,13 +122,19 @@ impl BasicAuth {
         }
     }
 
+    /// How many users there are.
+    pub fn users(&self) -> usize {
+        self.users.by_name.len()
+    }
+
     /// To be bounded by the caller: passwords are hashed one after the other.
     pub async fn check(
         &self,
         request: &Request<'_>,
         namespace: &Arc<str>,
-        passwords: &Passwords,
+        state: &RuleState,
     ) -> Result<Authenticated, Refusal> {
+        let passwords = &state.passwords;
         let shown =
             credentials::authorization(request, "basic").map_err(|_| self.refusal(Reason::InvalidCredentials))?;
         let shown = shown.ok_or_else(|| self.refusal(Reason::MissingCredentials))?;
@@ -138,8 +144,19 @@ impl BasicAuth {
         let stored = stored.ok_or_else(|| self.refusal(Reason::InvalidCredentials))?.clone();
         let tag = passwords.tag(&[user.as_bytes(), stored.text.as_bytes(), &password]);
         let exists = known.is_some();
-        let hashing = passwords.verify(namespace, tag, move || stored.is_of(&password) && exists);
-        match (hashing.await, known) {
+        let holds = match passwords.recall(tag) {
+            Some(holds) => Some(holds),
+            None => {
+                state.guesses.admit(request.client)?;
+                let hash = move || stored.is_of(&password) && exists;
+                let holds = passwords.verify(namespace, tag, hash).await;
+                if holds == Some(false) {
+                    state.guesses.note_wrong(request.client);
+                }
+                holds
+            }
+        };
+        match (holds, known) {
             (Some(true), Some(user)) => Ok(Authenticated {
                 principal: user.principal.clone(),
                 credential: Credential::authorization(self.forward),

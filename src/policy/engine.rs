@@ -1,7 +1,7 @@
 //! Runs the rules that stand before one app over one request, in their order, until one refuses. Shadow rules decide like all
 //! others, and nothing comes of it but a count and a record.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +11,11 @@ use tokio::time::{Instant, timeout};
 use super::connection_limit::Lease;
 use super::cors::{self, Cors};
 use super::credentials::Authenticated;
+use super::effort;
 use super::forward_auth::Allowed;
 use super::matcher::Care;
 use super::mode::Mode;
-use super::openapi::{self, Call, OpenApi};
+use super::openapi::OpenApi;
 use super::passed::Passed;
 use super::path::AmbiguousPaths;
 use super::principal::Principal;
@@ -35,6 +36,8 @@ pub struct Run<'a> {
     store: Visit<'a>,
     /// What has come of it so far: also of a request that is refused.
     pub passed: &'a mut Passed,
+    /// Bytes of the head.
+    size: usize,
     /// The next rule: of which policy, and where in it.
     at: (usize, usize),
     /// Answers this preflight, for which nobody is asked who is there: whatever ends the rules, the app never sees it.
@@ -83,8 +86,9 @@ enum Effect {
 }
 
 impl<'a> Run<'a> {
-    /// Refuses at once what rules on paths could be passed by.
-    pub fn new(
+    /// What is asked of a request before the first rule. Refuses at once what rules on paths could be passed by, and texts that
+    /// are too long for the regular expressions that they would be held against.
+    pub async fn begin(
         policies: &'a [Arc<Policy>],
         request: &'a Request<'a>,
         paths: AmbiguousPaths,
@@ -98,6 +102,7 @@ impl<'a> Run<'a> {
             store: services.shared.visit(),
             passed,
             at: (0, 0),
+            size: request.size(),
             preflight: None,
             shadow: None,
             ended_in_shadow: false,
@@ -109,22 +114,47 @@ impl<'a> Run<'a> {
             },
             trace: None,
         };
-        let cors = run.look_ahead();
-        if cors::is_preflight(request) {
-            run.preflight = cors;
-        } else {
-            run.passed.grant = cors.map(|cors| cors.grant(request));
-        }
+        run.look_ahead().await;
         let reads_path = || policies.iter().any(|policy| policy.reads_path());
         if paths == AmbiguousPaths::Reject && request.readings().is_ambiguous() && reads_path() {
             return Err(Reason::AmbiguousPath.into());
         }
-        let rules = policies.iter().flat_map(|policy| &policy.rules);
-        let mut enforced = rules.filter(|rule| rule.mode == Mode::Enforce);
-        let exceeded = enforced.find_map(|rule| rule.matches.iter().find_map(|one| one.exceeded(request)));
-        match exceeded {
-            Some(reason) => Err(reason.into()),
-            None => Ok(run),
+        for rule in policies.iter().flat_map(|policy| &policy.rules) {
+            let exceeded = || rule.matches.iter().find_map(|one| one.exceeded(request));
+            if rule.mode == Mode::Enforce
+                && let Some(reason) = effort::look(run.looks(rule), run.namespace(), exceeded).await
+            {
+                return Err(reason.into());
+            }
+        }
+        Ok(run)
+    }
+
+    /// Notes the rules of which nothing depends on what others say: those that want a record, and the first that says who may
+    /// read the answer. A refusal by a rule before them is told of as well, and can be read.
+    async fn look_ahead(&mut self) {
+        let mut cors = None;
+        for policy in self.policies {
+            let enforced = policy.rules.iter().enumerate();
+            for (at, rule) in enforced.filter(|(_, rule)| rule.mode == Mode::Enforce) {
+                if let RuleKind::Logging(logging) = &rule.kind
+                    && logging.is_due()
+                    && self.applies(rule).await
+                {
+                    self.passed.logged.push((policy.clone(), at));
+                }
+                if let RuleKind::Cors(own) = &rule.kind
+                    && cors.is_none()
+                    && self.applies(rule).await
+                {
+                    cors = Some(own);
+                }
+            }
+        }
+        if cors::is_preflight(self.request) {
+            self.preflight = cors;
+        } else {
+            self.passed.grant = cors.map(|cors| cors.grant(self.request));
         }
     }
 
@@ -142,7 +172,7 @@ impl<'a> Run<'a> {
             {
                 continue;
             }
-            if !self.applies(rule) {
+            if !self.applies(rule).await {
                 self.step(policy, rule, Outcome::DoesNotApply);
                 continue;
             }
@@ -204,12 +234,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn applies(&self, rule: &Rule) -> bool {
+    async fn applies(&self, rule: &Rule) -> bool {
         let care = match rule.kind {
             RuleKind::Firewall(Action::Allow) => Care::AllReadings,
             _ => Care::AnyReading,
         };
-        rule.matches.iter().all(|one| one.holds(self.request, care))
+        let holds = || rule.matches.iter().all(|one| one.holds(self.request, care));
+        effort::look(self.looks(rule), self.namespace(), holds).await
+    }
+
+    /// Bytes that the conditions of a rule look at, at most: each goes over the head.
+    fn looks(&self, rule: &Rule) -> u64 {
+        (rule.matches.len() * self.size) as u64
     }
 
     async fn decide_in_time(&mut self, rule: &Rule, now: i64) -> Result<Effect, Refusal> {
@@ -238,7 +274,7 @@ impl<'a> Run<'a> {
         match &rule.kind {
             RuleKind::ApiKey(keys) => keys.check(request, now).map(authenticated),
             RuleKind::BasicAuth(users) => {
-                let checked = users.check(request, &self.namespace(), &state.passwords).await;
+                let checked = users.check(request, self.namespace(), state).await;
                 checked.map(Effect::Authenticated)
             }
             RuleKind::ConnectionLimit(limit) => {
@@ -246,10 +282,13 @@ impl<'a> Run<'a> {
                 Ok(lease.map_or(Effect::None, Effect::Lease))
             }
             RuleKind::ForwardAuth(service) => {
-                let checked = service.check(request, &self.namespace(), &self.services.egress).await;
+                let checked = service.check(request, self.namespace(), &self.services.egress).await;
                 checked.map(Effect::Allowed)
             }
-            RuleKind::Jwt(jwt) => jwt.check(request, now).await.map(authenticated),
+            RuleKind::Jwt(jwt) => {
+                let checked = jwt.check(request, now, self.namespace(), &state.guesses).await;
+                checked.map(authenticated)
+            }
             RuleKind::OpenApi(openapi) => self.validate(openapi).await,
             RuleKind::RateLimit(limit) => {
                 let standing = limit.take(request, self.principal(rule.mode), state, shared).await?;
@@ -264,9 +303,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn namespace(&self) -> Arc<str> {
-        let policy = self.policies.get(self.at.0);
-        policy.map(|policy| policy.key.namespace.clone()).unwrap_or_default()
+    /// The namespace of the policy whose turn it is.
+    fn namespace(&self) -> &'a Arc<str> {
+        static NONE: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
+        let policies = self.policies;
+        let policy = policies.get(self.at.0).or(policies.last());
+        policy.map_or(&NONE, |policy| &policy.key.namespace)
     }
 
     /// How long a body may be that the rule has yet to see.
@@ -280,29 +322,9 @@ impl<'a> Run<'a> {
     }
 
     async fn validate(&self, openapi: &OpenApi) -> Result<Effect, Refusal> {
-        // Another rule, which takes longer ones, has had it read.
-        if self.body.as_ref().is_some_and(|body| body.len() > openapi.max_body)
-            && openapi.needs_body(self.request.method, self.request.uri.path())
-        {
-            return Err(Reason::BodyTooLarge.into());
-        }
-        let Request {
-            method, uri, headers, ..
-        } = *self.request;
-        let validated = match &self.body {
-            Some(body) if body.len() > openapi::MAX_INLINE => {
-                openapi.validate_elsewhere(method, uri, headers, body).await
-            }
-            body => Some(openapi.validate(&Call::new(method, uri, headers, body.as_deref()))),
-        };
-        match validated {
-            Some(Ok(())) => Ok(Effect::None),
-            Some(Err(violation)) => Err(Refusal {
-                detail: Some(violation.to_string()),
-                ..Reason::OpenapiValidationFailed.into()
-            }),
-            None => Err(Reason::InternalError.into()),
-        }
+        let (request, body) = (self.request, self.body.as_ref());
+        let validated = effort::validate(openapi, request, self.size, body, self.namespace()).await;
+        validated.map(|()| Effect::None)
     }
 
     fn take(&mut self, policy: &Arc<Policy>, effect: Effect) -> Option<Response<Bytes>> {
@@ -363,29 +385,6 @@ impl<'a> Run<'a> {
         shadow
             .or(enforced)
             .or(self.request.certificate.map(|certificate| &**certificate))
-    }
-
-    /// Notes the rules of which nothing depends on what others say: those that want a record, and the first that says who may
-    /// read the answer. A refusal by a rule before them is told of as well, and can be read.
-    fn look_ahead(&mut self) -> Option<&'a Cors> {
-        let mut first = None;
-        for policy in self.policies {
-            for (at, rule) in policy
-                .rules
-                .iter()
-                .enumerate()
-                .filter(|(_, rule)| rule.mode == Mode::Enforce)
-            {
-                match &rule.kind {
-                    RuleKind::Logging(logging) if logging.is_due() && self.applies(rule) => {
-                        self.passed.logged.push((policy.clone(), at));
-                    }
-                    RuleKind::Cors(cors) if first.is_none() && self.applies(rule) => first = Some(cors),
-                    _ => {}
-                }
-            }
-        }
-        first
     }
 }
 

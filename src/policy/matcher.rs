@@ -144,6 +144,11 @@ impl Match {
 }
 
 impl On {
+    /// Bytes that the automaton of its regular expression takes.
+    pub fn size(&self) -> usize {
+        self.text().filter(|text| text.is_regex()).map_or(0, Text::size)
+    }
+
     /// What texts are compared with.
     fn text(&self) -> Option<&Text> {
         match self {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::runtime::turns::Turns;
+use crate::runtime::work;
 
 /// The passwords that one rule has verified. Allocated at the first use.
 #[derive(Default)]
@@ -37,10 +37,6 @@ struct Known {
     until: Instant,
 }
 
-/// Hashes that the whole process computes at once: argon2 holds its memory while it runs. Namespaces take turns, lest guesses
-/// at one's users keep another's out.
-static AT_ONCE: LazyLock<Turns> = LazyLock::new(|| Turns::new(2));
-
 const MAX_KNOWN: usize = 1024;
 const HOLDS_FOR: Duration = Duration::from_secs(600);
 const FAILS_FOR: Duration = Duration::from_secs(10);
@@ -57,6 +53,11 @@ impl Passwords {
             context.sign().as_ref().try_into().ok()
         });
         Tag(tag)
+    }
+
+    /// What lately came of the same.
+    pub fn recall(&self, tag: Tag) -> Option<bool> {
+        self.shared().recall(tag)
     }
 
     /// What `hash` returns, or did for the same tag lately. It runs on a thread that may block, to its end, even if nobody
@@ -76,16 +77,15 @@ impl Passwords {
         if let Some(holds) = shared.recall(tag) {
             return Some(holds);
         }
-        let permit = AT_ONCE.take(namespace).await;
-        let hashing = tokio::task::spawn_blocking(move || {
+        let hashing = work::aside(namespace, move || {
             let started = Instant::now();
             let holds = hash();
             tracing::debug!(took = ?started.elapsed(), "hashed a password");
             shared.remember(tag, holds);
-            drop((permit, turn));
+            drop(turn);
             holds
         });
-        hashing.await.ok()
+        hashing.await
     }
 
     fn shared(&self) -> &Arc<Shared> {

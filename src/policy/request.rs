@@ -39,6 +39,15 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Bytes of target and header fields, what is around them included.
+    pub fn size(&self) -> usize {
+        let fields = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4);
+        self.uri.path_and_query().map_or(0, |target| target.as_str().len()) + fields.sum::<usize>()
+    }
+
     /// Percent-decoded, dot segments resolved.
     pub fn path(&self) -> &str {
         self.readings().usual()

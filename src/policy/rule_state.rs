@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use strum::{IntoStaticStr, VariantArray};
 
+use super::guesses::Guesses;
 use super::mode::Mode;
 use super::passwords::Passwords;
 use super::refusal::Refusal;
@@ -22,6 +23,8 @@ pub struct RuleState {
     decisions: [[AtomicU64; Decision::VARIANTS.len()]; Mode::VARIANTS.len()],
     /// Each of a rule that has a use for it; empty ones cost next to nothing.
     pub passwords: Passwords,
+    /// Of a `basicAuth` or a `jwt`.
+    pub guesses: Guesses,
     /// Of a `rateLimit`.
     pub windows: Windows,
     /// Of a `rateLimit` that all replicas count together.

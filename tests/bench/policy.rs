@@ -202,7 +202,9 @@ async fn measure(policies: &[Arc<Policy>], headers: &HeaderMap, ask: Ask) -> (f6
                 readings: OnceLock::new(),
             };
             let mut passed = Passed::default();
-            let mut run = Run::new(policies, &request, AmbiguousPaths::Reject, &services, &mut passed).unwrap();
+            let mut run = Run::begin(policies, &request, AmbiguousPaths::Reject, &services, &mut passed)
+                .await
+                .unwrap();
             let mut progress = run.advance().await;
             if let Ok(Progress::WantsBody { .. }) = progress {
                 run.give(Ok(body.clone()));

@@ -235,8 +235,8 @@ fn planted_imports_are_found() {
     // Past a door: inwards by a deep path, relative, and through an alias; outwards to a part, and to a neighbour.
     for (file, line) in [
         ("compile/mod.rs", "use crate::policy::openapi::document::Document;"),
-        ("policy/engine.rs", "use super::openapi::{violation::Violation, Parts};"),
-        ("policy/engine.rs", "fn planted() { openapi::json::read(); }"),
+        ("policy/effort.rs", "use super::openapi::{violation::Violation, Parts};"),
+        ("policy/effort.rs", "fn planted() { openapi::json::read(); }"),
         ("policy/openapi/schema.rs", "use crate::text::cut;"),
         ("policy/openapi/mod.rs", "use super::matcher::Matcher;"),
     ] {

@@ -39,6 +39,8 @@ pub struct KeySet {
 
 struct Key {
     id: Option<Box<str>>,
+    /// What one signature takes to verify, in about microseconds.
+    cost: u32,
     /// By algorithm.
     parsed: Box<[(Algorithm, ParsedPublicKey)]>,
 }
@@ -67,6 +69,8 @@ pub enum Invalid {
 
 /// Keys of a set.
 const MAX_KEYS: usize = 256;
+/// What a token may take where it is: one signature by the largest keys in common use, or four by RSA-2048.
+const MAX_COST: u32 = 250;
 /// Keys that a token is tried with, where it names none or several have its name.
 pub(super) const MAX_TRIED: usize = 8;
 
@@ -91,6 +95,7 @@ struct Jwk {
 }
 
 struct PublicKey {
+    cost: u32,
     /// As the primitives take it.
     bytes: Vec<u8>,
     /// That it may verify by.
@@ -124,6 +129,12 @@ impl KeySet {
         })
     }
 
+    /// How many keys there are; at least one.
+    #[allow(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// A sentence for each of them.
     pub fn unusable(&self) -> &[String] {
         &self.unusable
@@ -131,26 +142,40 @@ impl KeySet {
 
     /// By the key that the token names; by those that may be it where it names none, or the set has no names.
     pub fn verify(&self, algorithm: Algorithm, id: Option<&str>, message: &[u8], signature: &[u8]) -> Verdict {
-        let verifies = |key: &ParsedPublicKey| key.verify_sig(message, signature).is_ok();
-        match id.filter(|_| self.keys.iter().any(|key| key.id.is_some())) {
-            Some(id) => {
-                let mut named = self.keys.iter().filter(|key| key.id.as_deref() == Some(id)).peekable();
-                if named.peek().is_none() {
-                    return Verdict::UnknownKey;
-                }
-                match named.filter_map(|key| key.by(algorithm)).take(MAX_TRIED).any(verifies) {
-                    true => Verdict::Verified,
-                    false => Verdict::Forged,
-                }
-            }
-            None => {
-                let mut fitting = self.keys.iter().filter_map(|key| key.by(algorithm)).take(MAX_TRIED);
-                match fitting.any(verifies) {
-                    true => Verdict::Verified,
-                    false => Verdict::UnknownKey,
-                }
-            }
+        let named = self.name(id);
+        let mut tried = self.tried(algorithm, named);
+        match (tried.any(|(_, key)| key.verify_sig(message, signature).is_ok()), named) {
+            (true, _) => Verdict::Verified,
+            (false, Some(id)) if self.keys.iter().any(|key| key.id.as_deref() == Some(id)) => Verdict::Forged,
+            (false, _) => Verdict::UnknownKey,
         }
+    }
+
+    /// Whether there is a key by which such a token would be verified.
+    pub fn tries(&self, algorithm: Algorithm, id: Option<&str>) -> bool {
+        self.tried(algorithm, self.name(id)).next().is_some()
+    }
+
+    /// Whether to verify by this set may take longer than others should wait.
+    pub fn is_slow(&self, algorithm: Algorithm, id: Option<&str>) -> bool {
+        self.tried(algorithm, self.name(id))
+            .map(|(key, _)| key.cost)
+            .sum::<u32>()
+            > MAX_COST
+    }
+
+    /// The name that counts: none, where the set has no names.
+    fn name<'i>(&self, id: Option<&'i str>) -> Option<&'i str> {
+        id.filter(|_| self.keys.iter().any(|key| key.id.is_some()))
+    }
+
+    fn tried(&self, algorithm: Algorithm, named: Option<&str>) -> impl Iterator<Item = (&Key, &ParsedPublicKey)> {
+        let fitting = self
+            .keys
+            .iter()
+            .filter(move |key| named.is_none() || key.id.as_deref() == named);
+        let fitting = fitting.filter_map(move |key| Some((key, key.by(algorithm)?)));
+        fitting.take(MAX_TRIED)
     }
 }
 
@@ -165,7 +190,12 @@ impl Key {
         if !for_signatures {
             return Ok(None);
         }
-        let Some(PublicKey { bytes, algorithms }) = jwk.public_key()? else {
+        let Some(PublicKey {
+            cost,
+            bytes,
+            algorithms,
+        }) = jwk.public_key()?
+        else {
             return Ok(None);
         };
         let named = |algorithm: &&Algorithm| jwk.alg.as_deref().is_none_or(|name| algorithm.is_named(name));
@@ -184,7 +214,7 @@ impl Key {
             content.update(part);
         }
         content.update(&[u8::from(id.is_some()), parsed[0].0 as u8, parsed.len() as u8]);
-        Ok(Some(Self { id, parsed }))
+        Ok(Some(Self { id, cost, parsed }))
     }
 
     fn by(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
@@ -201,7 +231,7 @@ impl Jwk {
             let text = field.as_deref().ok_or("is malformed")?;
             BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| "is malformed")
         };
-        let (bytes, algorithms): (_, &[Algorithm]) = match (&*self.kty, self.crv.as_deref()) {
+        let (cost, bytes, algorithms): (_, _, &[Algorithm]) = match (&*self.kty, self.crv.as_deref()) {
             ("RSA", None) => {
                 let (n, e) = (bytes(&self.n)?, bytes(&self.e)?);
                 let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
@@ -213,14 +243,18 @@ impl Jwk {
                 let der: Result<PublicKeyX509Der<'_>, _> = components.as_der();
                 let der = der.map_err(|_| "is not a valid public key")?;
                 let algorithms = &[A::RS256, A::RS384, A::RS512, A::PS256, A::PS384, A::PS512];
-                (der.as_ref().to_vec(), algorithms)
+                ((bits(n) / 400).pow(2) as u32, der.as_ref().to_vec(), algorithms)
             }
-            ("EC", Some("P-256")) => (point(bytes(&self.x)?, bytes(&self.y)?, 32)?, &[A::ES256]),
-            ("EC", Some("P-384")) => (point(bytes(&self.x)?, bytes(&self.y)?, 48)?, &[A::ES384]),
-            ("OKP", Some("Ed25519")) => (bytes(&self.x)?, &[A::EdDSA]),
+            ("EC", Some("P-256")) => (60, point(bytes(&self.x)?, bytes(&self.y)?, 32)?, &[A::ES256]),
+            ("EC", Some("P-384")) => (200, point(bytes(&self.x)?, bytes(&self.y)?, 48)?, &[A::ES384]),
+            ("OKP", Some("Ed25519")) => (60, bytes(&self.x)?, &[A::EdDSA]),
             _ => return Ok(None),
         };
-        Ok(Some(PublicKey { bytes, algorithms }))
+        Ok(Some(PublicKey {
+            cost,
+            bytes,
+            algorithms,
+        }))
     }
 }
 

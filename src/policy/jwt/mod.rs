@@ -17,12 +17,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::credentials::{self, Authenticated, Source, bearer_refusal};
+use super::guesses::Guesses;
 use super::permissions::Permissions;
 use super::principal::{self, Principal};
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::reason::Reason;
-use crate::runtime::{Lazy, Slot};
+use crate::runtime::{Lazy, Slot, work};
 use crate::text::printed;
 use token::Token;
 use verified::{Digest, Verified};
@@ -91,7 +92,13 @@ const KEYS_TIMEOUT: Duration = Duration::from_secs(1);
 impl Jwt {
     /// `now` is in Unix seconds. None: there is no token, and the rule is optional. Refuses what is no single, valid token
     /// of this rule, and every token while no keys are known.
-    pub async fn check(&self, request: &Request<'_>, now: i64) -> Result<Option<Authenticated>, Refusal> {
+    pub async fn check(
+        &self,
+        request: &Request<'_>,
+        now: i64,
+        namespace: &Arc<str>,
+        guesses: &Guesses,
+    ) -> Result<Option<Authenticated>, Refusal> {
         let found = credentials::find(&self.from, request);
         let Some(found) = found.map_err(|_| invalid(Flaw::Malformed))? else {
             return match self.optional {
@@ -104,7 +111,19 @@ impl Jwt {
         let remembered = self.verified.get().find(&digest, &keys, now);
         let principal = match remembered {
             Some(principal) => principal,
-            None => self.verify(&found.value, keys, digest, now).await?,
+            None => {
+                guesses.admit(request.client)?;
+                let token = Token::parse(&found.value, &self.algorithms).map_err(invalid)?;
+                let is_tried = keys.tries(token.algorithm, token.key_id.as_deref());
+                let Some(keys) = self.keys.of(&token, keys, namespace).await else {
+                    // One by a key that is not known costs nothing, and may be known in a moment.
+                    if is_tried {
+                        guesses.note_wrong(request.client);
+                    }
+                    return Err(invalid(Flaw::Signature));
+                };
+                self.believe(&token, &keys, digest, now)?
+            }
         };
         Ok(Some(Authenticated {
             principal,
@@ -112,13 +131,14 @@ impl Jwt {
         }))
     }
 
-    async fn verify(&self, text: &str, keys: Arc<KeySet>, digest: Digest, now: i64) -> Result<Arc<Principal>, Refusal> {
-        let token = Token::parse(text, &self.algorithms).map_err(invalid)?;
-        let keys = self
-            .keys
-            .of(&token, keys)
-            .await
-            .ok_or_else(|| invalid(Flaw::Signature))?;
+    /// Who a token with a good signature is of, if its claims hold.
+    fn believe(
+        &self,
+        token: &Token<'_>,
+        keys: &Arc<KeySet>,
+        digest: Digest,
+        now: i64,
+    ) -> Result<Arc<Principal>, Refusal> {
         let claims = token.claims().map_err(invalid)?;
         let end = self.admit(&claims, now).map_err(invalid)?;
         if let Some(needed) = &self.permissions
@@ -127,7 +147,7 @@ impl Jwt {
             return Err(Reason::InsufficientPermissions.into());
         }
         let principal = Arc::new(self.principal(claims).map_err(invalid)?);
-        self.verified.get().remember(digest, &keys, &principal, end);
+        self.verified.get().remember(digest, keys, &principal, end);
         Ok(principal)
     }
 
@@ -186,23 +206,26 @@ impl Keys {
     }
 
     /// The set by which the token is verified: the one at hand or, where that does not know the token's key, a newer one.
-    async fn of(&self, token: &Token<'_>, known: Arc<KeySet>) -> Option<Arc<KeySet>> {
-        let verdict = |keys: &KeySet| {
-            keys.verify(
-                token.algorithm,
-                token.key_id.as_deref(),
-                token.message,
-                &token.signature,
-            )
-        };
-        match (verdict(&known), self) {
+    async fn of(&self, token: &Token<'_>, known: Arc<KeySet>, namespace: &Arc<str>) -> Option<Arc<KeySet>> {
+        match (verdict(&known, token, namespace).await, self) {
             (Verdict::Verified, _) => Some(known),
             (Verdict::UnknownKey, Self::Url { fetched, .. }) => {
-                let newer = fetched.get().newer(&known, KEYS_TIMEOUT).await;
-                newer.filter(|keys| verdict(keys) == Verdict::Verified)
+                let newer = fetched.get().newer(&known, KEYS_TIMEOUT).await?;
+                let verdict = verdict(&newer, token, namespace).await;
+                (verdict == Verdict::Verified).then_some(newer)
             }
             _ => None,
         }
+    }
+}
+
+/// In the namespace's turn where the keys are large, or several have to be tried.
+async fn verdict(keys: &KeySet, token: &Token<'_>, namespace: &Arc<str>) -> Verdict {
+    let key_id = token.key_id.as_deref();
+    let verify = || keys.verify(token.algorithm, key_id, token.message, &token.signature);
+    match keys.is_slow(token.algorithm, key_id) {
+        true => work::in_turn(namespace, verify).await,
+        false => verify(),
     }
 }
 

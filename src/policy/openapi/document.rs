@@ -35,6 +35,10 @@ pub struct Document {
     /// SHA-256 of its text, in hexadecimal: equal texts are the same document.
     fingerprint: Box<str>,
     paths: Paths<Methods>,
+    /// How many schemas may come to look at one value.
+    pub weight: u64,
+    /// What it takes, in about bytes.
+    pub memory: usize,
 }
 
 /// The operations of one path.
@@ -68,6 +72,8 @@ const MAX_PARAMETERS: usize = 100;
 /// Compilation goes as deep as a document.
 const STACK: usize = 64 * 1024 * 1024;
 
+/// A compiled schema takes about so many times its text.
+const COMPILED: usize = 16;
 /// An object of arrays.
 const PARAMETER_LEVELS: usize = 2;
 /// And the form itself.
@@ -207,6 +213,8 @@ fn read(text: &[u8], value: &Value) -> Result<Document, Invalid> {
     }
     .paths(&root)?;
     Ok(Document {
+        weight: compiler.weight(),
+        memory: text.len() * COMPILED + compiler.patterns,
         title: shortened(info.text("title")?).to_owned(),
         version: shortened(info.text("version")?).to_owned(),
         operations,

@@ -31,7 +31,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 /// A rule's document, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,9 +66,6 @@ pub struct Call<'r> {
 /// Bytes of a body that are validated in passing: a fraction of a millisecond.
 pub const MAX_INLINE: usize = 32 * 1024;
 
-/// Large bodies in the whole process: as values they take several times their length.
-static AT_ONCE: Semaphore = Semaphore::const_new(2);
-
 impl<'r> Call<'r> {
     pub fn new(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap, body: Option<&'r [u8]>) -> Self {
         Self {
@@ -102,23 +98,10 @@ impl OpenApi {
         self.document.validate(self.parts, call)
     }
 
-    /// The same on a thread that may be kept for as long as a large body takes. None: it panicked.
-    pub async fn validate_elsewhere(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        headers: &HeaderMap,
-        body: &Bytes,
-    ) -> Option<Result<(), Violation>> {
-        // Never closed.
-        let permit = AT_ONCE.acquire().await.ok()?;
-        let (openapi, method, uri) = (self.clone(), method.clone(), uri.clone());
-        let (headers, body) = (headers.clone(), body.clone());
-        let validating = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            openapi.validate(&Call::new(&method, &uri, &headers, Some(&body)))
-        });
-        validating.await.ok()
+    /// Bytes that are looked at, at most.
+    pub fn looks(&self, request: usize, body: Option<&Bytes>) -> u64 {
+        let bytes = request + body.map_or(0, Bytes::len);
+        self.document.weight.max(1).saturating_mul(bytes as u64)
     }
 }
 

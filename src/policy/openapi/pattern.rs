@@ -15,8 +15,8 @@ pub const MAX_PATTERN: usize = 1024 * 1024;
 /// What the automata of all patterns of a document would take.
 const MAX_PATTERNS: usize = 4 * 1024 * 1024;
 
-/// An error names the first schema of which a pattern is too complex.
-pub fn bound(definitions: &[Definition]) -> Result<(), Invalid> {
+/// Bytes that the automata of all patterns would take. An error names the first schema of which a pattern is too complex.
+pub fn bound(definitions: &[Definition]) -> Result<usize, Invalid> {
     let mut seen = HashSet::new();
     let mut size = 0;
     for definition in definitions {
@@ -39,7 +39,7 @@ pub fn bound(definitions: &[Definition]) -> Result<(), Invalid> {
             }
         }
     }
-    Ok(())
+    Ok(size)
 }
 
 /// Each with its place in the document, whose depth is bounded.

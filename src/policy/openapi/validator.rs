@@ -46,6 +46,8 @@ pub struct Mismatch {
 pub struct Compiler<'s> {
     schemas: &'s Schemas<'s>,
     costs: Costs,
+    /// Bytes that the automata of all patterns would take.
+    pub patterns: usize,
     /// Names of properties in the document: they may be told to a client, those that it made up may not.
     names: Arc<HashSet<Box<str>>>,
     compiled: HashMap<usize, Arc<Validator>>,
@@ -66,7 +68,7 @@ impl<'s> Compiler<'s> {
     /// `roots`: the definitions that will be compiled.
     pub fn new(schemas: &'s Schemas<'s>, roots: &BTreeSet<usize>) -> Result<Self, Invalid> {
         let definitions = &schemas.definitions;
-        pattern::bound(definitions)?;
+        let patterns = pattern::bound(definitions)?;
         let mut size = 0;
         for &root in roots {
             size += reached(definitions, root)
@@ -85,11 +87,17 @@ impl<'s> Compiler<'s> {
         Ok(Self {
             schemas,
             costs: measure(schemas)?,
+            patterns,
             names: Arc::new(names),
             compiled: HashMap::new(),
             shapes: HashMap::new(),
             shapes_left: MAX_COMPILED,
         })
+    }
+
+    /// How many schemas may come to look at one value, wherever it is.
+    pub fn weight(&self) -> u64 {
+        self.costs.weights.iter().copied().max().unwrap_or_default()
     }
 
     /// `depth`: how many levels of it there is a notation for in text.

@@ -115,3 +115,63 @@ async fn many_regexes_are_bounded_together() {
         assert_eq!(answer.head.get("x-postern-error"), code, "{name}");
     }
 }
+
+/// Three documents of 900 KB, of which a namespace has room for two: the youngest policy is not accepted, and says by how much.
+#[test]
+fn what_a_namespace_may_have_is_bounded_and_another_has_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let document = |namespace: &str, name: &str, length: usize| {
+        let text = json!({
+            "openapi": "3.1.0",
+            "info": {"title": name, "version": "1", "description": "x".repeat(length)},
+            "paths": {"/": {"get": {"responses": {"200": {"description": "ok"}}}}},
+        });
+        let metadata = json!({"name": name, "namespace": namespace, "labels": {"postern.dev/use": "openapi"}});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"openapi.json": text.to_string()}})
+    };
+    let guard = |namespace: &str, name: &str, day: usize| {
+        let mut policy = policy(
+            name,
+            json!([{"name": "api", "openapi": {"documentRef": {"name": name}}}]),
+        );
+        policy["metadata"]["namespace"] = namespace.into();
+        policy["metadata"]["creationTimestamp"] = format!("2026-01-0{day}T00:00:00Z").into();
+        policy
+    };
+    let mut objects = vec![document("quiet", "small", 10), guard("quiet", "small", 9)];
+    for day in 1..=3 {
+        let name = format!("large{day}");
+        objects.extend([document("big", &name, 900_000), guard("big", &name, day)]);
+    }
+    let site = |namespace: &str| Site::new("app", &format!("{namespace}.example.test")).namespace(namespace);
+    let sites = [site("big"), site("quiet")].map(|site| site.manifest());
+    let text: String = sites
+        .into_iter()
+        .chain(objects.iter().map(|object| format!("---\n{object}\n")))
+        .collect();
+    std::fs::write(folder.path().join("all.yaml"), text).expect("writes");
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
+        .arg("check")
+        .arg(folder.path())
+        .output()
+        .expect("runs");
+    let told = String::from_utf8_lossy(&checked.stdout);
+    let of = |name: &str| {
+        told.split("\nSentinelPolicy ")
+            .find(|part| part.starts_with(name))
+            .expect("it is told of")
+    };
+    for accepted in ["big/large1", "big/large2", "quiet/small"] {
+        assert!(of(accepted).contains("Accepted          True"), "{told}");
+    }
+    let refused = of("big/large3");
+    assert!(refused.contains("Accepted          False"), "{told}");
+    assert!(
+        refused.contains("OpenAPI documents 140") && refused.contains("of the 32768 KiB"),
+        "{told}"
+    );
+    assert!(
+        told.contains("the SentinelPolicies of namespace big take 281"),
+        "{told}"
+    );
+}

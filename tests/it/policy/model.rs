@@ -216,8 +216,9 @@ impl Engine {
         let policies = route.policies.as_deref().unwrap_or_default();
         let paths = route.deployment.ambiguous_paths;
         let mut passed = Passed::default();
-        let mut run =
-            Run::new(policies, &request, paths, &self.services, &mut passed).map_err(|it| it.reason.code())?;
+        let begun = Run::begin(policies, &request, paths, &self.services, &mut passed).now_or_never();
+        let begun = begun.expect("nothing here is waited for");
+        let mut run = begun.map_err(|it| it.reason.code())?;
         let progress = run.advance().now_or_never().expect("nothing here is waited for");
         assert!(matches!(progress.map_err(|it| it.reason.code())?, Progress::Passed));
         let mut message = Message::new(());

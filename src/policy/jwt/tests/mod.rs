@@ -173,7 +173,7 @@ async fn check_at(rule: &Jwt, token: &str, now: i64) -> Result<Option<Arc<Princi
         certificate: None,
         readings: OnceLock::new(),
     };
-    let authenticated = rule.check(&request, now).await?;
+    let authenticated = rule.check(&request, now, &"acme".into(), &Guesses::default()).await?;
     Ok(authenticated.map(|authenticated| authenticated.principal))
 }
 

@@ -2,17 +2,11 @@
 //! below what a flaw would take.
 
 use std::fmt::Write as _;
-use std::pin::pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::future::poll_immediate;
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
-
 use super::{json, taking, validate};
 use crate::policy::openapi::document::Document;
-use crate::policy::openapi::{MAX_INLINE, OpenApi, Parts};
 
 /// With these components, and `POST /` taking the schema `S0`.
 fn with_schemas(schemas: &str) -> Result<Document, String> {
@@ -211,39 +205,6 @@ fn circles_with_alternatives_take_polynomial_time() {
     let document = with_schemas(&strict).unwrap();
     let body = format!("{}1{}", r#"{"a":"#.repeat(50), "}".repeat(50));
     within(SOON, || assert!(json(&document, "POST /", &body).is_err()));
-}
-
-#[test]
-fn a_large_body_is_validated_while_others_go_on() {
-    let document = taking("3.1.0", r#"{"items": {"type": "integer"}}"#).unwrap();
-    let openapi = OpenApi {
-        document: document.into(),
-        parts: Parts::ALL,
-        max_body: usize::MAX,
-    };
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    // One thread for what takes long, and it is not free yet.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(1)
-        .build()
-        .unwrap();
-    for (item, passes) in [("1", true), ("1.5", false)] {
-        // The last item decides: one that refused at once might be done before anybody looks.
-        let body = Bytes::from(format!("[{}{item}]", "1,".repeat(MAX_INLINE)));
-        let uri = Uri::from_static("/");
-        runtime.block_on(async {
-            let (free, wait) = std::sync::mpsc::sync_channel::<()>(1);
-            let busy = tokio::task::spawn_blocking(move || wait.recv());
-            let mut validating = pin!(openapi.validate_elsewhere(&Method::POST, &uri, &headers, &body));
-            assert!(
-                poll_immediate(&mut validating).await.is_none(),
-                "this thread is free meanwhile"
-            );
-            free.send(()).unwrap();
-            assert_eq!(busy.await.unwrap(), Ok(()));
-            assert_eq!(validating.await.map(|result| result.is_ok()), Some(passes));
-        });
-    }
 }
 
 #[test]
