@@ -3,6 +3,7 @@
 
 mod gathering;
 pub mod restore;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::acme;
 use crate::admin::Readiness;
+use crate::compile::policy::prepare::{Prepared, Slow};
 use crate::compile::policy::report::State as PolicyState;
 use crate::compile::report::{Details, Report};
 use crate::compile::source::SOURCES;
@@ -30,6 +32,7 @@ use crate::live::state::State;
 use crate::live::{Live, LiveCell, Retired};
 use crate::metrics::Published;
 use crate::object::{Kind, ObjectId};
+use crate::runtime::work;
 use crate::saved_state::{SavedState, Saver};
 use crate::snapshot::{Deployment, Listener, RunState, Snapshot};
 use crate::status::{Mailbox, Status, Update};
@@ -38,7 +41,10 @@ use crate::websocket::deployment_state::end_spread;
 use crate::websocket::socket::Socket;
 use gathering::Gathering;
 use restore::free;
+use turns::Turns;
 
+/// Objects that are prepared and not compiled yet; those that prepare others wait.
+const PREPARED: usize = 16;
 /// Over how long the sockets of a Deployment that is deleted or Stopped are ended.
 const END_WINDOW: Duration = Duration::from_secs(30);
 /// How soon a retired snapshot is dropped that a request still looked at.
@@ -73,6 +79,7 @@ struct Work {
     store: Store,
     previous: Previous,
     retired: Retired,
+    turns: Turns,
     /// What has arrived since the start, while a saved state is served. None: what the sources say is served.
     gathering: Option<Gathering>,
     /// Something is served that was not saved yet.
@@ -108,6 +115,7 @@ impl Publisher {
         readiness: Arc<Readiness>,
     ) {
         let mut work = Work::default();
+        let (prepared, mut preparing) = mpsc::channel(PREPARED);
         if let Some(saved) = self.saved.take() {
             let (routing, listener) = self.adopt(&mut settings);
             self.restore(&mut work, saved, &routing, &listener);
@@ -127,6 +135,8 @@ impl Publisher {
                     None => return self.save(&mut work),
                 },
                 Ok(()) = settings.changed() => {}
+                Some((id, done)) = preparing.recv() => work.turns.done(&id, done),
+                () = std::future::ready(()), if work.turns.has_next() => {}
                 () = sleep(SWEEP), if !work.retired.is_empty() => {
                     work.retired.sweep();
                     continue;
@@ -146,6 +156,9 @@ impl Publisher {
             self.publish(&mut work, &routing, &listener);
             if replaced {
                 self.forget_saved(&mut work);
+            }
+            for (id, slow) in work.turns.take_wanted() {
+                tokio::spawn(prepare(id, slow, prepared.clone()));
             }
             readiness.ready();
             for seen in seen {
@@ -167,6 +180,11 @@ impl Publisher {
     fn publish(&self, work: &mut Work, routing: &Routing, listener: &Arc<Listener>) {
         let started = Instant::now();
         let changes = work.store.take_changes();
+        work.turns.add(changes, &work.store);
+        let changes = match work.previous.is_for(routing) {
+            true => work.turns.next().unwrap_or_default(),
+            false => work.turns.all(),
+        };
         let input = Input {
             store: &work.store,
             changes: &changes,
@@ -181,7 +199,9 @@ impl Publisher {
             reports,
             default_problems,
         } = compile(&input, routing, mem::take(&mut work.previous));
-        self.figures.compile.observe(started.elapsed());
+        let took = started.elapsed();
+        self.figures.compile.observe(took);
+        work.turns.took(took);
         // Before the swap: a handshake that the old snapshot lets through afterwards still meets the closed door.
         let ending = self.refuse_sockets_of_removed(&removed, &fresh);
         self.pair_fresh(&fresh);
@@ -195,6 +215,9 @@ impl Publisher {
             warn!(problem, "a default certificate has a problem");
         }
         self.count(&work.store, &reports);
+        if *self.figures.policy_memory.lock() != *previous.policy_memory() {
+            *self.figures.policy_memory.lock() = previous.policy_memory().clone();
+        }
         self.tell_of_grants(routing, &mut work.told_of_grants);
         work.previous = previous;
         // What was saved is no news: others write what is true by now.
@@ -355,4 +378,11 @@ fn update(store: &Store, previous: &Previous, id: &ObjectId) -> Option<Update> {
 
 fn is_stopped(deployment: &&Arc<Deployment>) -> bool {
     deployment.state == RunState::Stopped
+}
+
+/// Aside, in the namespace's turn; whatever becomes of it, the compile does what is left.
+async fn prepare(id: ObjectId, slow: Slow, to: mpsc::Sender<(ObjectId, Prepared)>) {
+    let prepared = work::aside(id.namespace(), move || slow.prepare()).await;
+    // Nobody is there any more at the end.
+    let _ = to.send((id, prepared.unwrap_or_default())).await;
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::offline::{self, World};
+use crate::compile::policy::budget::MAX_NAMESPACE;
 use crate::compile::problem::Finding;
 use crate::compile::report::{Counts, Details, Report};
 use crate::condition::ConditionType;
@@ -41,6 +42,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (objects, policies): (Vec<_>, Vec<_>) = world.compiled.reports().partition(|report| report.routes().is_some());
     for policy in &policies {
         show(&mut out, policy)?;
+    }
+    for (namespace, bytes) in world.compiled.policy_memory() {
+        let (taken, bound) = (bytes.div_ceil(1024), MAX_NAMESPACE / 1024);
+        writeln!(
+            out,
+            "the SentinelPolicies of namespace {namespace} take {taken} KiB of memory, of {bound} KiB that they may take\n"
+        )?;
     }
     let faulty = world.compiled.reports().filter(|report| !is_fine(report)).count();
     let count = objects.len();

@@ -41,6 +41,10 @@ struct Reached {
     reports: BTreeSet<ObjectId>,
 }
 
+/// How often policies are judged again because others take more or less of what there is. The second round decides; more are
+/// there for last good versions that come in.
+const MAX_ROUNDS: usize = 8;
+
 /// Takes the changes in. Without a `previous` that was made with the same settings, everything is a change.
 pub fn compile(input: &Input<'_>, routing: &Routing, mut previous: Previous) -> Compiled {
     let everything;
@@ -129,7 +133,18 @@ impl Compilation<'_> {
 
     /// What comes of the policies reached goes into the snapshot.
     fn judge(&mut self) {
-        for key in std::mem::take(&mut self.reached.policies) {
+        let mut next: Vec<_> = std::mem::take(&mut self.reached.policies).into_iter().collect();
+        for _ in 0..MAX_ROUNDS {
+            if next.is_empty() {
+                return;
+            }
+            self.judge_each(next);
+            next = self.memory.policies.settle();
+        }
+    }
+
+    fn judge_each(&mut self, keys: Vec<ObjectKey>) {
+        for key in keys {
             let services = &mut self.memory.services;
             let fresh = &mut self.fresh.policies;
             let objects = self

@@ -48,6 +48,11 @@ pub(super) struct CompiledObject {
 }
 
 impl Previous {
+    /// Whether it was made with these settings: if not, everything is compiled.
+    pub fn is_for(&self, routing: &Routing) -> bool {
+        self.routing.as_ref() == Some(routing)
+    }
+
     /// None: there is no such object, or it is not ours to tell of.
     pub fn report(&self, id: &ObjectId) -> Option<&Arc<Report>> {
         self.reports.get(id)
@@ -63,6 +68,11 @@ impl Previous {
         let claims = |intent: &Intent| intent.hostnames.iter().any(|hostname| hostname.name.covers(host));
         let objects = self.objects.iter().filter(move |(_, object)| claims(&object.intent));
         objects.map(|(id, _)| id)
+    }
+
+    /// Bytes that the policies of each namespace take.
+    pub fn policy_memory(&self) -> &BTreeMap<Arc<str>, usize> {
+        self.policies.memory()
     }
 
     /// Nothing but what the objects do not tell any more: the last good versions of what is broken.

@@ -4,7 +4,7 @@
 //! and runs within the poll of a request, where all others wait. So the whole automaton is built where the pattern is
 //! compiled. One that does not fit is refused there, and nothing that a client sends can make another one expensive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock, Weak};
@@ -51,6 +51,9 @@ type Key = (String, bool);
 
 /// Automata that are in use.
 static PROGRAMS: LazyLock<Mutex<HashMap<Key, Weak<Program>>>> = LazyLock::new(Mutex::default);
+/// Patterns that were lately found to be too complex: to find that out takes longer than to build one that is not.
+static TOO_COMPLEX: LazyLock<Mutex<VecDeque<Key>>> = LazyLock::new(Mutex::default);
+const MAX_TOO_COMPLEX: usize = 256;
 
 impl Regex {
     /// The pattern must match the whole text, whatever line ends the text contains: `%0A` does not bypass a rule. Fails for
@@ -65,9 +68,19 @@ impl Regex {
         if let Some(program) = PROGRAMS.lock().get(&key).and_then(Weak::upgrade) {
             return Ok(Self(program));
         }
-        // Without the lock: it may take milliseconds.
+        if TOO_COMPLEX.lock().contains(&key) {
+            return Err(RegexError::TooComplex);
+        }
+        // Without a lock: it may take milliseconds.
+        let automaton = automaton(&key.0, syntax).inspect_err(|error| {
+            if matches!(error, RegexError::TooComplex) {
+                let mut known = TOO_COMPLEX.lock();
+                known.truncate(MAX_TOO_COMPLEX - 1);
+                known.push_front(key.clone());
+            }
+        })?;
         let program = Arc::new(Program {
-            automaton: automaton(&key.0, syntax)?,
+            automaton,
             pattern: key.0.clone(),
             ignore_case,
         });

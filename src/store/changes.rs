@@ -26,6 +26,17 @@ impl Changes {
         kinds.into_iter().flat_map(of)
     }
 
+    /// All that have changed.
+    pub fn all(&self) -> impl Iterator<Item = ObjectId> {
+        let of = |(kind, keys): (&Kind, &BTreeSet<ObjectKey>)| {
+            let kind = *kind;
+            keys.iter()
+                .map(move |key| ObjectId::new(kind, key.clone()))
+                .collect::<Vec<_>>()
+        };
+        self.changed.iter().flat_map(of)
+    }
+
     /// Objects of one kind that have changed.
     pub fn add(&mut self, kind: Kind, keys: BTreeSet<ObjectKey>) {
         if !keys.is_empty() {

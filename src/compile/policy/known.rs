@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::budget::Budgets;
 use super::lookups::Lookups;
 use super::references::Reference;
 use super::rule::{self, Rules};
@@ -59,55 +60,100 @@ impl Found {
         }
     }
 
-    /// The rules as written if they compile and their references resolve; else the last good version if its references still
-    /// resolve; else none: Enforce then refuses every request, Shadow lets them pass.
-    pub(super) fn of(object: &Arc<store::Policy>, good: &mut BTreeMap<ObjectKey, Good>, lookups: &Lookups<'_>) -> Self {
-        let last_mode = good.get(&object.key).map(|good| good.spec.mode);
+    /// The rules as written if they compile, their references resolve and there is room for them; else the last good version if
+    /// that is so of it; else none: Enforce then refuses every request, Shadow lets them pass.
+    pub(super) fn of(
+        object: &Arc<store::Policy>,
+        good: &mut BTreeMap<ObjectKey, Good>,
+        budgets: &mut Budgets,
+        lookups: &Lookups<'_>,
+    ) -> Self {
+        let (key, created) = (&object.key, object.created);
+        let last_mode = good.get(key).map(|good| good.spec.mode);
         let mode = object.mode.or(last_mode).unwrap_or_default();
-        let broken = match (&object.targets, &object.spec) {
-            (Ok(targets), Ok(spec)) => {
-                let Rules {
-                    rules,
-                    broken,
-                    left_out,
-                    notes,
-                } = rule::rules(spec, mode, lookups);
-                if broken.is_empty() {
+        let written = match (&object.targets, &object.spec) {
+            (Ok(targets), Ok(spec)) => Version::of(object, spec, mode, lookups).map(|version| (version, targets, spec)),
+            (Err(error), _) | (_, Err(error)) => Err(vec![Problem::of_object(ConditionReason::Invalid, &**error)]),
+        };
+        let mut versions = Vec::new();
+        let broken = match written {
+            Ok((version, targets, spec)) => {
+                let memory = version.policy.memory();
+                if budgets.take(key, created, &[memory]) == Some(0) {
                     let new = Good {
                         object: object.clone(),
                         targets: targets.clone(),
                         spec: spec.clone(),
                     };
-                    good.insert(object.key.clone(), new);
-                    return Self {
-                        standing: Standing::InForce(compiled(object, mode, rules)),
-                        broken,
-                        left_out,
-                        notes,
-                    };
+                    good.insert(key.clone(), new);
+                    return version.in_force(Vec::new());
                 }
-                broken
+                versions.push(memory);
+                vec![budgets.problem(key, memory)]
             }
-            (Err(error), _) | (_, Err(error)) => vec![Problem::of_object(ConditionReason::Invalid, &**error)],
+            Err(broken) => broken,
         };
         let last = good
-            .get(&object.key)
-            .filter(|good| object.spec.as_ref() != Ok(&good.spec));
-        let last = last.map(|good| rule::rules(&good.spec, mode, lookups));
-        let (standing, left_out, notes) = match last.filter(|last| last.broken.is_empty()) {
-            Some(last) => (
-                Standing::InForce(compiled(object, mode, last.rules)),
-                last.left_out,
-                last.notes,
-            ),
-            None if mode == Mode::Shadow && !object.has_enforced_rule => (Standing::Absent, Vec::new(), Vec::new()),
-            None => (Standing::Refusing, Vec::new(), Vec::new()),
-        };
-        Self {
-            standing,
+            .get(key)
+            .filter(|good| object.spec.as_ref() != Ok(&good.spec))
+            .and_then(|good| Version::of(object, &good.spec, mode, lookups).ok());
+        versions.extend(last.as_ref().map(|last| last.policy.memory()));
+        if versions.is_empty() {
+            budgets.forget(key);
+        }
+        // What is written has no room: if any version has, it is the last good one.
+        let has_room = budgets.take(key, created, &versions).is_some();
+        match last.filter(|_| has_room) {
+            Some(last) => last.in_force(broken),
+            None => Self {
+                standing: match mode {
+                    Mode::Shadow if !object.has_enforced_rule => Standing::Absent,
+                    _ => Standing::Refusing,
+                },
+                broken,
+                left_out: Vec::new(),
+                notes: Vec::new(),
+            },
+        }
+    }
+}
+
+/// What rules compile to.
+struct Version {
+    policy: Arc<Policy>,
+    left_out: Vec<Problem>,
+    notes: Vec<Problem>,
+}
+
+impl Version {
+    fn of(
+        object: &store::Policy,
+        spec: &SentinelPolicySpec,
+        mode: Mode,
+        lookups: &Lookups<'_>,
+    ) -> Result<Self, Vec<Problem>> {
+        let Rules {
+            rules,
             broken,
             left_out,
             notes,
+        } = rule::rules(spec, mode, lookups);
+        if !broken.is_empty() {
+            return Err(broken);
+        }
+        Ok(Self {
+            policy: compiled(object, mode, rules),
+            left_out,
+            notes,
+        })
+    }
+
+    fn in_force(self, broken: Vec<Problem>) -> Found {
+        Found {
+            standing: Standing::InForce(self.policy),
+            broken,
+            left_out: self.left_out,
+            notes: self.notes,
         }
     }
 }

@@ -3,12 +3,14 @@
 
 pub mod attach;
 mod authentication;
+pub mod budget;
 pub mod invalid;
 mod keys;
 pub mod known;
 mod limits;
 pub mod lookups;
 mod matching;
+pub mod prepare;
 mod references;
 pub mod report;
 mod rule;
@@ -30,6 +32,7 @@ use crate::object::{Kind, ObjectId, ObjectKey};
 use crate::policy::{Policy, mode};
 use crate::store::{self, Changes, Labels, Shared, Store, selects};
 use attach::{Attachments, Reach, within};
+use budget::Budgets;
 use keys::{Changed, Keys};
 use known::{Found, Good, Known, Standing};
 use lookups::Lookups;
@@ -44,6 +47,7 @@ pub struct Policies {
     attachments: Attachments,
     keys: Keys,
     sources: Sources,
+    budgets: Budgets,
 }
 
 /// What stands before a Deployment.
@@ -77,6 +81,7 @@ impl Policies {
         let Some(object) = object else {
             self.refer(key, BTreeSet::new(), services);
             self.known.remove(key);
+            self.budgets.forget(key);
             return self.attachments.set_policy(key, None);
         };
         let reach = match (&object.targets, self.good.get(key)) {
@@ -188,7 +193,7 @@ impl Policies {
             store,
             routing,
         };
-        let mut found = Found::of(&known.object, &mut self.good, &lookups);
+        let mut found = Found::of(&known.object, &mut self.good, &mut self.budgets, &lookups);
         if let Standing::InForce(new) = &mut found.standing {
             match &known.found.standing {
                 // An equal policy stays the same part, with its runtime state.
@@ -204,6 +209,16 @@ impl Policies {
             return BTreeSet::new();
         }
         self.attachments.behind(key).cloned().collect()
+    }
+
+    /// After all are judged: those that have to be judged again, since others take more or less.
+    pub fn settle(&mut self) -> Vec<ObjectKey> {
+        self.budgets.settle()
+    }
+
+    /// Bytes that the policies of each namespace take.
+    pub fn memory(&self) -> &BTreeMap<Arc<str>, usize> {
+        self.budgets.by_namespace()
     }
 
     /// A policy that is in force, or that is broken and served by its last good version.

@@ -1,8 +1,11 @@
 //! What rules refer to by name: htpasswd files, sets of keys, OpenAPI documents, Services. One that is malformed is stood in
 //! for by its last good version; one that is gone is gone.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, Weak};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use parking_lot::Mutex;
 
 use super::invalid::Invalid;
 use crate::api::policy::{self, SentinelPolicySpec};
@@ -14,6 +17,7 @@ use crate::policy::basic_auth::Users;
 use crate::policy::jwt::KeySet;
 use crate::policy::openapi::Document;
 use crate::store::{Changes, Holder, Store};
+use crate::tls::Fingerprint;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference {
@@ -193,14 +197,33 @@ fn key_set(data: &Data) -> Result<Arc<KeySet>, Unusable> {
     Ok(Arc::new(set))
 }
 
-fn document(data: &Data) -> Result<Arc<Document>, Unusable> {
+/// Whether an object of this purpose holds a document.
+pub fn is_document(purpose: &str) -> bool {
+    purpose == Purpose::Openapi.label()
+}
+
+pub fn document(data: &Data) -> Result<Arc<Document>, Unusable> {
     let keys = ["openapi.yaml", "openapi.json"];
     let texts: Vec<_> = keys.into_iter().filter_map(|key| Some((key, data.get(key)?))).collect();
     let [(key, text)] = texts[..] else {
         return Err(malformed("needs exactly one of openapi.yaml and openapi.json"));
     };
-    let document = Document::read(text).map_err(|why| malformed(format!("is not usable: {key}: {why}")))?;
-    Ok(Arc::new(document))
+    read(text).map_err(|why| malformed(format!("is not usable: {key}: {why}")))
+}
+
+/// Documents that are in use, by their text: equal ones are read once, and one that was read aside is found here.
+static DOCUMENTS: LazyLock<Mutex<HashMap<[u8; 32], Weak<Document>>>> = LazyLock::new(Mutex::default);
+
+fn read(text: &[u8]) -> Result<Arc<Document>, String> {
+    let fingerprint: Fingerprint = digest(&SHA256, text).into();
+    if let Some(document) = DOCUMENTS.lock().get(&fingerprint.0).and_then(Weak::upgrade) {
+        return Ok(document);
+    }
+    let document = Arc::new(Document::read(text)?);
+    let mut documents = DOCUMENTS.lock();
+    documents.retain(|_, document| document.strong_count() > 0);
+    documents.insert(fingerprint.0, Arc::downgrade(&document));
+    Ok(document)
 }
 
 /// The part that was found, or why there is none. Where it is a last good version, a note says so.
