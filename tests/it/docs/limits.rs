@@ -17,6 +17,8 @@ enum Figure {
     Count(&'static str, &'static str),
     /// A key of the settings file.
     Setting(&'static str),
+    /// What it is by default, and the key by which it can be set.
+    Derived(&'static str, &'static str),
     /// A field below a Deployment's spec, and a policy's.
     Deployment(&'static str),
     Policy(&'static str),
@@ -47,6 +49,11 @@ fn clients() -> Vec<Row> {
         ("addresses of X-Forwarded-For that are read, from the right", Count("proxy/client_origin.rs", "MAX_HOPS"), "the client is unknown"),
         ("characters of an X-Request-Id that is kept", Count("proxy/client_origin.rs", "MAX_REQUEST_ID"), "replaced by a new one"),
         ("passes of one request through Postern, counted by `CDN-Loop`", Count("fields/cdn_loop.rs", "MAX_PASSES"), "`routing:loop_detected`"),
+        ("client connections, WebSockets included, per replica", Figure::Derived("half of what the limit on descriptors leaves", "maxConnections"), "idle ones close, the longest idle first; without any, `capacity:overloaded`, or over TLS the connection closes"),
+        ("what one address may hold of them, in times what is still free; an IPv6 address counts as its /64, a trusted proxy not at all", Count("live/state.rs", "CONNECTIONS_RATIO"), "the same, with its own connections"),
+        ("a client that takes nothing of an answer, while connections or memory are short", Time("proxy/connections.rs", "STALLED"), "the connection is reset"),
+        ("memory of the process", Figure::Derived("the control group's, or the machine's", "maxMemory"), "stalled clients are disconnected from 85 % on, and `capacity:overloaded` from 95 % on while it grows"),
+        ("bytes of an HTTP/1.1 answer that wait for the client, in each of the two connections", Size("upstream/h1/mod.rs", "MAX_BUFFER"), "the app waits"),
         ("time without TCP acknowledgements from a peer", Time("net/socket.rs", "USER_TIMEOUT"), "the connection ends"),
     ]
 }
@@ -60,7 +67,10 @@ fn apps() -> Vec<Row> {
         ("time between two pieces of a body, in either direction", Figure::Deployment("timeouts.idle"), "the exchange ends"),
         ("a whole exchange; 0s means no limit", Figure::Deployment("timeouts.total"), "`upstream:timeout`, or the exchange ends"),
         ("the answer to an upgrade", Figure::Deployment("webSocket.handshakeTimeout"), "`upstream:timeout`"),
-        ("upgrades of one Deployment in progress, per replica", Count("websocket/deployment_state.rs", "UPGRADES_IN_FLIGHT"), "they wait, then `capacity:overloaded`"),
+        ("upgrades of one Deployment in progress, per replica", Count("websocket/deployment_state.rs", "UPGRADES_IN_FLIGHT"), "others wait a moment, then go ahead as far as the next limit allows"),
+        ("wait of an upgrade for its turn", Time("proxy/permit.rs", "PATIENCE"), "it goes ahead"),
+        ("upgrades in progress beside those, per replica", Count("live/state.rs", "HANDSHAKES"), "they wait for 10 s, then `capacity:overloaded`; a namespace has a share of eight times what is free"),
+        ("connections to apps, per replica", Figure::Derived("what the limit on descriptors leaves beside clients, and a quarter of it but no more than 1,024 for the rest", ""), "`capacity:overloaded`; a namespace has a share of eight times what is free"),
         ("idle connections to an endpoint, per replica", Count("upstream/h1/pool/idle.rs", "MAX_IDLE"), "others close"),
         ("idle time of a connection to an endpoint", Time("upstream/endpoint.rs", "IDLE_LIMIT"), "it closes"),
         ("a WebSocket that one side has closed", Time("websocket/tunnel.rs", "HALF_CLOSE"), "the other side is closed as well"),
@@ -77,7 +87,8 @@ fn policies() -> Vec<Row> {
         ("keys of a `rateLimit` with scope Shared that one replica brings to Redis, as long as they have not expired", Count("limits/shared/known.rs", "MAX_SHARED_KEYS"), "the replica counts new ones by itself"),
         ("lease of a WebSocket under `connectionLimit` with scope Shared", Time("limits/shared/leases.rs", "LIFETIME"), "it no longer counts"),
         ("a body that `openapi` validates", Policy("rules[].openapi.maxBodyBytes"), "`client:body_too_large`"),
-        ("bodies that `openapi` validates at once, in total per replica", Size("body/room.rs", "CAPACITY"), "`capacity:overloaded`"),
+        ("bodies that `openapi` validates at once, in total per replica", Size("live/state.rs", "BODIES"), "`capacity:overloaded`; a namespace may hold as much as is still free"),
+        ("least speed of a body that a rule waits for, per second, once it has been slower for 10 s", Size("proxy/authorize.rs", "LEAST_SPEED"), "`client:request_timeout`"),
         ("the response of a `forwardAuth` service", Policy("rules[].forwardAuth.timeout"), "`policy:auth_unavailable`"),
         ("threads that look up the names of URLs in policies, per replica", Count("egress/lookup.rs", "THREADS"), "names wait their turn"),
         ("such threads of one namespace, until the system's resolver gives them back", Count("egress/lookup.rs", "SHARE"), "its other names wait"),
@@ -94,6 +105,9 @@ fn policies() -> Vec<Row> {
         ("the automata of a policy's regexes together", Size("compile/policy/matching.rs", "MAX_REGEX_BYTES"), "the policy is not accepted"),
         ("regexes of a policy", Count("compile/policy/matching.rs", "MAX_REGEXES"), "the policy is not accepted"),
         ("a path, parameter, header line or cookie that a regex is held against", Size("matching/regex.rs", "MAX_TEXT"), "`client:uri_too_long`, `client:headers_too_large`"),
+        ("memory of a namespace's compiled policies: regexes, `openapi` documents, keys and users", Size("compile/policy/budget.rs", "MAX_NAMESPACE"), "the youngest that do not fit are not accepted"),
+        ("memory of all compiled policies", Size("compile/policy/budget.rs", "MAX_PROCESS"), "namespaces that want much get equal shares"),
+        ("wrong passwords, or tokens with wrong signatures, that one address may show to one rule in a minute", Count("policy/guesses.rs", "MAX_WRONG"), "`client:rate_limited`"),
         ("the automaton of a pattern in an `openapi` document", Size("policy/openapi/pattern.rs", "MAX_PATTERN"), "the document is not accepted"),
         ("the automata of all patterns in an `openapi` document", Size("policy/openapi/pattern.rs", "MAX_PATTERNS"), "the document is not accepted"),
         ("a header value in the access log", Size("policy/logging.rs", "MAX_VALUE"), "truncated"),
@@ -150,6 +164,8 @@ fn read(figure: &Figure) -> (String, String) {
             let settings = serde_json::to_value(Flags::default()).expect("a map");
             (plain(&settings[key]), format!("`{key}`"))
         }
+        Figure::Derived(text, "") => (text.to_owned(), String::new()),
+        Figure::Derived(text, key) => (text.to_owned(), format!("`{key}`")),
         Figure::Deployment(field) => (plain(&default(0, field)), code(field)),
         Policy(field) => {
             let value = default(1, field);
