@@ -306,7 +306,7 @@ async fn a_flood_of_wrong_passwords_delays_no_other_host() {
     };
     let by = |name: &str| json!([{"name": "users", "basicAuth": {"secretRef": {"name": name}}}]);
     let sites = [
-        named("flooded", "flooded.test", by("slow")).with(file("slow", 9)),
+        named("flooded", "flooded.test", by("slow")).with(file("slow", 8)),
         named("beside", "beside.test", by("quick")).with(file("quick", 4)),
         Site::new("open", "open.test").to(backend.address),
     ];
@@ -324,7 +324,7 @@ async fn a_flood_of_wrong_passwords_delays_no_other_host() {
         .collect();
     eventually("the flood is on", async || hashes(&front) > 0).await;
     // One after the other, each has to be answered.
-    for round in 0..10 {
+    for round in 0..6 {
         assert_eq!(front.get("open.test", "/").await.status(), 200);
         let more = basic(format!("ann:{}", if round % 2 == 0 { "sesame" } else { "wrong" }));
         let answer = front.ask(Method::GET, "beside.test", "/", &more, b"").await;

@@ -39,6 +39,7 @@ pub struct Attacks {
     tasks: JoinSet<()>,
     done: Vec<(&'static str, Arc<AtomicU64>)>,
     runtime: Handle,
+    slower: u32,
 }
 
 impl Hostile {
@@ -104,12 +105,14 @@ impl Hostile {
         self.runtime.shutdown_background();
     }
 
-    pub fn attack(&self, postern: &Postern) -> Attacks {
+    /// `slower`: how many times the pauses are as long as they could be, for the sake of the tests that run beside.
+    pub fn attack(&self, postern: &Postern, slower: u32) -> Attacks {
         let (http, folder) = (postern.http, postern.folder());
         let mut attacks = Attacks {
             tasks: JoinSet::new(),
             done: Vec::new(),
             runtime: self.runtime.handle().clone(),
+            slower,
         };
         let long = format!("/{}", "01".repeat(2_000));
         for _ in 0..4 {
@@ -194,11 +197,12 @@ impl Attacks {
         if known.is_none() {
             self.done.push((what, Arc::clone(&count)));
         }
+        let slower = self.slower;
         let repeated = async move {
             loop {
                 let nth = count.fetch_add(1, Relaxed);
                 attack(nth).await;
-                sleep(pace).await;
+                sleep(pace * slower).await;
             }
         };
         self.tasks.spawn_on(repeated, &self.runtime);
